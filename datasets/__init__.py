@@ -1,0 +1,1 @@
+"""Seeded inputs that tests and bench share."""

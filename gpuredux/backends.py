@@ -1,0 +1,465 @@
+"""The four backends: numpy, numba, cupy, opencl. Over 200 lines: all that knows an array library stands here, and nothing else does.
+
+A backend is four small roles: whose array is this (is_mine, device_of), memory (empty, put, get), the compiler
+(compile, launch) and the clock (wait). Adding a device that compiles C kernels is one class below and one line in BACKENDS.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import status
+
+Array = Any
+HERE = Path(__file__).parent
+log = logging.getLogger("gpuredux")
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend was asked for by name and cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One place where arrays live and kernels run. warp: the tier of device.h (0 on numpy and numba, which have no kernels)."""
+
+    backend: str
+    index: int
+    name: str
+    warp: int = 0
+    handle: Any = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{self.index} {self.name}" + (f" (warp tier {self.warp})" if self.warp else "")
+
+
+@cache
+def _text(file: str) -> str:
+    return (HERE / file).read_text()
+
+
+def kernel_source(file: str, warp: int, load: str | None, defines: dict[str, Any]) -> str:
+    """One translation unit: names, device.h, the .cl whose pixel function feeds LOAD (or a plain array), the kernel's .cl."""
+    lines = [f"#define WARP_TIER {warp}"]
+    lines += [f"#define {k} {int(v) if isinstance(v, bool) else v}" for k, v in sorted(defines.items())]
+    lines += ["#define LOAD_PLAIN"] if load is None else []
+    parts = ["\n".join(lines), status.defines(), '#line 1 "device.h"', _text("device.h")]
+    if load is not None:
+        parts += ["#define AS_LOAD", f'#line 1 "{load}"', _text(load), "#undef AS_LOAD"]
+    return "\n".join([*parts, f'#line 1 "{file}"', _text(file)])
+
+
+class Backend:
+    """What op.py needs of an array library."""
+
+    name: str = ""
+    impls: tuple[str, ...] = ()      # the methods of an Op that serve it, best first
+    kernels: bool = False            # it compiles .cl files
+
+    def devices(self) -> tuple[Device, ...]:
+        """All devices found. Raises BackendUnavailable with the reason."""
+        raise NotImplementedError
+
+    def is_mine(self, x: Array) -> bool:
+        raise NotImplementedError
+
+    def device_of(self, x: Array) -> Device:
+        raise NotImplementedError
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, device: Device | None = None, stream: Any = None) -> Array:
+        raise NotImplementedError
+
+    def put(self, x: np.ndarray, device: Device | None = None, stream: Any = None) -> Array:
+        raise NotImplementedError
+
+    def get(self, x: Array, stream: Any = None) -> np.ndarray:
+        raise NotImplementedError
+
+    def overwrite(self, x: Array, new: np.ndarray, stream: Any = None) -> Array:
+        """The constant x with the values of new: the same memory where kernels hold its address."""
+        raise NotImplementedError
+
+    def fill_zero(self, x: Array, stream: Any = None) -> None:
+        """Set to zero, in stream order."""
+        raise NotImplementedError
+
+    def wait(self, device: Device, stream: Any = None) -> None:
+        """Block until all that was enqueued is done."""
+
+    def stream_key(self, stream: Any) -> Any:
+        return None
+
+    def misfit(self, x: Array) -> str:
+        """Why kernels cannot take this array as it lies in memory, and the call that would fix it; '' if they can."""
+        if not x.flags.c_contiguous:
+            return f"is not C-contiguous (strides {x.strides}); pass {self._library()}.ascontiguousarray(...)"
+        return ""
+
+    def _library(self) -> str:
+        return "numpy"
+
+    def compile(self, device: Device, source: str, kernel: str) -> Any:
+        raise NotImplementedError
+
+    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any) -> None:
+        raise NotImplementedError
+
+
+class Numpy(Backend):
+    """Host arrays; the specification."""
+
+    name, impls = "numpy", ("numpy",)
+
+    def devices(self) -> tuple[Device, ...]:
+        return (Device(self.name, 0, "host"),)
+
+    def is_mine(self, x: Array) -> bool:
+        return isinstance(x, np.ndarray)
+
+    def device_of(self, x: Array) -> Device:
+        return self.devices()[0]
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, device: Device | None = None, stream: Any = None) -> Array:
+        return np.empty(shape, dtype)
+
+    def put(self, x: np.ndarray, device: Device | None = None, stream: Any = None) -> Array:
+        return x
+
+    def get(self, x: Array, stream: Any = None) -> np.ndarray:
+        return np.asarray(x)
+
+    def overwrite(self, x: Array, new: np.ndarray, stream: Any = None) -> Array:
+        return new
+
+    def fill_zero(self, x: Array, stream: Any = None) -> None:
+        x[...] = 0
+
+
+class Numba(Numpy):
+    """Host arrays; the CPU's speed."""
+
+    name, impls = "numba", ("numba",)
+
+
+class Cupy(Backend):
+    """NVIDIA devices through CuPy and NVRTC."""
+
+    name, impls, kernels = "cupy", ("cupy", "device"), True
+
+    def devices(self) -> tuple[Device, ...]:
+        return _cupy_devices()
+
+    def is_mine(self, x: Array) -> bool:
+        return type(x).__module__.partition(".")[0] == "cupy"
+
+    def device_of(self, x: Array) -> Device:
+        return self.devices()[x.device.id]
+
+    def _on(self, device: Device | None, stream: Any) -> Any:
+        import cupy
+        from contextlib import ExitStack
+
+        stack = ExitStack()
+        stack.enter_context(cupy.cuda.Device(device.index if device else 0))
+        if stream is not None:
+            stack.enter_context(stream)
+        return stack
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, device: Device | None = None, stream: Any = None) -> Array:
+        import cupy
+
+        with self._on(device, stream):
+            return cupy.empty(shape, dtype)
+
+    def put(self, x: np.ndarray, device: Device | None = None, stream: Any = None) -> Array:
+        import cupy
+
+        with self._on(device, stream):
+            return cupy.asarray(x)
+
+    def get(self, x: Array, stream: Any = None) -> np.ndarray:
+        result: np.ndarray = x.get(stream=stream)
+        return result
+
+    def overwrite(self, x: Array, new: np.ndarray, stream: Any = None) -> Array:
+        with self._on(self.device_of(x), stream):
+            x.set(new)
+        return x
+
+    def fill_zero(self, x: Array, stream: Any = None) -> None:
+        with self._on(self.device_of(x), stream):
+            x.data.memset_async(0, x.nbytes)
+
+    def wait(self, device: Device, stream: Any = None) -> None:
+        import cupy
+
+        with self._on(device, stream):
+            cupy.cuda.get_current_stream().synchronize()
+
+    def stream_key(self, stream: Any) -> Any:
+        return None if stream is None else stream.ptr
+
+    def misfit(self, x: Array) -> str:
+        if x.size and x.data.ptr % 16:
+            return "does not begin at a multiple of 16 bytes; pass a copy"
+        return super().misfit(x)
+
+    def _library(self) -> str:
+        return "cupy"
+
+    def compile(self, device: Device, source: str, kernel: str) -> Any:
+        import cupy
+
+        key = (device.index, hashlib.sha256(source.encode()).hexdigest())
+        if key not in _programs:
+            with self._on(device, None):
+                _programs[key] = cupy.RawModule(code=source, options=NVRTC_OPTIONS)
+        with self._on(device, None):
+            return _programs[key].get_function(kernel)
+
+    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any) -> None:
+        with self._on(device, stream):
+            kernel(grid, (block,), args)
+
+
+NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true")
+_programs: dict[Any, Any] = {}     # compiled modules by device and source: the one cache of this package that outlives plans
+
+
+@cache
+def _cupy_devices() -> tuple[Device, ...]:
+    try:
+        import cupy
+    except ImportError as e:
+        raise BackendUnavailable(f"cupy: not installed ({e}); pip install 'gpuredux[cuda12]' or 'gpuredux[cuda13]'") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as e:
+        raise BackendUnavailable(f"cupy: no CUDA device ({e})") from None
+    names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
+    return tuple(Device("cupy", i, name, 1) for i, name in enumerate(names))
+
+
+class Opencl(Backend):
+    """Any OpenCL device, CPUs included, through pyopencl."""
+
+    name, impls, kernels = "opencl", ("device",), True
+
+    def devices(self) -> tuple[Device, ...]:
+        return _opencl_devices()[0]
+
+    def is_mine(self, x: Array) -> bool:
+        return type(x).__module__.partition(".")[0] == "pyopencl" and hasattr(x, "dtype")
+
+    def device_of(self, x: Array) -> Device:
+        return self._device(x.context if x.queue is None else x.queue.context)
+
+    def _device(self, context: Any) -> Device:
+        known = _contexts.get(context.int_ptr)
+        if known is None:   # the user's own context: a device of its own
+            known = _admit(context, len(self.devices()) + len(_contexts), None)
+        return known
+
+    def force_warp_tier(self, device: Device, tier: int) -> Device:
+        """The same device with warp operations of another tier (tests: the emulation on a device that has sub-groups)."""
+        import pyopencl
+
+        return _admit(pyopencl.Context(device.handle.devices), device.index, tier)
+
+    def _queue(self, device: Device, stream: Any) -> Any:
+        if stream is not None:
+            return stream
+        import pyopencl
+
+        if device.handle.int_ptr not in _queues:
+            _queues[device.handle.int_ptr] = pyopencl.CommandQueue(device.handle)
+        return _queues[device.handle.int_ptr]
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, device: Device | None = None, stream: Any = None) -> Array:
+        import pyopencl.array
+
+        return pyopencl.array.empty(self._queue(device or self.devices()[0], stream), shape, dtype)
+
+    def put(self, x: np.ndarray, device: Device | None = None, stream: Any = None) -> Array:
+        new = self.empty(x.shape, x.dtype, device, stream)
+        return self.overwrite(new, x, stream)
+
+    def get(self, x: Array, stream: Any = None) -> np.ndarray:
+        if x.size == 0:
+            return np.empty(x.shape, x.dtype)
+        result: np.ndarray = x.get(queue=self._queue(self.device_of(x), stream))
+        return result
+
+    def overwrite(self, x: Array, new: np.ndarray, stream: Any = None) -> Array:
+        if x.size:
+            x.set(np.ascontiguousarray(new), queue=self._queue(self.device_of(x), stream))
+        return x
+
+    def fill_zero(self, x: Array, stream: Any = None) -> None:
+        import pyopencl
+
+        if x.size:
+            queue = self._queue(self.device_of(x), stream)
+            pyopencl.enqueue_fill_buffer(queue, x.base_data, np.uint8(0), x.offset, x.nbytes)
+
+    def wait(self, device: Device, stream: Any = None) -> None:
+        self._queue(device, stream).finish()
+
+    def stream_key(self, stream: Any) -> Any:
+        return None if stream is None else stream.int_ptr
+
+    def misfit(self, x: Array) -> str:
+        if x.size and x.offset % 128:
+            return f"begins {x.offset} bytes into its buffer, not at a multiple of 128; pass a copy"
+        return super().misfit(x)
+
+    def compile(self, device: Device, source: str, kernel: str) -> Any:
+        import pyopencl
+
+        key = (device.handle.int_ptr, hashlib.sha256(source.encode()).hexdigest())
+        if key not in _programs:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                options = ["-cl-std=CL3.0" if device.warp == 2 else "-cl-std=CL1.2"]
+                _programs[key] = pyopencl.Program(device.handle, source).build(options)
+            for w in caught:
+                log.debug("OpenCL compiler: %s", w.message)
+        return pyopencl.Kernel(_programs[key], kernel)
+
+    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any) -> None:
+        buffers = [_buffer(a) if hasattr(a, "base_data") else a for a in args]
+        kernel(self._queue(device, stream), (grid[0] * block, *grid[1:]), (block,) + (1,) * (len(grid) - 1), *buffers)
+
+
+def _buffer(x: Array) -> Any:
+    return x.base_data if x.offset == 0 else x.base_data.get_sub_region(x.offset, x.nbytes)
+
+
+_contexts: dict[int, Device] = {}
+_queues: dict[int, Any] = {}
+ADMISSION = """
+KERNEL(64) admission(GLOBAL u32 *out) {
+    WARP_SCRATCH(w, 64);
+    u32 odd = warp_ballot(w, (LID & 1u) != 0u);
+    out[LID] = odd == 0xaaaaaaaau ? warp_scan(w, 1u) + warp_shuffle(w, LID, 31u - LANE) : 0u;
+}"""
+
+
+def _admit(context: Any, index: int, tier: int | None) -> Device:
+    """The Device of an OpenCL context, if the test kernel gives the right answer; else BackendUnavailable."""
+    import pyopencl
+
+    cl_device = context.devices[0]
+    have = cl_device.extensions.split()
+    wanted = ("cl_intel_required_subgroup_size", "cl_khr_subgroup_ballot", "cl_khr_subgroup_shuffle")
+    tiers = [tier] if tier else [2, 3] if all(e in have for e in wanted) else [3]
+    name = f"{cl_device.platform.name} {cl_device.platform.version.split()[1]}: {cl_device.name.strip()}"
+    problem: object = ""
+    for attempt in tiers:
+        device = Device("opencl", index, name, attempt, context)
+        source = f"#define WARP_TIER {attempt}\n" + _text("device.h") + ADMISSION
+        _contexts[context.int_ptr] = device
+        try:
+            out = OPENCL.empty((64,), np.uint32, device)
+            OPENCL.launch(OPENCL.compile(device, source, "admission"), device, (1,), 64, (out,), None)
+            lane = np.arange(64) % 32
+            if np.array_equal(OPENCL.get(out), lane + 1 + 31 - lane + np.arange(64) // 32 * 32):
+                return device
+            problem = "the test kernel gave wrong numbers"
+        except pyopencl.Error as e:
+            problem = e
+    del _contexts[context.int_ptr]
+    raise BackendUnavailable(f"opencl: {name} refused: {problem}")
+
+
+def _vendor_files() -> dict[str, str]:
+    """The .icd files of the system, and one for each OpenCL runtime that came from PyPI (its own points to a wrong folder)."""
+    found = {p.name: p.read_text().strip() for p in sorted(Path("/etc/OpenCL/vendors").glob("*.icd"))}
+    try:
+        files = importlib.metadata.files("intel-opencl-rt") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for f in files:
+        if f.name == "libintelocl.so":
+            found["intel-cpu.icd"] = str(Path(str(f.locate())).resolve())
+    return found
+
+
+@cache
+def _opencl_devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
+    """Devices admitted, and remarks on what was left out. The loader inside pyopencl's wheel reads OCL_ICD_VENDORS once, so it is set first."""
+    vendors = _vendor_files()
+    if importlib.util.find_spec("pyopencl") is None:
+        raise BackendUnavailable("opencl: pyopencl is not installed; pip install 'gpuredux[opencl]' (or [opencl-cpu], with Intel's CPU runtime)")
+    own = os.environ.get("OCL_ICD_VENDORS")
+    if own is None and vendors:
+        folder = tempfile.mkdtemp(prefix="gpuredux-icd-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        for name, library in vendors.items():
+            (Path(folder) / name).write_text(library)
+        os.environ["OCL_ICD_VENDORS"] = folder
+    import pyopencl
+
+    try:
+        platforms = pyopencl.get_platforms()
+    except pyopencl.Error as e:
+        raise BackendUnavailable(f"opencl: no platform ({e}); pip install 'gpuredux[opencl-cpu]' brings a CPU runtime") from None
+    admitted: list[Device] = []
+    remarks: list[str] = []
+    cl_devices = [d for p in platforms for d in p.get_devices()]
+    cl_devices.sort(key=lambda d: (not d.type & pyopencl.device_type.GPU, "cl_khr_subgroup_ballot" not in d.extensions))
+    for cl_device in cl_devices:
+        try:
+            admitted.append(_admit(pyopencl.Context([cl_device]), len(admitted), None))
+        except BackendUnavailable as e:
+            remarks.append(str(e))
+    if "intel-cpu.icd" in vendors and not any("Intel" in p.name for p in platforms):
+        why = "OCL_ICD_VENDORS is set by hand" if own else "OpenCL was queried before gpuredux"
+        remarks.append(f"opencl: Intel's CPU runtime is installed but not seen: {why}")
+    if not admitted:
+        raise BackendUnavailable("; ".join(remarks) or "opencl: no device")
+    return tuple(admitted), tuple(remarks)
+
+
+NUMPY, NUMBA, CUPY, OPENCL = Numpy(), Numba(), Cupy(), Opencl()
+BACKENDS: dict[str, Backend] = {b.name: b for b in (NUMPY, NUMBA, CUPY, OPENCL)}
+
+
+def get(name: str) -> Backend:
+    """The backend of this name. Raises ValueError for an unknown name, BackendUnavailable if it cannot run here."""
+    if name not in BACKENDS:
+        raise ValueError(f"backend {name!r} is unknown: choose from {', '.join(BACKENDS)}")
+    BACKENDS[name].devices()
+    return BACKENDS[name]
+
+
+def owners(x: Array) -> list[Backend]:
+    """The backends whose array x is, the fastest first."""
+    return [b for b in (NUMBA, NUMPY, CUPY, OPENCL) if b.is_mine(x)]
+
+
+def available() -> dict[str, list[str]]:
+    """For each backend the devices it found, or why it cannot run: {'numba': ['numba:0 host'], 'cupy': ['cannot run: ...']}"""
+    table = {}
+    for name, backend in BACKENDS.items():
+        try:
+            table[name] = [str(d) for d in backend.devices()]
+            if name == "opencl":
+                table[name] += [f"left out: {r}" for r in _opencl_devices()[1]]
+        except BackendUnavailable as e:
+            table[name] = [f"cannot run: {e}"]
+    return table

@@ -1,0 +1,5 @@
+"""Raw words to physics."""
+
+from .gain import Gain
+
+OPS = (Gain,)

@@ -1,0 +1,81 @@
+/* energy = (adc - pedestal[plane]) * factor[plane], factor = 1 / gain: +0 marks a masked pixel, -0 a bad constant.
+ *
+ * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels and keeps their
+ * plane-0 constants in registers over its frames; the other planes are fetched only where a word asks for them. */
+#define GAIN_PARAMS GLOBAL const u16 *raw, GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GLOBAL const u16 *cell
+
+typedef struct {
+    f32 p[VECTOR], k[VECTOR];
+    u32 cell;
+} GainHeld;
+
+INLINE u64 gain_at(u32 plane, u32 c, u32 pixel, u32 npix) {
+#if CELLS
+    return ((u64)plane * CELLS + c) * npix + pixel;
+#else
+    return (u64)plane * npix + pixel;
+#endif
+}
+
+INLINE void gain_hold(GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GainHeld *held, u32 c, u32 pixel, u32 npix) {
+    load_f32(pedestal + gain_at(0, c, pixel, npix), held->p);
+    load_f32(factor + gain_at(0, c, pixel, npix), held->k);
+    held->cell = c;
+}
+
+INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, u32 frame, u32 pixel, u32 npix, f32 *x, u32 *bits) {
+    u32 word[VECTOR];
+    load_u16(raw + (u64)frame * npix + pixel, word);
+    u32 lost = 0u, c = 0u;
+#if CELLS
+    c = cell[frame];
+    if (c >= CELLS) { c = 0u; lost = PIXEL_INVALID_CODE; }
+    if (c != held->cell) gain_hold(pedestal, factor, held, c, pixel, npix); /* no SYNC inside: may differ between frames */
+#endif
+    UNROLL
+    for (u32 k = 0; k < VECTOR; k++) {
+        u32 plane = PLANE_OF(word[k]), b = WORD_STATUS(word[k]);
+        f32 p = held->p[k], factor_k = held->k[k];
+        bool masked = f32_bits(factor_k) == 0u;
+        b = b ? b : plane == 15u ? PIXEL_INVALID_CODE : 0u;
+        b = lost ? lost : b;
+        if (plane != 0u && b == 0u && !masked) {
+            p = pedestal[gain_at(plane, c, pixel + k, npix)];
+            factor_k = factor[gain_at(plane, c, pixel + k, npix)];
+        }
+        b = b == 0u && factor_k == 0.0f ? PIXEL_BAD_CONSTANT : b;
+        b = masked ? PIXEL_MASKED : b;
+        f32 y = ((f32)(word[k] & ADC_MASK) - p) * factor_k;
+        x[k] = b ? bits_f32(BAD_VALUE) : y;
+        bits[k] = b;
+    }
+}
+
+#ifdef AS_LOAD
+#define LOAD_PARAMS GAIN_PARAMS
+typedef GainHeld Held;
+#define LOAD_BEGIN(held, pixel, npix) gain_hold(pedestal, factor, &(held), 0u, pixel, npix)
+#define LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), frame, pixel, npix, x, bits)
+#else
+
+KERNEL(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
+    u32 pixel = (BLOCK * 128u + LID) * VECTOR;
+    u32 end = FRAMES_END(live, n);
+    if (pixel >= npix) return;
+    GainHeld held;
+    gain_hold(pedestal, factor, &held, 0u, pixel, npix);
+    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
+        f32 x[VECTOR];
+        u32 bits[VECTOR], any = 0u;
+        gain_pixel(raw, pedestal, factor, cell, &held, frame, pixel, npix, x, bits);
+        store_f32(energy + (u64)frame * npix + pixel, x);
+#if PIXEL_STATUS
+        store_u8(pixel_status + (u64)frame * npix + pixel, bits);
+#endif
+#if FRAME_STATUS
+        for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
+        if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
+#endif
+    }
+}
+#endif

@@ -1,0 +1,246 @@
+/* The whole portability layer: one C dialect for CUDA (NVRTC) and OpenCL C 1.2.
+ *
+ *   KERNEL(T) name(...)     a kernel with blocks of exactly T threads (T a multiple of 32)
+ *   GLOBAL, SHARED          address spaces, of declarations and of pointers
+ *   LID, BLOCK, BLOCK_Y     thread in the block, block in the grid;  LANE, WARP: LID % 32, LID / 32
+ *   SYNC                    all threads of the block
+ *   WARP_SCRATCH(w, T)      first line of a kernel that uses warp operations; w is passed to each of them
+ *   warp_ballot(w, p)  warp_shuffle(w, v, lane)  warp_shuffle_xor(w, v, mask)  warp_scan(w, v)  warp_sum  warp_max
+ *
+ * Hazard: every warp operation and every SYNC must be reached by all threads of the block equally often (block-uniform
+ * loops and returns, predicates elsewhere). Tier 3 emulates a warp with block barriers and is silently wrong otherwise. */
+
+#if defined(__CUDACC_RTC__) || defined(__CUDACC__) /* ------------------------------------------------ CUDA: tier 1 */
+typedef unsigned char u8;
+typedef signed char i8;
+typedef unsigned short u16;
+typedef short i16;
+typedef unsigned int u32;
+typedef int i32;
+typedef unsigned long long u64;
+typedef long long i64;
+typedef float f32;
+typedef double f64;
+#define KERNEL(T) extern "C" __global__ void __launch_bounds__(T)
+#define INLINE static __device__ __forceinline__
+#define GLOBAL
+#define SHARED __shared__
+#define SHARED_PTR
+#define SYNC __syncthreads()
+#define LID ((u32)threadIdx.x)
+#define BLOCK ((u32)blockIdx.x)
+#define BLOCK_Y ((u32)blockIdx.y)
+#define UNROLL _Pragma("unroll")
+#define f32_bits(x) __float_as_uint(x)
+#define bits_f32(x) __uint_as_float(x)
+#define fma_f32(a, b, c) __fmaf_rn(a, b, c)
+#define rint_f32(x) rintf(x)
+#define abs_f32(x) fabsf(x)
+#define count_ones(x) ((u32)__popc(x))
+#define leading_zeros(x) ((u32)__clz((int)(x)))
+#define trailing_zeros(x) ((u32)__clz((int)__brev(x))) /* 32 for x = 0, as in OpenCL below */
+#define atomic_or_u32(p, v) atomicOr(p, v)
+#define atomic_add_u32(p, v) atomicAdd(p, v)
+#define atomic_max_u32(p, v) atomicMax(p, v)
+#define WARP_TIER 1
+#elif defined(__OPENCL_VERSION__) /* ---------------------------------------------------------- OpenCL: tiers 2 and 3 */
+#pragma OPENCL FP_CONTRACT OFF
+typedef uchar u8;
+typedef char i8;
+typedef ushort u16;
+typedef short i16;
+typedef uint u32;
+typedef int i32;
+typedef ulong u64;
+typedef long i64;
+typedef float f32;
+#ifdef cl_khr_fp64
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+typedef double f64;
+#endif
+#if WARP_TIER == 2
+#pragma OPENCL EXTENSION cl_khr_subgroup_ballot : enable
+#pragma OPENCL EXTENSION cl_khr_subgroup_shuffle : enable
+#define KERNEL(T) __kernel __attribute__((reqd_work_group_size(T, 1, 1))) __attribute__((intel_reqd_sub_group_size(32))) void
+#else
+#define KERNEL(T) __kernel __attribute__((reqd_work_group_size(T, 1, 1))) void
+#endif
+#define INLINE static inline
+#define GLOBAL __global
+#define SHARED __local
+#define SHARED_PTR __local
+#define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
+#define LID ((u32)get_local_id(0))
+#define BLOCK ((u32)get_group_id(0))
+#define BLOCK_Y ((u32)get_group_id(1))
+#define UNROLL _Pragma("unroll")
+#define f32_bits(x) as_uint(x)
+#define bits_f32(x) as_float(x)
+#define fma_f32(a, b, c) fma((f32)(a), (f32)(b), (f32)(c))
+#define rint_f32(x) rint((f32)(x))
+#define abs_f32(x) fabs((f32)(x))
+#define count_ones(x) popcount((u32)(x))
+#define leading_zeros(x) clz((u32)(x))
+#define trailing_zeros(x) (32u - clz(~(u32)(x) & ((u32)(x) - 1u)))
+#define atomic_or_u32(p, v) atomic_or(p, v)
+#define atomic_add_u32(p, v) atomic_add(p, v)
+#define atomic_max_u32(p, v) atomic_max(p, v)
+#else
+#error "gpuredux: neither CUDA nor OpenCL"
+#endif
+
+/* frames: a block walks FRAMES of them; rows at or beyond live are neither read nor written */
+#define FRAMES 16u
+#ifndef LIVE
+#define LIVE 0
+#endif
+#if LIVE
+#define LIVE_ROWS(live, n) ((live)[0] < 0 ? 0u : (u32)(live)[0] < (n) ? (u32)(live)[0] : (n))
+#else
+#define LIVE_ROWS(live, n) (n)
+#endif
+INLINE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
+#define FRAMES_END(live, n) smaller((BLOCK_Y + 1u) * FRAMES, LIVE_ROWS(live, n))
+
+#define LANE (LID & 31u)
+#define WARP (LID >> 5)
+
+/* ----------------------------------------------------------------------------------------------- warp operations */
+#if WARP_TIER == 1
+typedef u32 Warp; /* nothing to carry */
+#define WARP_SCRATCH(w, T) const Warp w = 0
+INLINE u32 warp_ballot(Warp w, bool p) { (void)w; return __ballot_sync(0xffffffffu, p); }
+INLINE u32 warp_shuffle(Warp w, u32 v, u32 lane) { (void)w; return __shfl_sync(0xffffffffu, v, (int)lane); }
+INLINE u32 warp_shuffle_xor(Warp w, u32 v, u32 mask) { (void)w; return __shfl_xor_sync(0xffffffffu, v, (int)mask); }
+#elif WARP_TIER == 2
+typedef u32 Warp;
+#define WARP_SCRATCH(w, T) const Warp w = 0
+INLINE u32 warp_ballot(Warp w, bool p) { return sub_group_ballot(p).x; }
+INLINE u32 warp_shuffle(Warp w, u32 v, u32 lane) { return sub_group_shuffle(v, lane); }
+INLINE u32 warp_shuffle_xor(Warp w, u32 v, u32 mask) { return sub_group_shuffle_xor(v, mask); }
+#else
+typedef SHARED_PTR u32 *Warp; /* one word a thread */
+#define WARP_SCRATCH(w, T) SHARED u32 w##_words[T]; const Warp w = w##_words
+INLINE u32 warp_ballot(Warp w, bool p) {
+    w[LID] = p ? 1u : 0u;
+    SYNC;
+    u32 bits = 0;
+    for (u32 k = 0; k < 32; k++) bits |= w[(LID & ~31u) + k] << k;
+    SYNC;
+    return bits;
+}
+INLINE u32 warp_shuffle(Warp w, u32 v, u32 lane) {
+    w[LID] = v;
+    SYNC;
+    u32 r = w[(LID & ~31u) + (lane & 31u)];
+    SYNC;
+    return r;
+}
+INLINE u32 warp_shuffle_xor(Warp w, u32 v, u32 mask) { return warp_shuffle(w, v, LANE ^ mask); }
+#endif
+
+/* inclusive prefix sum over the lanes */
+INLINE u32 warp_scan(Warp w, u32 v) {
+    for (u32 step = 1; step < 32; step <<= 1) {
+        u32 below = warp_shuffle(w, v, LANE >= step ? LANE - step : 0u);
+        if (LANE >= step) v += below;
+    }
+    return v;
+}
+INLINE u32 warp_sum(Warp w, u32 v) {
+    for (u32 mask = 16; mask; mask >>= 1) v += warp_shuffle_xor(w, v, mask);
+    return v;
+}
+INLINE u32 warp_max(Warp w, u32 v) {
+    for (u32 mask = 16; mask; mask >>= 1) {
+        u32 other = warp_shuffle_xor(w, v, mask);
+        v = other > v ? other : v;
+    }
+    return v;
+}
+
+/* --------------------------------------------------------------------------------- VECTOR pixels in 16-byte pieces
+ * VECTOR is 8 where a frame's pixels are a multiple of 8, else 1; the pointer is 16-byte aligned for VECTOR = 8. */
+#ifdef VECTOR
+INLINE void load_u16(GLOBAL const u16 *p, u32 *x) {
+#if VECTOR == 8
+    uint4 v = *(GLOBAL const uint4 *)p;
+    x[0] = v.x & 0xffffu; x[1] = v.x >> 16; x[2] = v.y & 0xffffu; x[3] = v.y >> 16;
+    x[4] = v.z & 0xffffu; x[5] = v.z >> 16; x[6] = v.w & 0xffffu; x[7] = v.w >> 16;
+#else
+    x[0] = p[0];
+#endif
+}
+INLINE void store_u16(GLOBAL u16 *p, const u32 *x) {
+#if VECTOR == 8
+    uint4 v;
+    v.x = x[0] | x[1] << 16; v.y = x[2] | x[3] << 16; v.z = x[4] | x[5] << 16; v.w = x[6] | x[7] << 16;
+    *(GLOBAL uint4 *)p = v;
+#else
+    p[0] = (u16)x[0];
+#endif
+}
+INLINE void load_f32(GLOBAL const f32 *p, f32 *x) {
+#if VECTOR == 8
+    float4 a = ((GLOBAL const float4 *)p)[0], b = ((GLOBAL const float4 *)p)[1];
+    x[0] = a.x; x[1] = a.y; x[2] = a.z; x[3] = a.w; x[4] = b.x; x[5] = b.y; x[6] = b.z; x[7] = b.w;
+#else
+    x[0] = p[0];
+#endif
+}
+INLINE void store_f32(GLOBAL f32 *p, const f32 *x) {
+#if VECTOR == 8
+    float4 a, b;
+    a.x = x[0]; a.y = x[1]; a.z = x[2]; a.w = x[3]; b.x = x[4]; b.y = x[5]; b.z = x[6]; b.w = x[7];
+    ((GLOBAL float4 *)p)[0] = a;
+    ((GLOBAL float4 *)p)[1] = b;
+#else
+    p[0] = x[0];
+#endif
+}
+INLINE void store_u32(GLOBAL u32 *p, const u32 *x) {
+#if VECTOR == 8
+    uint4 a, b;
+    a.x = x[0]; a.y = x[1]; a.z = x[2]; a.w = x[3]; b.x = x[4]; b.y = x[5]; b.z = x[6]; b.w = x[7];
+    ((GLOBAL uint4 *)p)[0] = a;
+    ((GLOBAL uint4 *)p)[1] = b;
+#else
+    p[0] = x[0];
+#endif
+}
+INLINE void load_u8(GLOBAL const u8 *p, u32 *x) {
+#if VECTOR == 8
+    uint2 v = *(GLOBAL const uint2 *)p;
+    for (u32 k = 0; k < 4; k++) { x[k] = v.x >> 8 * k & 0xffu; x[4 + k] = v.y >> 8 * k & 0xffu; }
+#else
+    x[0] = p[0];
+#endif
+}
+INLINE void store_u8(GLOBAL u8 *p, const u32 *x) {
+#if VECTOR == 8
+    uint2 v;
+    v.x = x[0] | x[1] << 8 | x[2] << 16 | x[3] << 24;
+    v.y = x[4] | x[5] << 8 | x[6] << 16 | x[7] << 24;
+    *(GLOBAL uint2 *)p = v;
+#else
+    p[0] = (u8)x[0];
+#endif
+}
+
+/* ----------------------------------------------------------------------------------------------------------- LOAD
+ * A kernel that reads an input only as
+ *     LOAD_BEGIN(held, pixel, npix)                  once a thread and pixel group, outside the loop over frames
+ *     LOAD(held, frame, pixel, npix, x, bits)        x[VECTOR] f32, bits[VECTOR] u32: the Pixel status, 0 = good
+ * takes a per-pixel op in: that op's .cl defines the same four names under AS_LOAD. This is the plain form: an array. */
+#ifdef LOAD_PLAIN
+#define LOAD_PARAMS GLOBAL const f32 *load_from
+typedef u32 Held;
+#define LOAD_BEGIN(held, pixel, npix) (held) = 0u
+#define LOAD(held, frame, pixel, npix, x, bits)                                       \
+    do {                                                                              \
+        (void)(held);                                                                 \
+        load_f32(load_from + (u64)(frame) * (npix) + (pixel), x);                     \
+        for (u32 k_ = 0; k_ < VECTOR; k_++) (bits)[k_] = 0u;                          \
+    } while (0)
+#endif
+#endif

@@ -1,0 +1,597 @@
+"""Op, Chain, Plan, Spec: the interface of every operation. Over 200 lines: these four only make sense together, and they are the whole core."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import threading
+from collections import OrderedDict, namedtuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from .backends import BACKENDS, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
+
+__all__ = ["BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "frame_grid", "live_rows", "nbytes", "vector"]
+
+
+class DecodeError(ValueError):
+    """Compressed bytes that are not what their format demands."""
+
+
+class Spec(NamedTuple):
+    """Name, shape and dtype of an array."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class Pass(NamedTuple):
+    """One pass over memory: the ops that share it, and the fewest bytes it moves for a full batch."""
+
+    ops: str
+    traffic: int
+
+
+def spec_of(name: str, x: Any) -> Spec:
+    return Spec(name, tuple(int(k) for k in x.shape), np.dtype(x.dtype))
+
+
+FRAMES = 16      # frames that a block of device.h walks
+
+
+def live_rows(x: Any, live: Any) -> int:
+    """How many rows of a host batch are real."""
+    return len(x) if live is None else min(max(int(live[0]), 0), len(x))
+
+
+def frame_grid(n: int, npix: int, threads: int = 128) -> tuple[int, int]:
+    """Tiles of pixels x groups of frames, for kernels in which a thread owns VECTOR pixels over FRAMES frames."""
+    return -(-npix // (threads * vector(npix))), -(-n // FRAMES)
+
+
+def vector(npix: int) -> int:
+    """VECTOR of device.h: 8 where every frame begins at a multiple of 16 bytes, else 1."""
+    return 1 if npix % 8 else 8
+
+
+def nbytes(*x: Any) -> int:
+    """The size of arrays or specs in bytes; None counts 0."""
+    return sum(spec_of("", a).nbytes for a in x if a is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation: fields that are arrays are constants, the others configuration. See DESIGN in the README."""
+
+    name: ClassVar[str] = ""
+    inputs: ClassVar[tuple[str, ...]] = ()
+    writes: ClassVar[tuple[str, ...]] = ()   # every name that outputs() can hold, frame_status apart
+    loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then its pixel status
+    pixel_output: ClassVar[str] = ""         # the output that this op's device function yields under AS_LOAD, if any
+
+    # ------------------------------------------------------------------ what a subclass defines
+    def outputs(self, *x: Any) -> tuple[Spec, ...]:
+        """What a run writes. Raises TypeError or ValueError; touches no data."""
+        raise NotImplementedError
+
+    def scratch(self, *x: Any) -> tuple[Spec, ...]:
+        """Workspace, owned by the plan."""
+        return ()
+
+    def traffic(self, *x: Any) -> int:
+        """The fewest bytes to be read and written."""
+        return nbytes(*x) + nbytes(*self.outputs(*x)) + nbytes(*self.constants().values())
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """What a device keeps, once for all plans: by default the array fields as they are."""
+        return {k: v for k, v in self._fields().items() if isinstance(v, np.ndarray)}
+
+    def inverse(self) -> Op:
+        raise TypeError(f"{self.name} has no inverse")
+
+    def numpy(self, plan: Plan, *x_and_out: Any) -> None:
+        raise NotImplementedError
+
+    def numba(self, plan: Plan, *x_and_out: Any) -> None:
+        raise NotImplementedError
+
+    def device(self, plan: Plan, *x_and_out: Any) -> None:
+        raise NotImplementedError
+
+    def pixel(self, plan: Plan, *x: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """For fusion: the .cl that defines LOAD under AS_LOAD, the arguments of its LOAD_PARAMS, its defines."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ what every op has
+    def _fields(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def own(self, field: str, dtype: Any = None) -> np.ndarray:
+        """Replace an array field by a read-only copy; for __post_init__."""
+        copy = np.array(getattr(self, field), dtype=dtype, order="C", copy=True)
+        copy.setflags(write=False)
+        object.__setattr__(self, field, copy)
+        return copy
+
+    def config(self) -> dict[str, Any]:
+        """The scalar fields, ready for JSON."""
+        return {k: _plain(v) for k, v in self._fields().items() if not isinstance(v, np.ndarray)}
+
+    def digest(self) -> str:
+        """SHA-256 of name, configuration and constants: provenance."""
+        h = hashlib.sha256(json.dumps([self.name, self.config()], sort_keys=True, default=str).encode())
+        for key, value in sorted(self._fields().items()):
+            if isinstance(value, np.ndarray):
+                h.update(f"{key}{value.dtype.str}{value.shape}".encode())
+                h.update(np.ascontiguousarray(value).data)
+        return h.hexdigest()
+
+    def require(self, name: str, x: Any, dtype: Any, shape: Sequence[Any]) -> Spec:
+        """The spec of x if it has this dtype (or one of these) and shape (words stand for any size), else a TypeError or ValueError."""
+        dtypes = [np.dtype(d) for d in (dtype if isinstance(dtype, (tuple, list)) else (dtype,))]
+        words = ", ".join(str(k) for k in shape) + ("," if len(shape) == 1 else "")
+        if x is None or not hasattr(x, "shape") or not hasattr(x, "dtype"):
+            raise TypeError(f"{self.name}: {name} must be an array ({words}), got {type(x).__name__}")
+        got = spec_of(name, x)
+        sizes: dict[str, int] = {}
+        fits = len(got.shape) == len(shape) and all(
+            a == (sizes.setdefault(b, a) if isinstance(b, str) else b) for a, b in zip(got.shape, shape, strict=True)
+        )
+        if got.dtype not in dtypes or not fits:
+            kind = " or ".join(str(d) for d in dtypes)
+            error = ValueError if got.dtype in dtypes else TypeError
+            raise error(f"{self.name}: {name} must be {kind} ({words}), got {got.dtype} {got.shape}")
+        return got
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs without the marks of the optional ones."""
+        return tuple(n.rstrip("?") for n in self.inputs)
+
+    def bind(self, x: Sequence[Any], named: dict[str, Any]) -> tuple[Any, ...]:
+        """Positional and named inputs as one full tuple, None where an optional one is absent."""
+        names = self.input_names
+        if len(x) > len(names):
+            raise TypeError(f"{self.name} takes {', '.join(self.inputs)}: got {len(x)} inputs")
+        full = dict(zip(names, x, strict=False))
+        for key, value in named.items():
+            if key not in names or full.get(key) is not None:
+                raise TypeError(f"{self.name}: input {key!r} is {'given twice' if key in names else 'unknown'}; it takes {', '.join(self.inputs)}")
+            full[key] = value
+        for n in self.inputs:
+            if not n.endswith("?") and full.get(n) is None:
+                raise TypeError(f"{self.name}: input {n!r} is missing; it takes {', '.join(self.inputs)}")
+        return tuple(full.get(n) for n in names)
+
+    def __post_init__(self) -> None:
+        pass
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._fields()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+            object.__setattr__(self, key, value)
+
+    def _shared(self) -> _Shared:
+        with _LOCK:
+            if "_shared_state" not in self.__dict__:
+                object.__setattr__(self, "_shared_state", _Shared())
+        shared: _Shared = self.__dict__["_shared_state"]
+        return shared
+
+    def device_constants(self, device: Device, stream: Any = None) -> dict[str, Array]:
+        """The constants on this device, uploaded at the first call and shared by all plans and streams."""
+        shared = self._shared()
+        with shared.lock:
+            if device not in shared.constants:
+                put = BACKENDS[device.backend].put
+                shared.constants[device] = {k: put(v, device, stream) for k, v in self.constants().items()}
+            return shared.constants[device]
+
+    def plan(self, *x: Any, backend: str | None = None, device: Device | None = None, stream: Any = None, **named: Any) -> Plan:
+        """A plan for inputs like these (arrays, or Specs together with backend=): constants uploaded, scratch allocated, kernels compiled."""
+        full = self.bind(x, named)
+        chosen, where = choose(self.name, full, backend, device)
+        return self._plan(full, chosen, where, stream)
+
+    def _plan(self, full: tuple[Any, ...], backend: Backend, device: Device, stream: Any) -> Plan:
+        return Plan(self, full, backend, device, stream)
+
+    def __call__(self, *x: Any, out: Any = None, backend: str | None = None, stream: Any = None, **named: Any) -> Any:
+        """Run on arrays; they decide the device. Plans are kept (8 per op)."""
+        full = self.bind(x, named)
+        chosen, where = choose(self.name, full, backend, None)
+        key = (tuple(None if a is None else spec_of("", a) for a in full), chosen.name, where, chosen.stream_key(stream), threading.get_ident())
+        shared = self._shared()
+        with shared.lock:
+            plan = shared.plans.get(key)
+        if plan is None:
+            plan = self._plan(full, chosen, where, stream)
+            with shared.lock:
+                shared.plans[key] = plan
+                while len(shared.plans) > 8:
+                    shared.plans.popitem(last=False)
+        return plan.run(full, out)
+
+
+class _Shared:
+    """Of one op: its constants by device and its recent plans. Never pickled, never copied."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.constants: dict[Device, dict[str, Array]] = {}
+        self.plans: OrderedDict[Any, Plan] = OrderedDict()
+        self.latest: dict[Device, Op] = {}      # what update() made of the op
+
+
+_LOCK = threading.Lock()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Op):
+        return {"op": value.name, **value.config()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def choose(who: str, x: Sequence[Any], backend: str | None, device: Device | None) -> tuple[Backend, Device]:
+    """The backend and device of these inputs. backend= only chooses among the owners of the arrays' type; nothing is moved."""
+    arrays = [a for a in x if a is not None and not isinstance(a, Spec)]
+    if not arrays:
+        if backend is None:
+            raise TypeError(f"{who}: no array says where to run: name a backend= ({', '.join(BACKENDS)})")
+        chosen = get(backend)
+        return chosen, device or chosen.devices()[0]
+    possible = owners(arrays[0])
+    if not possible:
+        kind = f"{type(arrays[0]).__module__}.{type(arrays[0]).__name__}"
+        raise TypeError(f"{who}: {kind} is no array of {', '.join(BACKENDS)}; wrap it by DLPack, for example numpy.from_dlpack or cupy.from_dlpack")
+    for a in arrays[1:]:
+        if not any(b.is_mine(a) for b in possible):
+            kinds = sorted({f"{type(k).__module__}.{type(k).__name__}" for k in arrays})
+            raise TypeError(f"{who}: inputs of different libraries: {', '.join(kinds)}")
+    if backend is not None:
+        get(backend)
+        possible = [b for b in possible if b.name == backend]
+        if not possible:
+            raise TypeError(f"{who}: backend={backend!r} does not own {type(arrays[0]).__module__} arrays; move them with gpuredux.backends.get({backend!r}).put")
+    where = {possible[0].device_of(a) for a in arrays}
+    if len(where) > 1 or (device is not None and where != {device}):
+        raise ValueError(f"{who}: inputs on {', '.join(sorted(map(str, where)))}" + (f", asked to run on {device}" if device else ""))
+    return possible[0], where.pop()
+
+
+class Fused:
+    """An input that does not lie in memory: the kernel computes it through LOAD from a per-pixel op's own inputs."""
+
+    def __init__(self, plan: Plan, x: tuple[Any, ...]) -> None:
+        output = next(o for o in plan.outs if o.name == plan.op.pixel_output)
+        self.shape, self.dtype = output.shape, output.dtype
+        self.file, self.args, self.defines = plan.op.pixel(plan, *x)
+
+
+class Plan:
+    """An op made ready for one shape, on one device and stream, for one thread: a run allocates nothing but outputs not given."""
+
+    def __init__(self, op: Op, x: tuple[Any, ...], backend: Backend, device: Device, stream: Any = None) -> None:
+        self.op, self.backend, self.device, self.stream = op, backend, device, stream
+        self.specs = tuple(None if a is None else spec_of(n, a) for n, a in zip(op.input_names, x, strict=True))
+        self.outs = op.outputs(*x)
+        self._result = namedtuple("Outputs", [o.name for o in self.outs]) if len(self.outs) > 1 else None  # type: ignore[misc]
+        self._kernels: dict[Any, Any] = {}
+        self._prepare(x)
+
+    def _prepare(self, x: tuple[Any, ...]) -> None:
+        self.constants = self.op.device_constants(self.device, self.stream)
+        self.scratch = {s.name: self.backend.empty(s.shape, s.dtype, self.device, self.stream) for s in self.op.scratch(*x)}
+        impl = next((i for i in self.backend.impls if getattr(type(self.op), i, None) is not getattr(Op, i, None)), None)
+        if impl is None:
+            raise NotImplementedError(f"{self.op.name} has no implementation for {self.backend.name}")
+        self._impl = getattr(self.op, impl)
+        self._dry = self.backend.kernels
+        if self._dry:       # compile every kernel that a run will launch
+            self._impl(self, *(a if a is None or isinstance(a, Fused) else s for a, s in zip(x, self.specs, strict=True)), *self.outs)
+        self._dry = False
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes over memory of one run."""
+        return (Pass(self.op.name, self.op.traffic(*self.specs)),)
+
+    def __call__(self, *x: Any, out: Any = None, **named: Any) -> Any:
+        return self.run(self.op.bind(x, named), out)
+
+    def run(self, x: tuple[Any, ...], out: Any = None) -> Any:
+        """Enqueue. x: the full tuple of inputs. Returns the output, or a named tuple of the outputs."""
+        for spec, a in zip(self.specs, x, strict=True):
+            self._check(spec, a)
+        given: tuple[Any, ...] = (None,) * len(self.outs) if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
+        if len(given) != len(self.outs):
+            raise ValueError(f"{self.op.name}: out must hold {len(self.outs)} arrays ({', '.join(o.name for o in self.outs)}), got {len(given)}")
+        results = []
+        for spec, a in zip(self.outs, given, strict=True):
+            if a is None:
+                a = self.backend.empty(spec.shape, spec.dtype, self.device, self.stream)
+            else:
+                self._check(spec, a)
+                if isinstance(a, np.ndarray) and not a.flags.writeable:
+                    raise ValueError(f"{self.op.name}: out {spec.name} is read-only")
+            results.append(a)
+        self.execute(x, results)
+        return self._result(*results) if self._result else results[0]
+
+    def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
+        """The run itself, on arrays that were checked."""
+        self._impl(self, *x, *results)
+
+    def _check(self, spec: Spec | None, a: Any) -> None:
+        if spec is None or a is None:
+            if spec is not None or a is not None:
+                raise ValueError(f"{self.op.name}: this plan was made {'with' if spec else 'without'} {spec.name if spec else 'that input'}")
+            return
+        if not self.backend.is_mine(a):
+            raise TypeError(f"{self.op.name}: {spec.name} must be an array of {self.backend.name}, got {type(a).__module__}.{type(a).__name__}")
+        if tuple(a.shape) != spec.shape or a.dtype != spec.dtype:
+            raise ValueError(f"{self.op.name}: {spec.name} must be {spec.dtype} {spec.shape} as planned, got {a.dtype} {tuple(a.shape)}")
+        wrong = self.backend.misfit(a)
+        if wrong:
+            raise ValueError(f"{self.op.name}: {spec.name} {wrong}")
+
+    def launch(self, file: str, kernel: str, grid: tuple[int, ...], block: int, args: tuple[Any, ...], load: Any = None, **defines: Any) -> None:
+        """Enqueue a kernel of a .cl file. load: the array or Fused input that the kernel reads through LOAD; its arguments come first."""
+        source_of = None
+        if load is not None:
+            fused = isinstance(load, Fused)
+            args = (*(load.args if fused else (load,)), *args)
+            source_of = load.file if fused else None
+            extra = load.defines if fused else {}
+            clash = {k for k in extra if k in defines and defines[k] != extra[k]}
+            if clash:
+                raise ValueError(f"{self.op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
+            defines = {**extra, **defines}
+        key = (file, kernel, source_of, tuple(sorted(defines.items())))
+        if key not in self._kernels:
+            source = kernel_source(file, self.device.warp, source_of, defines)
+            self._kernels[key] = self.backend.compile(self.device, source, kernel)
+        if not self._dry and all(grid):
+            self.backend.launch(self._kernels[key], self.device, grid, block, args, self.stream)
+
+    def start_status(self, frame_status: Any, new_status: Any, live: Any) -> None:
+        """new_status = frame_status on the device, for the live rows: later kernels OR their bits into it."""
+        n = new_status.shape[0]
+        args = (frame_status, new_status, new_status if live is None else live, np.uint32(n))
+        self.launch("status.cl", "frame_status_start", (-(-n // 128),), 128, args, LIVE=live is not None)
+
+    def update(self, **fields: np.ndarray) -> None:
+        """Overwrite constants of the op on this device, in stream order, for all its plans there: plan.update(pedestal=new).
+
+        The new values pass the op's own checks; nothing is recompiled or recaptured. The op object keeps what it was made with."""
+        _update(self.op, self.device, self.stream, fields)
+
+
+def _update(op: Op, device: Device, stream: Any, fields: dict[str, Any]) -> None:
+    unknown = [f for f in fields if not isinstance(op._fields().get(f), np.ndarray)]
+    if unknown:
+        arrays = [k for k, v in op._fields().items() if isinstance(v, np.ndarray)]
+        raise ValueError(f"{op.name}: no constant named {', '.join(unknown)}; it has {', '.join(arrays) or 'none'}")
+    shared = op._shared()
+    with shared.lock:
+        new = dataclasses.replace(shared.latest.get(device, op), **fields)
+        held = op.device_constants(device, stream)
+        for key, value in new.constants().items():
+            if spec_of("", held[key]) != spec_of("", value):
+                raise ValueError(f"{op.name}: {key} must stay {held[key].dtype} {tuple(held[key].shape)}, got {value.dtype} {value.shape}")
+            held[key] = BACKENDS[device.backend].overwrite(held[key], value, stream)
+        shared.latest[device] = new
+
+
+class _Step:
+    """One op of a chain with the slots (numbers of arrays) that it reads and writes."""
+
+    def __init__(self, op: Op, reads: tuple[int | None, ...], writes: tuple[int, ...]) -> None:
+        self.op, self.reads, self.writes = op, reads, writes
+        self.producer: _Step | None = None      # the per-pixel op that this one takes in
+        self.through_load: tuple[int, ...] = ()     # which of its inputs come from it
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Op):
+    """out = op_k(... op_1(in)): inputs wired by name, the latest writer of a name wins; planned once; fuses what is fusible.
+
+    in:  every name that an op needs and no earlier op writes (optional ones stay optional)
+    out: frame_status if an op writes it, and what `keep` names (default: all that no later op reads)
+    """
+
+    name: ClassVar[str] = "chain"
+    ops: tuple[Op, ...] = ()
+    keep: tuple[str, ...] | None = None
+
+    def __init__(self, ops: Sequence[Op], keep: Sequence[str] | None = None) -> None:
+        object.__setattr__(self, "ops", tuple(ops))
+        object.__setattr__(self, "keep", None if keep is None else tuple(keep))
+        made: set[str] = set()
+        needs: dict[str, bool] = {}
+        for op in self.ops:
+            for n in op.inputs:
+                key = n.rstrip("?")
+                if key not in made:
+                    needs[key] = needs.get(key, False) or not n.endswith("?")
+            made |= op_writes(op)
+        object.__setattr__(self, "inputs", tuple(n if must else n + "?" for n, must in needs.items()))
+
+    def wire(self, *x: Any) -> tuple[list[Spec], list[_Step], list[int]]:
+        """Slots (the inputs first), steps and the slots of the outputs."""
+        slots = [spec_of(n, a) for n, a in zip(self.input_names, x, strict=True) if a is not None]
+        latest = {s.name: i for i, s in enumerate(slots)}
+        n_in = len(slots)
+        if "frame_status" in self.input_names and "frame_status" not in latest and slots:
+            latest["frame_status"] = -1         # starts from zero: the plan owns those zeros
+        steps: list[_Step] = []
+        used: set[int] = set()
+        for op in self.ops:
+            reads = tuple(latest.get(n) for n in op.input_names)
+            specs = [None if r is None else (Spec("frame_status", (slots[0].shape[0],), np.dtype(np.uint32)) if r < 0 else slots[r]) for r in reads]
+            writes = []
+            for out in op.outputs(*op.bind(specs, {})):
+                slots.append(out)
+                latest[out.name] = len(slots) - 1
+                writes.append(len(slots) - 1)
+            used |= {r for r in reads if r is not None}
+            steps.append(_Step(op, reads, tuple(writes)))
+        final = {n: i for n, i in latest.items() if i >= n_in}
+        if self.keep is None:
+            outs = [i for n, i in final.items() if i not in used or n == "frame_status"]
+        else:
+            lost = [k for k in self.keep if k not in final]
+            if lost:
+                raise ValueError(f"chain: nothing writes {', '.join(lost)}; it has {', '.join(final)}")
+            outs = [final[k] for k in self.keep]
+        return slots, steps, sorted(outs)
+
+    def outputs(self, *x: Any) -> tuple[Spec, ...]:
+        slots, _, outs = self.wire(*x)
+        return tuple(slots[i] for i in outs)
+
+    def constants(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def traffic(self, *x: Any) -> int:
+        slots, steps, _ = self.wire(*x)
+        return sum(s.op.traffic(*_specs(s, slots)) for s in steps)
+
+    def digest(self) -> str:
+        return hashlib.sha256("".join(op.digest() for op in self.ops).encode()).hexdigest()
+
+    def _plan(self, full: tuple[Any, ...], backend: Backend, device: Device, stream: Any) -> Plan:
+        return _ChainPlan(self, full, backend, device, stream)
+
+
+def op_writes(op: Op) -> set[str]:
+    """The names that an op can write."""
+    return set(op.writes) | ({"frame_status"} if "frame_status?" in op.inputs else set())
+
+
+def _specs(step: _Step, slots: list[Spec]) -> list[Spec | None]:
+    n = slots[0].shape[0]
+    return [None if r is None else Spec("frame_status", (n,), np.dtype(np.uint32)) if r < 0 else slots[r] for r in step.reads]
+
+
+class _ChainPlan(Plan):
+    """The steps of a Chain, fused where the backend compiles kernels; intermediate arrays belong to the plan."""
+
+    op: Chain
+
+    def _prepare(self, x: tuple[Any, ...]) -> None:
+        self.constants, self.scratch = {}, {}
+        self._slots, steps, self._outs = self.op.wire(*x)
+        if self.backend.kernels:
+            steps = _fuse(steps, self._slots, self._outs)
+        n_in = sum(a is not None for a in x)
+        held = {w for s in steps for w in s.writes} - set(self._outs)
+        self._own = {i: self.backend.empty(self._slots[i].shape, self._slots[i].dtype, self.device, self.stream) for i in held if i >= n_in}
+        if any(-1 in (*s.reads, *(s.producer.reads if s.producer else ())) for s in steps):
+            self._own[-1] = self.backend.put(np.zeros(self._slots[0].shape[0], np.uint32), self.device, self.stream)
+        self._steps = [(s, *self._step_plans(s)) for s in steps]
+
+    def _step_plans(self, step: _Step) -> tuple[Plan, Plan | None]:
+        specs: list[Any] = _specs(step, self._slots)
+        if step.producer is None:
+            return step.op._plan(tuple(specs), self.backend, self.device, self.stream), None
+        source = _specs(step.producer, self._slots)
+        feeder = step.producer.op._plan(tuple(source), self.backend, self.device, self.stream)
+        fused = Fused(feeder, tuple(source))
+        for i in step.through_load:
+            specs[i] = fused
+        return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feeder
+
+    def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
+        arrays: dict[int | None, Any] = {None: None, **self._own}
+        arrays.update(enumerate(a for a in x if a is not None))
+        arrays.update(zip(self._outs, results, strict=True))
+        for step, plan, feeder in self._steps:
+            args = [arrays.get(r) for r in step.reads]
+            if feeder is not None and step.producer is not None:
+                fused = Fused(feeder, tuple(arrays[r] for r in step.producer.reads))
+                for i in step.through_load:
+                    args[i] = fused
+            plan.execute(args, [arrays[w] for w in step.writes])
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """One entry a pass; fused ops share one, less the array that is never written."""
+        rows = []
+        for step, _, feeder in self._steps:
+            specs = _specs(step, self._slots)
+            title, moved = step.op.name, step.op.traffic(*specs)
+            if feeder is not None and step.producer is not None:
+                source = _specs(step.producer, self._slots)
+                written = nbytes(*(self._slots[w] for w in step.producer.writes))
+                title = f"{step.producer.op.name} + {title}"
+                moved += step.producer.op.traffic(*source) - written - nbytes(*(specs[i] for i in step.through_load))
+            rows.append(Pass(title, moved))
+        return tuple(rows)
+
+    def update(self, **fields: np.ndarray) -> None:
+        """plan.update(pedestal=new): goes to every op of the chain that has such a constant."""
+        takers = {id(op): op for op in self.op.ops if any(isinstance(op._fields().get(f), np.ndarray) for f in fields)}
+        left = [f for f in fields if not any(isinstance(op._fields().get(f), np.ndarray) for op in takers.values())]
+        if left:
+            raise ValueError(f"chain: no op has a constant named {', '.join(left)}")
+        for op in takers.values():
+            _update(op, self.device, self.stream, {f: v for f, v in fields.items() if isinstance(op._fields().get(f), np.ndarray)})
+
+
+def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]:
+    """Let each op that reads through LOAD take in the per-pixel op that feeds it; drop producers nobody else needs."""
+    writer = {w: s for s in steps for w in s.writes}
+    for step in steps:
+        loads = [step.op.input_names.index(n) for n in step.op.loads]
+        slot = step.reads[loads[0]] if loads else None
+        producer = writer.get(slot) if slot is not None else None
+        if producer is not None and slot is not None and slots[slot].name == producer.op.pixel_output and _live(producer) in (None, _live(step)):
+            step.producer = producer
+            step.through_load = tuple(i for i in loads if step.reads[i] in producer.writes)
+    kept = steps
+    for producer in [s for s in steps if s.op.pixel_output]:
+        others = [s for s in kept if s is not producer]
+        status = next((w for w in producer.writes if slots[w].name == "frame_status"), None)
+        if _needed(producer, others, status, outs):
+            continue
+        before = dict(zip(producer.op.input_names, producer.reads, strict=True)).get("frame_status")
+        for s in others:
+            s.reads = tuple(before if r is not None and r == status else r for r in s.reads)
+        kept = others
+    return kept
+
+
+def _needed(producer: _Step, others: list[_Step], status: int | None, outs: list[int]) -> bool:
+    """Whether a per-pixel op must still run by itself: its arrays are read or kept, or nobody fused carries its frame bits on."""
+    fed = [s for s in others if s.producer is producer]
+    if not fed or any(w in outs for w in producer.writes):
+        return True
+    for s in others:
+        for i, r in enumerate(s.reads):
+            if r in producer.writes and r != status and not (s.producer is producer and i in s.through_load):
+                return True
+    return status is not None and not any(status in s.reads for s in fed)
+
+
+def _live(step: _Step) -> int | None:
+    names = step.op.input_names
+    return step.reads[names.index("live")] if "live" in names else None
