@@ -102,6 +102,16 @@ typedef double f64;
 INLINE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
 #define FRAMES_END(live, n) smaller((BLOCK_Y + 1u) * FRAMES, LIVE_ROWS(live, n))
 
+/* The data's status bits of the FRAMES frames that a thread walks, 4 bits each in one u64: no branch and no atomic in the loop. */
+#define FRAME_BITS(bits, frame) ((u64)((bits) & PIXEL_FROM_DATA) << 4u * ((frame) % FRAMES))
+INLINE void frame_bits_write(GLOBAL u32 *frame_status, u64 seen, u32 end) {
+    if (seen == 0) return;
+    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
+        u32 bits = (u32)(seen >> 4u * (frame % FRAMES)) & 15u;
+        if (bits) atomic_or_u32(frame_status + frame, bits); /* rare; OR is the same in any order */
+    }
+}
+
 #define LANE (LID & 31u)
 #define WARP (LID >> 5)
 

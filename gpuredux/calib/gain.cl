@@ -64,18 +64,21 @@ KERNEL(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBA
     if (pixel >= npix) return;
     GainHeld held;
     gain_hold(pedestal, factor, &held, 0u, pixel, npix);
+    u64 seen = 0;
     for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
         f32 x[VECTOR];
-        u32 bits[VECTOR], any = 0u;
+        u32 bits[VECTOR];
         gain_pixel(raw, pedestal, factor, cell, &held, frame, pixel, npix, x, bits);
         store_f32(energy + (u64)frame * npix + pixel, x);
 #if PIXEL_STATUS
         store_u8(pixel_status + (u64)frame * npix + pixel, bits);
 #endif
 #if FRAME_STATUS
-        for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
-        if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
+        for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
 #endif
     }
+#if FRAME_STATUS
+    frame_bits_write(frame_status, seen, end);
+#endif
 }
 #endif

@@ -1,4 +1,4 @@
-"""energy = (adc - pedestal[plane]) / gain[plane]. Over 200 lines: the checks of real constants and the numba tiles belong to it."""
+"""energy = (adc - pedestal[plane]) / gain[plane]. Over 200 lines: the checks that real constants need are part of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
 
 from ..detectors import Detector, detector
 from ..op import Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
 from ..status import FROM_DATA, Pixel
+from .gain_numba import gain_tiles
 
 TINY = np.finfo(np.float32).tiny
 
@@ -187,99 +187,3 @@ class Gain(Op):
         defines = {"VECTOR": vector(self.npix), "CELLS": self.cells, "BAD_VALUE": f"{bad}u", **self.kind.defines()}
         args = (raw, plan.constants["pedestal"], plan.constants["factor"], cell if self.cells else raw)
         return "calib/gain.cl", args, defines
-
-
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes, codes, bad):
-    """Fill energy and pixel_status; the OR of the data's status bits of each frame. Tiles of 4096 pixels walk all frames with
-    their constants in cache; within, 64 pixels that are all plane 0 take the short way."""
-    n, npix = raw.shape
-    n_tiles = (npix + 4095) // 4096
-    flags = np.zeros((n_tiles, n), np.uint32)
-    mark = factor.view(np.uint32)
-    for tile in prange(n_tiles):
-        for f in range(n):
-            c = np.uint64(0)
-            lost = False
-            if cell is not None:
-                lost = cell[f] >= pedestal.shape[1]
-                c = np.uint64(0) if lost else np.uint64(cell[f])
-            bits = np.uint32(0)
-            for a in range(tile * 4096, min(tile * 4096 + 4096, npix), 64):
-                start, width = np.uint64(a), np.uint64(min(64, npix - a))
-                if lost:
-                    energy[f, a : a + 64] = bad
-                    bits |= np.uint32(1)
-                else:
-                    bits |= _block(raw[f], pedestal[:, c], factor[:, c], mark[:, c], energy[f], start, width, decode, planes, codes, bad)
-            if pixel_status is not None:
-                _status(raw[f], mark[:, c], pixel_status[f], tile * 4096, min(tile * 4096 + 4096, npix), lost, decode, planes, codes)
-            flags[tile, f] = bits
-    total = np.zeros(n, np.uint32)
-    for tile in range(n_tiles):
-        total |= flags[tile]
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _block(raw, pedestal, factor, mark, energy, start, width, decode, planes, codes, bad):
-    """Up to 64 pixels: plane 0 for all, then one select over the pixels for each gain and code that can be among them.
-    Indices are unsigned: with signed ones numba's wraparound test stops the vectoriser (27 instead of 147 frames/s)."""
-    adc_mask, shift, mask = decode[0], decode[1], decode[2]
-    odd = np.uint32(0)
-    for i in range(width):
-        j = start + i
-        word = np.uint32(raw[j])
-        odd |= word
-        k = factor[np.uint64(0), j]
-        y = (np.float32(word & adc_mask) - pedestal[np.uint64(0), j]) * k
-        energy[j] = y if k != 0 else bad
-    odd = odd >> shift & mask
-    flags = np.uint32(0)
-    for v in range(np.uint32(1), mask + np.uint32(1)):
-        if v & odd != v:
-            continue
-        if planes[v] < 0:
-            flags |= _refuse(raw, mark, energy, start, width, mask << shift, v << shift, np.uint32(1), bad)
-            continue
-        g = np.uint64(planes[v])
-        for i in range(width):
-            j = start + i
-            word = np.uint32(raw[j])
-            k = factor[g, j]
-            y = (np.float32(word & adc_mask) - pedestal[g, j]) * k
-            y = y if k != 0 else bad
-            energy[j] = y if word >> shift & mask == v else energy[j]
-    for i in range(np.uint64(codes.shape[0])):
-        v = codes[i, 0] >> shift & mask
-        if v & odd == v:
-            flags |= _refuse(raw, mark, energy, start, width, np.uint32(0xFFFF), codes[i, 0], codes[i, 1], bad)
-    return flags
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _refuse(raw, mark, energy, start, width, select, value, bit, bad):
-    """energy = bad where (word & select) == value; bit if such a pixel is not masked."""
-    hit = np.uint32(0)
-    for i in range(width):
-        j = start + i
-        is_it = np.uint32(raw[j]) & select == value
-        energy[j] = bad if is_it else energy[j]
-        hit |= np.uint32(is_it) & np.uint32(mark[np.uint64(0), j] != 0)
-    return bit * hit
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _status(raw, mark, pixel_status, start, stop, lost, decode, planes, codes):
-    """pixel_status of pixels start to stop: masked first, then the word, then the constant of its plane."""
-    for j in range(np.uint64(start), np.uint64(stop)):
-        word = np.uint32(raw[j])
-        plane = planes[word >> decode[1] & decode[2]]
-        bit = np.uint32(1) if plane < 0 or lost else np.uint32(0)
-        if not lost:
-            for i in range(codes.shape[0]):
-                if word == codes[i, 0]:
-                    bit = codes[i, 1]
-        if bit == 0 and mark[np.uint64(plane), j] == 0x80000000:
-            bit = np.uint32(16)
-        pixel_status[j] = 8 if mark[np.uint64(0), j] == 0 else bit

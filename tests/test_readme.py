@@ -1,0 +1,61 @@
+"""README is true: its example runs, its table is what the code says. `python tests/test_readme.py` writes the table."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import gpuredux
+from gpuredux.op import Op
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- table: written by `python tests/test_readme.py`, checked by the tests -->\n", "<!-- /table -->"
+
+
+def cuda_runs() -> dict[str, str]:
+    """Op name -> devices on which a committed benchmark ran it through cupy."""
+    ran: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "bench" / "results").glob("*.csv")):
+        with path.open() as lines:
+            for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+                if row.get("backend") == "cupy":
+                    ran.setdefault(row["op"], set()).add(path.stem)
+    return {op: ", ".join(sorted(devices)) for op, devices in ran.items()}
+
+
+def table() -> str:
+    rows = ["| op | what | numpy | numba | opencl | cupy |", "|---|---|---|---|---|---|"]
+    ran = cuda_runs()
+    for name, op in sorted(gpuredux.OPS.items()):
+        what = (op.__doc__ or "").strip().splitlines()[0].replace("|", "\\|")
+        has = {impl: getattr(op, impl) is not getattr(Op, impl) for impl in ("numpy", "numba", "device")}
+        cuda = ran.get(name, "compiled, not run") if has["device"] else "-"
+        cells = ["specification" if has["numpy"] else "-", "tested" if has["numba"] else "-", "tested" if has["device"] else "-", cuda]
+        rows.append(f"| `{name}` | {what} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def test_table_is_what_the_code_says():
+    text = README.read_text()
+    assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)] == table(), "run: python tests/test_readme.py"
+
+
+def test_example_runs(tmp_path):
+    code = re.search(r"<!-- example.*?-->\n```python\n(.*?)```", README.read_text(), re.S).group(1)
+    assert len(code.strip().splitlines()) <= 12
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) <= 0.25
+
+
+def test_picture_is_there():
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README.read_text()):
+        assert (ROOT / picture).stat().st_size > 10_000, f"{picture}: run python bench/picture.py"
+
+
+if __name__ == "__main__":
+    text = README.read_text()
+    start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
+    README.write_text(text[:start] + table() + text[stop:])
