@@ -434,6 +434,10 @@ class Chain(Op):
                     needs[key] = needs.get(key, False) or not n.endswith("?")
             made |= op_writes(op)
         object.__setattr__(self, "inputs", tuple(n if must else n + "?" for n, must in needs.items()))
+        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if keep is None else self.keep)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def wire(self, *x: Any) -> tuple[list[Spec], list[_Step], list[int]]:
         """Slots (the inputs first), steps and the slots of the outputs."""
@@ -444,10 +448,16 @@ class Chain(Op):
             latest["frame_status"] = -1         # starts from zero: the plan owns those zeros
         steps: list[_Step] = []
         used: set[int] = set()
+        mover, moved = "", 0        # the latest op that put other rows in front, and its first slot
         for op in self.ops:
             reads = tuple(latest.get(n) for n in op.input_names)
+            stale = [slots[r].name for r in reads if r is not None and 0 <= r < moved and slots[r].shape[:1] == slots[moved].shape[:1]]
+            if stale:
+                raise ValueError(f"chain: {op.name} reads {stale[0]} from before {mover} moved the rows; let {mover} take {stale[0]!r} along")
             specs = [None if r is None else (Spec("frame_status", (slots[0].shape[0],), np.dtype(np.uint32)) if r < 0 else slots[r]) for r in reads]
             writes = []
+            if "live" in op.writes:
+                mover, moved = op.name, len(slots)
             for out in op.outputs(*op.bind(specs, {})):
                 slots.append(out)
                 latest[out.name] = len(slots) - 1
