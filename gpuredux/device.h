@@ -65,7 +65,8 @@ typedef double f64;
 #else
 #define KERNEL(T) __kernel __attribute__((reqd_work_group_size(T, 1, 1))) void
 #endif
-#define INLINE static inline
+/* always: PoCL 3.1 loses SHARED arrays in a function that LLVM chose not to inline (tried: wrong numbers, or a crash of its compiler) */
+#define INLINE static inline __attribute__((always_inline))
 #define GLOBAL __global
 #define SHARED __local
 #define SHARED_PTR __local
