@@ -167,11 +167,13 @@ class Cupy(Backend):
         return type(x).__module__.partition(".")[0] == "cupy"
 
     def device_of(self, x: Array) -> Device:
-        return self.devices()[x.device.id]
+        found: Device = self.devices()[x.device.id]
+        return found
 
     def _on(self, device: Device | None, stream: Any) -> Any:
-        import cupy
         from contextlib import ExitStack
+
+        import cupy
 
         stack = ExitStack()
         stack.enter_context(cupy.cuda.Device(device.index if device else 0))
@@ -314,7 +316,7 @@ class Opencl(Backend):
 
         if x.size:
             queue = self._queue(self.device_of(x), stream)
-            pyopencl.enqueue_fill_buffer(queue, x.base_data, np.uint8(0), x.offset, x.nbytes)
+            pyopencl.enqueue_fill_buffer(queue, x.base_data, np.zeros(1, np.uint8), x.offset, x.nbytes)
 
     def wait(self, device: Device, stream: Any = None) -> None:
         self._queue(device, stream).finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Detector:
         }
 
 
-_JUNGFRAU = {
+_JUNGFRAU: dict[str, Any] = {
     "adc_mask": 0x3FFF, "gain_shift": 14, "planes": (0, 1, -1, 2), "bank": (256, 64),
     "codes": ((0xC000, Pixel.SATURATED), (0xFFFF, Pixel.MISSING), (0x4000, Pixel.MISSING)),
 }
@@ -65,10 +66,10 @@ _JUNGFRAU = {
 DETECTORS: dict[str, Detector] = {
     d.name: d
     for d in (
-        Detector("jungfrau", (512, 1024), **_JUNGFRAU),         # one 0.5M module  # type: ignore[arg-type]
-        Detector("jungfrau1M", (2, 512, 1024), **_JUNGFRAU),    # type: ignore[arg-type]
-        Detector("jungfrau4M", (8, 512, 1024), **_JUNGFRAU),    # type: ignore[arg-type]
-        Detector("jungfrau16M", (32, 512, 1024), **_JUNGFRAU),  # type: ignore[arg-type]
+        Detector("jungfrau", (512, 1024), **_JUNGFRAU),         # one 0.5M module
+        Detector("jungfrau1M", (2, 512, 1024), **_JUNGFRAU),
+        Detector("jungfrau4M", (8, 512, 1024), **_JUNGFRAU),
+        Detector("jungfrau16M", (32, 512, 1024), **_JUNGFRAU),
         Detector("epix100", (704, 768), adc_mask=0xFFFF, bank=(352, 96)),
     )
 }

@@ -270,7 +270,8 @@ def choose(who: str, x: Sequence[Any], backend: str | None, device: Device | Non
         get(backend)
         possible = [b for b in possible if b.name == backend]
         if not possible:
-            raise TypeError(f"{who}: backend={backend!r} does not own {type(arrays[0]).__module__} arrays; move them with gpuredux.backends.get({backend!r}).put")
+            kind = type(arrays[0]).__module__
+            raise TypeError(f"{who}: backend={backend!r} does not own {kind} arrays; move them with gpuredux.backends.get({backend!r}).put")
     where = {possible[0].device_of(a) for a in arrays}
     if len(where) > 1 or (device is not None and where != {device}):
         raise ValueError(f"{who}: inputs on {', '.join(sorted(map(str, where)))}" + (f", asked to run on {device}" if device else ""))
@@ -293,7 +294,7 @@ class Plan:
         self.op, self.backend, self.device, self.stream = op, backend, device, stream
         self.specs = tuple(None if a is None else spec_of(n, a) for n, a in zip(op.input_names, x, strict=True))
         self.outs = op.outputs(*x)
-        self._result = namedtuple("Outputs", [o.name for o in self.outs]) if len(self.outs) > 1 else None  # type: ignore[misc]
+        self._result = namedtuple("Outputs", [o.name for o in self.outs]) if len(self.outs) > 1 else None
         self._kernels: dict[Any, Any] = {}
         self._prepare(x)
 
@@ -531,7 +532,7 @@ class _ChainPlan(Plan):
         return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feeder
 
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
-        arrays: dict[int | None, Any] = {None: None, **self._own}
+        arrays: dict[Any, Any] = {None: None, **self._own}
         arrays.update(enumerate(a for a in x if a is not None))
         arrays.update(zip(self._outs, results, strict=True))
         for step, plan, feeder in self._steps:

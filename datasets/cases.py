@@ -1,0 +1,517 @@
+"""Seeded, nasty inputs of every operation, and one sized like a detector. Over 200 lines: one generator an op, and they lend each other inputs.
+
+CASES[op name]() yields Case(name, op, inputs) for the contract test; FEEDING[op name](frame, n) the ops that a per-pixel
+producer of such frames can feed, for fusion; SIZED[op name](shape, n, scattered) one realistic input for the benchmark.
+Everything is seeded by its name.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpuredux import calib, compress, veto
+from gpuredux.detectors import DETECTORS, Detector
+from gpuredux.op import Op
+from gpuredux.status import Pixel
+
+
+class Case(NamedTuple):
+    """One op with one set of inputs."""
+
+    name: str
+    op: Op
+    inputs: dict[str, np.ndarray]
+    fuse: bool = False      # to be paired with every op that its output can feed
+
+
+def seeded(name: str) -> np.random.Generator:
+    """A generator that depends on the name alone."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+# Frames: odd, tiny, one pixel, a multiple of 8 but not of 1024, 4096 exactly, several tiles with a ragged end, panels, and an odd one of more
+# than 128 tiles of 128 pixels, so that a block that sums a frame's tiles goes round twice.
+FRAMES = ((37, 53), (3, 5), (1, 1), (24, 17), (4, 1024), (64, 300), (2, 3, 8), (131, 257))
+# Rows and live rows: none, one, a full group of 16 frames, more; live absent, none, some, all, too many and negative.
+ROWS = ((0, None), (1, None), (16, None), (17, 16), (35, 20), (5, 0), (5, 5), (5, 9), (5, -3))
+FILLED = ((18, None), (35, 20), (3, None), (16, 15))     # for the frames above, so that each has pixels at work
+
+
+def live_of(rows: int | None) -> dict[str, np.ndarray]:
+    return {} if rows is None else {"live": np.array([rows], np.int32)}
+
+
+def frame_bits(n: int) -> np.ndarray:
+    """Frame status that already has bits: low, high and none."""
+    return np.resize(np.array([0, 0x80000300, 2], np.uint32), n)
+
+
+def spots(rng: np.random.Generator, npix: int) -> np.ndarray:
+    """Pixels where a kernel may slip: the ends, the borders of groups of 8, 32, 64, 1024 and 4096, and some at random."""
+    border = [b + d for b in (0, 8, 32, 64, 128, 1024, 4096, npix // 8 * 8, npix) for d in (-1, 0)]
+    return np.unique([*(p for p in border if 0 <= p < npix), *rng.integers(0, npix, 24)])
+
+
+# ------------------------------------------------------------------------------------------------------------- calib.gain
+FIVE = Detector(
+    "five planes in 16 codes", (8, 8), adc_mask=0x0FFF, gain_shift=12, planes=(0, 1, 2, 3, 4, -1, 0, 7, 5, -1, 6, 1, -1, 0, 2, -1),
+    codes=((0xF000, Pixel.SATURATED), (0x0001, Pixel.MISSING)),
+)
+ONE_BIT = Detector("one gain bit", (8, 8), adc_mask=0x3FFF, gain_shift=14, planes=(0, 1))
+
+
+def raw_words(rng: np.random.Generator, kind: Detector, n: int, frame: tuple[int, ...]) -> np.ndarray:
+    """Mostly plane 0 near the pedestal; words of every gain value at the spots; error codes and their neighbours."""
+    npix = int(np.prod(frame))
+    raw = rng.normal(3000, 40, (n, npix)).astype(np.uint16) & kind.adc_mask
+    edges = [0, 1, kind.adc_mask, 0xFFFF, 0x8000, 0x4000]
+    edges += [v << kind.gain_shift | adc for v in range(len(kind.planes)) for adc in (0, 1, 1234, kind.adc_mask)]
+    edges += [code + d for code, _ in kind.codes for d in (-1, 0, 1) if 0 <= code + d <= 0xFFFF]
+    for f in range(n):
+        where = spots(rng, npix)
+        raw[f, where] = rng.choice(np.array(edges, np.uint16), where.size)
+        if f % 5 == 3:      # a frame in which every block of pixels has every gain value
+            raw[f] = rng.integers(0, 0x10000, npix, dtype=np.uint16)
+    return raw.reshape(n, *frame)
+
+
+def gain_constants(rng: np.random.Generator, kind: Detector, frame: tuple[int, ...], cells: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Pedestals with fractions that round, gains of both signs."""
+    shape = (kind.n_planes, cells, *frame) if cells else (kind.n_planes, *frame)
+    pedestal = rng.normal(3000, 50, shape).astype(np.float32)
+    gain = (rng.normal(40, 1, shape) * (-1.0) ** np.arange(kind.n_planes).reshape(-1, *[1] * (len(shape) - 1))).astype(np.float32)
+    pedestal.flat[:: 7] = 2999 + np.float32(2.0**-13)      # adc - pedestal needs rounding, ties included
+    pedestal.flat[3::11] = -0.0
+    return pedestal, gain
+
+
+BAD_PEDESTAL = np.array([np.nan, np.inf, -np.inf, -3e38, 3e38, 1e-42], np.float32)
+BAD_GAIN = np.array([0, -0.0, np.nan, np.inf, -np.inf, 1e-39, 1e-45, 3e38, -3e38, 8.5e37, 8.6e37, 2.94e-39, 2.93e-39, 1e-38], np.float32)
+
+
+def gain() -> Iterator[Case]:
+    kinds = (DETECTORS["jungfrau"], DETECTORS["epix100"], FIVE, ONE_BIT)
+    for i, frame in enumerate(FRAMES):
+        for j, kind in enumerate(kinds):
+            n, rows = FILLED[(i + j) % 4]
+            yield gain_case(f"{kind.name}-{frame}-{n}-live{rows}", kind, frame, n, rows, (i + j) % 4 == 1, status=(i // 2 + j) % 2 == 0)
+    for n, rows in ROWS:
+        yield gain_case(f"rows-{n}-live{rows}", kinds[0], (3, 5), n, rows, status=True)
+        yield gain_case(f"rows8-{n}-live{rows}", kinds[0], (4, 10), n, rows, n in (0, 17) or rows == -3)
+    for cells, frame in ((1, (3, 5)), (3, (24, 17)), (3, (37, 53))):
+        yield gain_case(f"cells{cells}-{frame}", kinds[0], frame, 37, 33, cells == 3, cells=cells, status=cells == 3)
+    for bad_value in (np.nan, -0.0, 0.0):
+        fields = {"invalid": "mask", "bad_value": bad_value, "status": bad_value == 0}
+        yield gain_case(f"bad-constants-{bad_value}", kinds[0], (24, 17), 18, None, bool(np.isnan(bad_value)), **fields)
+    yield gain_case("bad-constants-cells", kinds[0], (5, 7), 18, None, invalid="mask", cells=3, status=True)
+    yield gain_case("bare", kinds[0], (24, 17), 5, None, True, bare=True)
+
+
+def gain_case(
+    name: str, kind: Detector, frame: tuple[int, ...], n: int, rows: int | None, fuse: bool = False, bare: bool = False, **fields: Any
+) -> Case:
+    rng = seeded(name)
+    cells = fields.get("cells", 0)
+    pedestal, factor = gain_constants(rng, kind, frame, cells)
+    good = None if bare else rng.random(frame) > 0.1
+    if fields.get("invalid") == "mask":
+        pedestal.flat[rng.integers(0, pedestal.size, 40)] = rng.choice(BAD_PEDESTAL, 40)
+        factor.flat[rng.integers(0, pedestal.size, 90)] = rng.choice(BAD_GAIN, 90)
+    op = calib.Gain(pedestal, factor, good, detector=kind, **fields)
+    inputs = {"raw": raw_words(rng, kind, n, frame), **live_of(rows)}
+    if not bare:
+        inputs["frame_status"] = frame_bits(n)
+    if cells:
+        inputs["cell"] = np.resize(np.array([0, cells - 1, cells - 1, cells, 1, 0, 65535, 0], np.uint16), n)
+    return Case(name, op, inputs, fuse)
+
+
+def sized_gain(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    """3 % of the pixels above the first gain: in runs of 256, as under peaks, or one by one, as under a bright smooth field."""
+    rng = seeded("gain")
+    kind = DETECTORS["jungfrau"]
+    npix = int(np.prod(shape))
+    pedestal = rng.normal(3000, 50, (3, *shape)).astype(np.float32)
+    factor = (rng.normal(40, 1, (1, *shape)) * np.array([1, -0.035, -0.0025]).reshape(3, *[1] * len(shape))).astype(np.float32)
+    raw = (rng.integers(2960, 3040, npix, dtype=np.uint16) + np.arange(n, dtype=np.uint16)[:, None] % 7).reshape(n, npix)
+    run = 1 if scattered else 256
+    for f in range(n):
+        for gain_bits, share in ((1, 0.025), (3, 0.005)):
+            start = rng.integers(0, npix, max(1, int(npix * share / run)))
+            where = np.minimum(start[:, None] + np.arange(run), npix - 1).ravel()
+            raw[f, where] = gain_bits << 14 | rng.integers(4000, 12000, where.size, dtype=np.uint16)
+    good = rng.random(shape) > 0.001
+    name = f"{'scattered' if scattered else 'clustered'} gain switching"
+    return Case(name, calib.Gain(pedestal, factor, good, detector=kind), {"raw": raw.reshape(n, *shape), "frame_status": np.zeros(n, np.uint32)})
+
+
+# -------------------------------------------------------------------------------------------------------- veto.lit_pixels
+def near(threshold: float) -> np.ndarray:
+    """Energies where a comparison with threshold may slip."""
+    t = np.float32(threshold)
+    special = [t, np.nextafter(t, np.float32(np.inf)), np.nextafter(t, np.float32(-np.inf)), -t, np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0]
+    return np.array([*special, 1e-45, -1e-45, 1e-39, -1e-39, 3.4e38, -3.4e38], np.float32)
+
+
+def lit_energy(rng: np.random.Generator, threshold: float, counts: list[int], npix: int) -> np.ndarray:
+    """Frames with exactly these numbers of lit pixels, the others as near below threshold as can be, NaN or -Inf."""
+    values = near(threshold)
+    with np.errstate(invalid="ignore"):
+        lit = values > np.float32(threshold)
+    energy = rng.choice(values[~lit], (len(counts), npix))
+    for f, count in enumerate(counts):
+        first = spots(rng, npix)
+        where = np.concatenate([rng.permutation(first), np.setdiff1d(rng.permutation(npix), first)])[: min(count, npix)]
+        energy[f, where] = rng.choice(values[lit], where.size)
+    return energy
+
+
+def lit_case(name: str, frame: tuple[int, ...], n: int, rows: int | None, given: str, threshold: float = 2.5, **fields: Any) -> Case:
+    """given: which of good, status, pulse, frame are there."""
+    rng = seeded(name)
+    npix = int(np.prod(frame))
+    low, high = npix // 3, max(npix // 2, npix // 3)
+    counts = np.resize([low, low - 1, low + 1, high, high + 1, high - 1, 0, npix, 1, npix - 1], n).clip(0, npix)
+    inputs = {"energy": lit_energy(rng, threshold, list(counts), npix).reshape(n, *frame), **live_of(rows)}
+    if "good" in given:
+        fields["good"] = rng.random(frame) > 0.02
+    if "status" in given:
+        inputs["pixel_status"] = rng.choice(np.array([0] * 60 + [1, 2, 4, 8, 16, 128, 255], np.uint8), (n, *frame))
+    if "pulse" in given:
+        ids = [0, 7, 21, 20, 42, 2**32 * 21, 2**32, 2**64 - 1, 2**63, (2**63 - 1) * 2, 2**63 - 1, 22]
+        inputs["pulse_id"] = np.resize(np.array(ids, np.uint64), n)
+        fields = {"raw_every": 3, "raw_stride": 7, **fields}
+    if "frame" in given:
+        inputs["frame_status"] = frame_bits(n)
+    if "good" in given or "status" in given:    # the limits are to be met exactly all the same
+        with np.errstate(invalid="ignore"):
+            lit = (inputs["energy"] > np.float32(threshold)) & fields.get("good", True) & (inputs.get("pixel_status", np.uint8(0)) == 0)
+        score = np.sort(lit.reshape(n, -1).sum(1)) if n else np.zeros(1, int)
+        low, high = int(score[len(score) // 3]), int(score[len(score) * 2 // 3])
+    op = veto.LitPixels(**{"threshold": threshold, "min_lit": low, "max_lit": high, **fields})
+    return Case(name, op, inputs)
+
+
+def lit_pixels() -> Iterator[Case]:
+    for i, frame in enumerate(FRAMES):
+        for j, given in enumerate(("", "good status pulse frame", "status")):
+            n, rows = FILLED[(i + j) % 4]
+            yield lit_case(f"{frame}-{n}-live{rows}-{given}", frame, n, rows, given)
+    for n, rows in ROWS:
+        yield lit_case(f"rows-{n}-live{rows}", (4, 10), n, rows, "good pulse frame")
+        yield lit_case(f"rows1-{n}-live{rows}", (37, 53), n, rows, "frame")
+    for threshold in (0.0, -0.0, -1.5, 1e-42, -1e-42, 0.1, 3.4e38, -3.4e38):
+        yield lit_case(f"threshold{threshold}", (24, 17), 20, None, "", threshold)
+    yield lit_case("no-upper-limit", (24, 17), 12, None, "", max_lit=None)
+    yield lit_case("limits-of-u32", (24, 17), 12, None, "", min_lit=0, max_lit=2**32 - 1)
+    yield lit_case("always", (24, 17), 12, None, "", min_lit=0)
+    yield lit_case("never", (3, 5), 12, None, "", min_lit=16, max_lit=None)
+    yield lit_case("raw-large-stride", (3, 5), 24, None, "pulse", raw_every=2, raw_stride=2**63 - 1)
+    yield lit_case("raw-large-every", (3, 5), 24, None, "pulse", raw_every=2**63 - 1, raw_stride=1)
+    yield lit_case("pulse-not-used", (3, 5), 24, None, "pulse", raw_every=0)
+
+
+def fed_lit_pixels(frame: tuple[int, ...], n: int) -> Iterator[Case]:
+    """Energies of calib.gain cases lie around 0, some at bad_value: thresholds on both sides."""
+    npix = int(np.prod(frame))
+    rng = seeded(f"{frame}")
+    yield Case("half", veto.LitPixels(0.0, npix * 2 // 5, npix // 2), {})
+    pulse = {"pulse_id": np.arange(n, dtype=np.uint64) * 7}
+    yield Case("good-raw", veto.LitPixels(-0.25, npix // 2, None, good=rng.random(frame) > 0.1, raw_every=3, raw_stride=7), pulse)
+
+
+def sized_energy(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Photons: a dark background with noise, and round peaks in every second frame."""
+    noise = rng.normal(0, 0.05, 1 << 16).astype(np.float32)
+    npix = int(np.prod(shape))
+    energy = np.empty((n, npix), np.float32)
+    for f in range(n):
+        energy[f] = np.resize(np.roll(noise, 977 * f), npix)
+        peaks = rng.integers(0, max(npix - 4 * shape[-1], 1), 100 if f % 2 else 5)
+        around = (np.arange(3)[:, None] * shape[-1] + np.arange(3)).ravel()
+        np.add.at(energy[f], np.minimum(peaks[:, None] + around, npix - 1).ravel(), np.tile(rng.exponential(40, 9).astype(np.float32), peaks.size))
+    return energy.reshape(n, *shape)
+
+
+def sized_lit_pixels(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    rng = seeded("lit")
+    op = veto.LitPixels(1.0, 200, good=rng.random(shape) > 0.001)
+    return Case("every second frame a hit", op, {"energy": sized_energy(shape, n, rng), "frame_status": np.zeros(n, np.uint32)})
+
+
+# ----------------------------------------------------------------------------------------------------------- veto.compact
+CHOICES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda i: i < 0, "all": lambda i: i >= 0, "first": lambda i: i == 0, "last": lambda i: i == len(i) - 1,
+    "every-second": lambda i: i % 2 == 0, "not-the-first": lambda i: i > 0, "warp-borders": lambda i: np.isin(i % 32, (0, 31)),
+}
+
+
+def compact_case(name: str, choice: str, n: int, rows: int | None, by: str = "keep", bits: bool = True, **arrays: tuple[Any, tuple[int, ...]]) -> Case:
+    """arrays: name = (dtype, shape of a row), filled with random bytes."""
+    rng = seeded(name)
+    decision = rng.integers(-(2**31), 2**31, (n, 4), dtype=np.int32)
+    chosen = CHOICES[choice](np.arange(n))
+    decision[:, 0] = np.where(chosen, np.resize([1, 1, -1, 2, -(2**31)], n), 0)
+    decision[:, 1] = np.roll(decision[:, 0], 1) if by == "any" else np.where(chosen, 0, 1)
+    inputs: dict[str, np.ndarray] = {"decision": decision, **live_of(rows)}
+    for key, (dtype, row) in arrays.items():
+        size = int(np.prod(row)) * np.dtype(dtype).itemsize
+        inputs[key] = rng.integers(0, 256, (n, size), dtype=np.uint8).view(dtype).reshape(n, *row)
+    if bits:
+        inputs["frame_status"] = frame_bits(n)
+    return Case(name, veto.Compact(tuple(arrays), by), inputs)
+
+
+def compact() -> Iterator[Case]:
+    for choice in CHOICES:
+        for by in ("keep", "raw", "any"):
+            yield compact_case(f"{choice}-{by}", choice, 131, None, by, by != "raw", raw=(np.uint16, (3, 5)), pulse_id=(np.uint64, ()))
+    for n, rows in (*ROWS, (128, None), (257, 200), (300, 129)):
+        yield compact_case(f"rows-{n}-live{rows}", "every-second", n, rows, raw=(np.uint16, (4, 10)))
+    rows_of = {
+        "raw": (np.uint16, (37, 53)), "energy": (np.float32, (64, 300)), "payload": (np.uint8, (4097,)), "pulse_id": (np.uint64, ()),
+        "where": (np.int32, (7,)), "flag": (np.uint8, (3,)), "spectrum": (np.float64, (1023,)), "word": (np.uint32, (513,)),
+    }
+    yield compact_case("every-width", "warp-borders", 40, 33, **rows_of)
+    yield compact_case("nothing-but-decision", "every-second", 40, None, bits=False, cell=(np.uint16, ()))
+
+
+def sized_compact(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    rng = seeded("compact")
+    decision = np.zeros((n, 4), np.int32)
+    decision[1::2, 0] = 1
+    raw = np.resize(rng.integers(2960, 3040, 1 << 20, dtype=np.uint16), (n, *shape))
+    return Case("every second frame kept", veto.Compact(), {"decision": decision, "raw": raw, "frame_status": np.zeros(n, np.uint32)})
+
+
+# ------------------------------------------------------------------------------- compress.quantize, compress.dequantize
+def quantizable(rng: np.random.Generator, op: compress.Quantize, size: int) -> np.ndarray:
+    """Values at which coding may slip: ties between codes and their neighbours, both ends of the codes, and beyond by just abs."""
+    step, low, high = np.float64(op.step), *op.code_range
+    q = np.concatenate([np.array([low, low + 1, -1, 0, 1, high - 1, high]), rng.integers(low, high, 40)]).astype(np.float64)
+    offset = np.array([0, 0.5, -0.5, 0.25, 1e-7, 0.5 + 1e-6, 0.5 - 1e-6]) * step
+    exact = (q[:, None] * step + offset).ravel()
+    ends = np.array([low * step - op.bound, high * step + op.bound, op.bound, -op.bound])
+    x = np.concatenate([exact, ends]).astype(np.float32)
+    x = np.concatenate([x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf)), np.array([-0.0, 1e-45, -1e-45, 1e-39], np.float32)])
+    return rng.choice(x, size)
+
+
+OUTLIERS = np.array([np.nan, -np.nan, np.inf, -np.inf, 3.4e38, -3.4e38], np.float32)
+
+
+def quantize_case(name: str, frame: tuple[int, ...], n: int, rows: int | None, given: str = "", **fields: Any) -> Case:
+    """Frames with 0, 1, capacity - 1, capacity, capacity + 1 and only outliers (or as many as there are pixels)."""
+    rng = seeded(name)
+    npix = int(np.prod(frame))
+    good = rng.random(frame) > 0.05 if "good" in given else None
+    op = compress.Quantize(**{"abs": 0.05, "capacity": min(9, npix), "good": good, **fields})
+    energy = quantizable(rng, op, n * npix).reshape(n, npix)
+    inside = (energy >= op.code_range[0] * np.float64(op.step)) & (energy <= op.code_range[1] * np.float64(op.step))
+    energy = np.where(inside, energy, np.float32(0)) if op.capacity < 50 else energy      # so that the counts below are the counts
+    for f, count in enumerate(np.resize([0, 1, op.capacity - 1, op.capacity, op.capacity + 1, npix], n)):
+        where = np.concatenate([rng.permutation(spots(rng, npix)), rng.permutation(npix)])[:count]
+        energy[f, where] = rng.choice(OUTLIERS, where.size)
+    inputs = {"energy": energy.reshape(n, *frame), **live_of(rows)}
+    if "status" in given:
+        inputs["pixel_status"] = rng.choice(np.array([0] * 30 + [1, 2, 4, 8, 16, 255], np.uint8), (n, *frame))
+    if "frame" in given:
+        inputs["frame_status"] = frame_bits(n)
+    return Case(name, op, inputs)
+
+
+def quantize() -> Iterator[Case]:
+    codes = ("int16", "uint16", "int32")
+    for i, frame in enumerate(FRAMES):
+        for j, code in enumerate(codes):
+            n, rows = FILLED[(i + j) % 4]
+            yield quantize_case(f"{code}-{frame}-{n}-live{rows}", frame, n, rows, ("", "good status frame", "status frame")[(i + j) % 3], code=code)
+    for n, rows in ROWS:
+        yield quantize_case(f"rows-{n}-live{rows}", (4, 10), n, rows, "good frame")
+        yield quantize_case(f"rows1-{n}-live{rows}", (3, 5), n, rows, "frame status")
+    for bound in (1.0, 1 / 3, 2.0**-100, 2.0**100, 7.31e-5):
+        for code in codes:
+            yield quantize_case(f"{code}-abs{bound}", (24, 17), 6, None, "frame", code=code, abs=bound, capacity=408)
+    yield quantize_case("one-outlier", (24, 17), 6, None, "frame", capacity=1)
+    yield quantize_case("list-longer-than-the-frame", (3, 5), 6, None, "frame", capacity=64)
+
+
+def dequantize_case(name: str, source: Case, **fields: Any) -> Case:
+    """What numpy's Quantize writes; then codes and lists that it would not write."""
+    code, index, value, count, *_ = source.op(**source.inputs, backend="numpy")
+    op = compress.Dequantize(**{**source.op.inverse().config(), **fields})
+    n = len(code)
+    listed = np.arange(index.shape[1]) < np.minimum(count, index.shape[1])[:, None] if n else np.zeros(index.shape, bool)
+    index, value = np.where(listed, index, np.uint32(0xDEADBEEF)), np.where(listed, value, np.float32(-7e7))
+    if n > 4:       # a code range that only a damaged file holds, a list that lacks its pixels, and one with pixels that are not there
+        code[1] = np.resize(np.array([0, 1, -1, 32767, -32768, -32767, 2**31 - 1, 65535, 65534]).astype(code.dtype), code[1].shape)
+        index[1] = np.arange(index.shape[1])
+        count[2], count[3] = 0, np.uint32(2**32 - 1)
+        index[3] = np.sort(index[3])
+    return Case(name, op, {"code": code, "outlier_index": index, "outlier_value": value, "outlier_count": count, **live_of_case(source)})
+
+
+def live_of_case(case: Case) -> dict[str, np.ndarray]:
+    return {k: v for k, v in case.inputs.items() if k == "live"}
+
+
+def dequantize() -> Iterator[Case]:
+    for case in quantize():
+        if "live" in case.inputs or case.name.startswith(("rows", "int32-abs", "uint16-abs1")):
+            full = Case(case.name, case.op, {k: v for k, v in case.inputs.items() if k != "live"})
+            made = dequantize_case(case.name, full, masked_value=0.0 if case.name.startswith("uint16") else np.nan)
+            yield Case(case.name, made.op, {**made.inputs, **live_of_case(case)})
+    for code in ("int16", "uint16"):
+        every = np.arange(65536, dtype=np.uint16).view(code).reshape(1, 256, 256)
+        lists = {"outlier_index": np.zeros((1, 4), np.uint32), "outlier_value": np.full((1, 4), 5.5, np.float32), "outlier_count": np.array([1], np.uint32)}
+        yield Case(f"every-{code}", compress.Quantize(1 / 3, code).inverse(), {"code": every, **lists})
+
+
+def fed_quantize(frame: tuple[int, ...], n: int) -> Iterator[Case]:
+    rng = seeded(f"{frame}")
+    yield Case("int16", compress.Quantize(0.01, "int16", capacity=5), {})
+    yield Case("int32-good", compress.Quantize(1e-4, "int32", capacity=3, good=rng.random(frame) > 0.1), {})
+    yield Case("uint16", compress.Quantize(2.0, "uint16", capacity=2000), {})
+
+
+def sized_quantize(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    return Case("0.05 photons", compress.Quantize(0.05), {"energy": sized_energy(shape, n, seeded("quantize")), "frame_status": np.zeros(n, np.uint32)})
+
+
+def sized_dequantize(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    source = sized_quantize(shape, n, scattered)
+    out = source.op(**source.inputs, backend="numba")
+    return Case(source.name, source.op.inverse(), {k: getattr(out, k) for k in ("code", "outlier_index", "outlier_value", "outlier_count")})
+
+
+# ------------------------------------------------------------- compress.bitshuffle_lz4, compress.bitshuffle_lz4_decode
+def from_planes(planes: np.ndarray, dtype: Any) -> np.ndarray:
+    """The elements whose bit planes are these bytes: what an LZ4 encoder behind a bit shuffle then sees."""
+    size = np.dtype(dtype).itemsize
+    bits = np.unpackbits(planes.reshape(8 * size, -1), axis=1, bitorder="little")
+    return np.packbits(bits.T, axis=1, bitorder="little").ravel().view(dtype)
+
+
+def planned_lengths(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Runs and literals of the lengths at which LZ4's nibbles and their extensions roll over, in random order."""
+    lengths = rng.permutation(np.tile([1, 3, 4, 5, 14, 15, 16, 18, 19, 20, 269, 270, 271, 273, 274, 275, 524, 525, 529], 4))
+    parts = [np.full(k, v, np.uint8) if i % 2 else rng.integers(0, 256, k, dtype=np.uint8) for i, (k, v) in enumerate(zip(lengths, range(999), strict=False))]
+    return np.resize(np.concatenate(parts), size)
+
+
+def planned_end(rng: np.random.Generator, size: int, before_end: int) -> np.ndarray:
+    """Literals, then a run that begins so many bytes before the end."""
+    b = rng.integers(0, 256, size, dtype=np.uint8)
+    b[max(size - before_end, 0) :] = 7
+    return b
+
+
+def frames_to_compress(rng: np.random.Generator, dtype: Any, frame: tuple[int, ...]) -> np.ndarray:
+    """One frame of each kind: constant, counts, ramp, incompressible, rows that repeat, one bit, planned lengths and ends."""
+    npix, dt = int(np.prod(frame)), np.dtype(dtype)
+    flat = lambda x: np.resize(np.ascontiguousarray(x).view(np.uint8), npix * dt.itemsize).view(dt)  # noqa: E731
+    whole = npix // 8 * 8
+    per_block = min(8192 // dt.itemsize, whole)
+    one = np.zeros(npix * dt.itemsize, np.uint8)
+    one[-1] = 0x80
+    frames = [flat(np.zeros(1, np.uint8)), flat(np.full(1, 255, np.uint8)), one.view(dt), flat(rng.integers(0, 256, npix * dt.itemsize, dtype=np.uint8))]
+    if dt.kind in "iuf":
+        frames += [rng.poisson(0.1, npix).astype(dt), np.arange(npix).astype(dt), np.resize(rng.poisson(3, frame[-1]), npix).astype(dt)]
+        frames += [np.resize(rng.poisson(3, 2 * frame[-1]), npix).astype(dt)]
+    if whole:
+        planes = [planned_lengths(rng, per_block * dt.itemsize), *(planned_end(rng, per_block * dt.itemsize, k) for k in (4, 9, 11, 12, 13, 14, 17))]
+        frames += [np.resize(from_planes(p, dt), npix) for p in planes]
+    if dt.kind == "b":
+        frames = [(f.view(np.uint8) & 1).view(bool) for f in frames]
+    return np.stack(frames).reshape(-1, *frame)
+
+
+def encode_case(name: str, frame: tuple[int, ...], dtype: str, n: int | None = None, rows: int | None = None, known: bool = True) -> Case:
+    code = frames_to_compress(seeded(name), dtype, frame)
+    code = code if n is None else np.resize(code[::-1], (n, *frame))
+    return Case(name, compress.BitshuffleLZ4(frame, dtype) if known else compress.BitshuffleLZ4(), {"code": code, **live_of(rows)})
+
+
+def bitshuffle_lz4() -> Iterator[Case]:
+    for dtype in ("uint8", "int16", "int32", "float32", "float64", "uint64", "bool", "complex64"):
+        for frame in ((3, 5), (24, 17)):
+            yield encode_case(f"{dtype}-{frame}", frame, dtype)
+    for frame in ((7,), (8,), (1, 1), (16,), (37, 53), (4, 1024), (2, 3, 8), (9, 8), (3, 1366)):
+        yield encode_case(f"uint16-{frame}", frame, "uint16", known=frame != (9, 8))
+    yield encode_case("uint16-several-blocks", (64, 300), "uint16")
+    yield encode_case("int32-several-blocks", (31, 133), "int32")
+    yield encode_case("uint8-several-blocks", (131, 257), "uint8", 4)
+    for n, rows in ROWS:
+        yield encode_case(f"rows-{n}-live{rows}", (4, 10), "uint16", n, rows)
+
+
+def damaged(rng: np.random.Generator, payload: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chunks with a lie in them: wrong sizes, headers, block lengths, and any byte changed."""
+    n, cap = payload.shape
+    payload, size = payload.copy(), size.copy()
+    for f in range(n):
+        used = int(size[f])
+        match f % 8:
+            case 0:
+                size[f] = [0, 1, 11, 12, 13, used - 1, used + 1, cap, cap + 1, 2**32 - 1][f // 8 % 10]
+            case 1:     # the header: decoded size and block size
+                payload[f, rng.integers(0, 12)] ^= 1 << rng.integers(0, 8)
+            case 2:     # a block's length
+                payload[f, 12 + rng.integers(0, 4)] ^= 1 << rng.integers(0, 8)
+            case 3:     # the first token
+                payload[f, 16 % cap] = rng.integers(0, 256)
+            case 4:
+                payload[f, :used] = rng.integers(0, 256, used)
+            case 5:
+                payload[f, 16 % cap : used] = 0xFF
+            case 6:
+                payload[f, 16 % cap : used] = 0
+            case _:
+                payload[f, rng.integers(12, used)] ^= 1 << rng.integers(0, 8)
+    return payload, size
+
+
+def decode_case(name: str, source: Case, break_them: bool = False, bits: bool = True) -> Case:
+    """What numpy's encoder writes, 0xC3 behind each chunk's end."""
+    n, *frame = source.inputs["code"].shape
+    payload, size = source.op(source.inputs["code"], backend="numpy")
+    payload[np.arange(payload.shape[1]) >= size[:, None]] = 0xC3
+    if break_them:
+        payload, size = damaged(seeded(name), payload, size)
+    op = compress.BitshuffleLZ4Decode(tuple(frame), source.inputs["code"].dtype.name)
+    status = {"frame_status": frame_bits(n)} if bits else {}
+    return Case(name, op, {"payload": payload, "size": size, **status, **live_of_case(source)})
+
+
+def bitshuffle_lz4_decode() -> Iterator[Case]:
+    for i, case in enumerate(bitshuffle_lz4()):
+        yield decode_case(case.name, case, bits=i % 3 > 0)
+    for frame, dtype in (((4, 10), "uint16"), ((3, 5), "uint8"), ((37, 53), "uint16"), ((24, 17), "float32"), ((7,), "int32"), ((61, 300), "uint8")):
+        yield decode_case(f"damaged-{dtype}-{frame}", encode_case(f"{frame}", frame, dtype, 160 if frame[-1] < 50 else 48), break_them=True)
+
+
+def sized_bitshuffle_lz4(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    source = sized_quantize(shape, n, scattered)
+    return Case("codes of 0.05 photons", compress.BitshuffleLZ4(shape, "int16"), {"code": source.op(**source.inputs, backend="numba").code})
+
+
+def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    source = sized_bitshuffle_lz4(shape, n, scattered)
+    payload, size = source.op(**source.inputs, backend="numba")
+    return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
+
+
+CASES: dict[str, Callable[[], Iterator[Case]]] = {
+    "calib.gain": gain, "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
+    "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
+}
+SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
+    "calib.gain": sized_gain, "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
+    "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
+    "compress.bitshuffle_lz4": sized_bitshuffle_lz4, "compress.bitshuffle_lz4_decode": sized_bitshuffle_lz4_decode,
+}
+FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {"veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize}

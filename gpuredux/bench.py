@@ -1,0 +1,329 @@
+"""gpuredux-bench: every op x backend x detector size, checked, then timed, beside its roofline. Over 200 lines: the check and the clock are one command.
+
+A result that differs from numpy's is never timed and ends with exit code 1. A speed is the bytes that an op must move (Op.traffic)
+by the median time of one run on buffers that are not in the cache; its roofline is the best copy of the same run of this command.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numba
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import gpuredux
+from gpuredux import backends
+from gpuredux.backends import Backend, BackendUnavailable, Device
+from gpuredux.datasets.cases import SIZED, Case
+
+SIZES = {"epix100": (704, 768), "0.5M": (512, 1024), "4M": (8, 512, 1024), "16M": (32, 512, 1024)}
+NUMPY_BUDGET = 1.5      # seconds that the reference may take for one check
+COPY_KERNEL = """
+KERNEL(128) copy_all(GLOBAL const uint4 *from, GLOBAL uint4 *to, u64 count) {
+    u64 i = (u64)BLOCK * 512u + LID;
+    UNROLL
+    for (u32 k = 0; k < 4u; k++) if (i + k * 128u < count) to[i + k * 128u] = from[i + k * 128u];
+}"""
+
+
+@dataclass
+class Row:
+    """One line of the result; without a time if the bytes were wrong."""
+
+    op: str
+    backend: str
+    device: str
+    size: str
+    frames: int
+    data: str
+    check: str
+    ok: bool
+    median_ms: float = math.nan
+    p20_ms: float = math.nan
+    p80_ms: float = math.nan
+    frames_per_s: float = math.nan
+    gb_per_s: float = math.nan
+    copy_gb_per_s: float = math.nan
+    share_of_copy: float = math.nan
+
+
+# ----------------------------------------------------------------------------------------------------------- the roofline
+def last_level_cache() -> int:
+    """Bytes, as Linux says; 32 MiB where it says nothing."""
+    sizes = [p.read_text().strip() for p in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    return max((int(s[:-1]) * units[s[-1]] for s in sizes if s[-1:] in units), default=32 << 20)
+
+
+@numba.njit(nogil=True, parallel=True)
+def copy_words(source, target):  # type: ignore[no-untyped-def]
+    for i in numba.prange(len(source)):
+        target[i] = source[i]
+
+
+def host_copy(threads: int) -> float:
+    """GB/s, read plus written, of the best parallel copy of buffers of 8 times the last-level cache."""
+    words = last_level_cache()      # 8 bytes each
+    source, target = np.ones(words), np.zeros(words)
+    cuts = np.linspace(0, words, threads + 1).astype(int)
+
+    def by_threads() -> None:
+        list(pool.map(lambda a, b: np.copyto(target[a:b], source[a:b]), cuts[:-1], cuts[1:]))
+
+    with ThreadPoolExecutor(threads) as pool:
+        return 2 * source.nbytes / min(best_of(by_threads), best_of(lambda: copy_words(source, target))) / 1e9
+
+
+def best_of(run: Callable[[], Any], times: int = 7) -> float:
+    run()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def device_copy(backend: Backend, device: Device) -> float:
+    """GB/s of a copy kernel; where the device is this machine's CPU, of the best host copy if that is faster."""
+    on_cpu = backend.name == "opencl" and is_cpu(device)
+    size = 8 * last_level_cache() if on_cpu else 1 << 30
+    source, target = (backend.put(np.ones(size // 4, np.uint32), device) for _ in range(2))
+    device_h = (Path(gpuredux.__file__).parent / "device.h").read_text()
+    kernel = backend.compile(device, f"#define WARP_TIER {device.warp}\n{device_h}{COPY_KERNEL}", "copy_all")
+
+    def run() -> None:
+        backend.launch(kernel, device, (-(-size // 8192),), 128, (source, target, np.uint64(size // 16)), None)
+        backend.wait(device)
+
+    speed = 2 * size / best_of(run) / 1e9
+    return max(speed, host_copy(os.cpu_count() or 1)) if on_cpu else speed
+
+
+def is_cpu(device: Device) -> bool:
+    import pyopencl
+
+    return bool(device.handle.devices[0].type & pyopencl.device_type.CPU)
+
+
+# -------------------------------------------------------------------------------------------------------------- the check
+def cut(case: Case, frames: int) -> dict[str, np.ndarray]:
+    """The first frames of a case's inputs."""
+    return {k: v if k == "live" else v[:frames] for k, v in case.inputs.items()}
+
+
+def result_bytes(op: gpuredux.Op, inputs: dict[str, np.ndarray], backend: Backend, device: Device) -> dict[str, bytes]:
+    """What a run writes over zeros."""
+    x = {k: backend.put(v, device) for k, v in inputs.items()}
+    plan = op.plan(**x, backend=backend.name)
+    out = [backend.put(np.zeros(s.shape, s.dtype), device) for s in plan.outs]
+    plan(**x, out=out)
+    return {s.name: np.ascontiguousarray(backend.get(a)).tobytes() for s, a in zip(plan.outs, out, strict=True)}
+
+
+class Reference:
+    """What numpy makes of as much of a case as it can in about NUMPY_BUDGET seconds, and numba of all of it."""
+
+    def __init__(self, case: Case, shape: tuple[int, ...]) -> None:
+        n = len(next(iter(case.inputs.values())))
+        trial = SIZED[case.op.name]((32, 256), 1, False)
+        start = time.perf_counter()
+        result_bytes(trial.op, trial.inputs, backends.NUMPY, backends.NUMPY.devices()[0])
+        pixels = NUMPY_BUDGET / (time.perf_counter() - start) * 32 * 256
+        frames = min(n, int(pixels // math.prod(shape)))
+        if frames:
+            self.part, self.said = Case(case.name, case.op, cut(case, frames)), f"{frames} frame{'s' * (frames > 1)}"
+        else:
+            rows = max(8, int(pixels // 1024))
+            self.part, self.said = SIZED[case.op.name]((rows, 1024), 1, False), f"1 frame of {rows} x 1024"
+        self.small = result_bytes(self.part.op, self.part.inputs, backends.NUMPY, backends.NUMPY.devices()[0])
+        self.whole = result_bytes(case.op, case.inputs, backends.NUMBA, backends.NUMBA.devices()[0])
+
+    def faults(self, case: Case, backend: Backend, device: Device) -> list[str]:
+        """The outputs that differ."""
+        small = result_bytes(self.part.op, self.part.inputs, backend, device)
+        whole = self.whole if backend.name in ("numpy", "numba") else result_bytes(case.op, case.inputs, backend, device)
+        return [k for k in small if small[k] != self.small[k] or whole[k] != self.whole[k]]
+
+
+# -------------------------------------------------------------------------------------------------------------- the clock
+def timed(case: Case, backend: Backend, device: Device, seconds: float, repeat: int) -> np.ndarray:
+    """Seconds of each run. Enough buffers in turn that none is in the cache when its turn comes."""
+    first = {k: backend.put(v, device) for k, v in case.inputs.items()}
+    plan = case.op.plan(**first, backend=backend.name)
+    size = sum(v.nbytes for v in case.inputs.values()) + sum(s.nbytes for s in plan.outs)
+    llc = last_level_cache() if backend.name != "cupy" else 128 << 20
+    sets = [first] + [{k: backend.put(v.copy(), device) for k, v in case.inputs.items()} for _ in range(min(64, 2 * llc // max(size, 1)) + 1)]
+    turns = [(tuple(x.get(n) for n in case.op.input_names), [backend.empty(s.shape, s.dtype, device) for s in plan.outs]) for x in sets]
+    for x, out in turns:
+        plan.run(x, out)
+    backend.wait(device)
+    spent: list[float] = []
+    group = 8 if backend.name == "cupy" else 1      # a GPU's queue hides the launch; the host waits once a group
+    while len(spent) < 5 or (len(spent) < repeat if repeat else sum(spent) * group < seconds):
+        start = time.perf_counter()
+        for k in range(group):
+            plan.run(*turns[(len(spent) * group + k) % len(turns)])
+        backend.wait(device)
+        spent.append((time.perf_counter() - start) / group)
+    return np.array(spent)
+
+
+def measure(row: Row, case: Case, backend: Backend, device: Device, copy: float, seconds: float, repeat: int) -> Row:
+    spent = timed(case, backend, device, seconds, repeat)
+    p20, median, p80 = np.percentile(spent, (20, 50, 80))
+    row.median_ms, row.p20_ms, row.p80_ms = median * 1e3, p20 * 1e3, p80 * 1e3
+    row.frames_per_s = row.frames / median
+    row.gb_per_s = case.op.traffic(*case.op.bind((), case.inputs)) / median / 1e9
+    row.copy_gb_per_s, row.share_of_copy = copy, row.gb_per_s / copy
+    return row
+
+
+# ------------------------------------------------------------------------------------------------------------ the command
+def places(names: list[str]) -> list[tuple[Backend, Device]]:
+    """The devices to run on: all found, or those of the backends named, which must then be there."""
+    found = []
+    for name in names or ["numba", "cupy", "opencl"]:
+        try:
+            found += [(backends.get(name), d) for d in backends.get(name).devices()]
+        except BackendUnavailable:
+            if names:
+                raise
+    return found
+
+
+def cases_of(op: str, size: str, frames: int) -> Iterator[Case]:
+    """The sized cases; for calib.gain both clustered and scattered gain switching."""
+    n = frames or max(2, min(64, (64 << 20) // (2 * math.prod(SIZES[size]))))
+    yield SIZED[op](SIZES[size], n, False)
+    if op == "calib.gain":
+        yield SIZED[op](SIZES[size], n, True)
+
+
+def rows(
+    ops: list[str], where: list[tuple[Backend, Device]], sizes: list[str], frames: int, clock: tuple[float, int], copies: dict[Device, float]
+) -> Iterator[Row]:
+    for op in ops:
+        for size in sizes:
+            for case in cases_of(op, size, frames):
+                reference = Reference(case, SIZES[size])
+                for backend, device in where:
+                    wrong = reference.faults(case, backend, device)
+                    said = f"WRONG: {', '.join(wrong)}" if wrong else reference.said
+                    n = len(next(iter(case.inputs.values())))
+                    row = Row(op, backend.name, str(device), size, n, case.name, said, not wrong)
+                    yield row if wrong else measure(row, case, backend, device, copies[device], *clock)
+
+
+def provenance(copies: dict[Device, float]) -> dict[str, Any]:
+    return {
+        "gpuredux": gpuredux.__version__, "numpy": np.__version__, "numba": numba.__version__, "python": platform.python_version(),
+        "machine": f"{processor()}, {os.cpu_count()} cores", "threads": numba.get_num_threads(), "last_level_cache": last_level_cache(),
+        "copy_gb_per_s": {str(d): round(v, 2) for d, v in copies.items()},
+    }
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+
+
+def show(made: Iterator[Row], console: Console, about: dict[str, Any]) -> list[Row]:
+    """Print each row as it comes."""
+    for key, value in about.items():
+        console.print(f"{key}: {value}", highlight=False, soft_wrap=True, markup=False)
+    console.print("median time of runs on buffers that are not in the cache; checked: so much of it against numpy, and all of it against numba;"
+                  " copy: GB/s read plus written of the best copy just now", highlight=False, soft_wrap=True)
+    head = f"{'op':30} {'size':8} {'frames':>6} {'median':>10} {'p20..p80 ms':>18} {'frames/s':>9} {'GB/s':>7} {'of copy':>8}  checked, data, device"
+    console.print(head, style="bold", highlight=False, soft_wrap=True)
+    kept = []
+    for r in made:
+        kept.append(r)
+        numbers = f"{r.median_ms:7.2f} ms {r.p20_ms:8.2f}..{r.p80_ms:8.2f} {r.frames_per_s:9.0f} {r.gb_per_s:7.2f} {r.share_of_copy:8.0%}" if r.ok else " " * 56
+        console.print(f"{r.op:30} {r.size:8} {r.frames:6} {numbers}  {r.check}; {r.data}; {r.device}", style=None if r.ok else "bold red",
+                      highlight=False, soft_wrap=True, markup=False)
+    return kept
+
+
+def listing(console: Console) -> None:
+    table = Table("backend", "devices")
+    for name, devices in backends.available().items():
+        table.add_row(name, Text("\n".join(devices)))
+    console.print(table)
+    console.print(f"ops: {', '.join(gpuredux.OPS)}\nsizes: {', '.join(f'{k} {v}' for k, v in SIZES.items())}", highlight=False)
+
+
+def save(made: list[Row], about: dict[str, Any], json_file: Path | None, csv_file: Path | None) -> None:
+    if json_file:
+        json_file.write_text(json.dumps({**about, "rows": [asdict(r) for r in made]}, indent=1) + "\n")
+    if csv_file:
+        with csv_file.open("w", newline="") as f:
+            f.writelines(f"# {k}: {v}\n" for k, v in about.items())
+            writer = csv.DictWriter(f, fieldnames=list(asdict(made[0])))
+            writer.writeheader()
+            writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(r).items()} for r in made)
+
+
+def one_of(kind: str, asked: list[str], there: list[str]) -> list[str]:
+    for name in asked:
+        if name not in there:
+            raise typer.BadParameter(f"{kind} {name!r} is unknown: choose from {', '.join(there)}")
+    return asked
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def bench(
+    op: Annotated[list[str] | None, typer.Option(help="only this op; may be given several times")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="only this backend, which must be there; may be given several times")] = None,
+    size: Annotated[list[str] | None, typer.Option(help=f"{', '.join(SIZES)}; default epix100 and 4M")] = None,
+    frames: Annotated[int, typer.Option(help="frames a batch; 0: 64 MiB of raw words, 2 to 64 frames")] = 0,
+    threads: Annotated[int, typer.Option(help="of numba and of its copy; 0: all. OpenCL's CPU runtimes take all")] = 0,
+    seconds: Annotated[float, typer.Option(help="of timing, each row")] = 0.6,
+    repeat: Annotated[int, typer.Option(help="timed runs, each row, instead of --seconds")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the rows here too")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write the rows here too")] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="what is there, and leave")] = False,
+) -> None:
+    """Check every op on every device against numpy, then time it beside the machine's copy bandwidth."""
+    console = Console()
+    if only_list:
+        return listing(console)
+    numba.set_num_threads(threads or numba.get_num_threads())
+    ops = one_of("op", op or [*gpuredux.OPS], [*gpuredux.OPS])
+    sizes = one_of("size", size or ["epix100", "4M"], [*SIZES])
+    try:
+        where = places(one_of("backend", backend or [], [*backends.BACKENDS]))
+    except BackendUnavailable as e:
+        raise typer.BadParameter(str(e)) from None
+    copies = {d: device_copy(b, d) if b.kernels else host_copy(numba.get_num_threads()) for b, d in where}
+    about = provenance(copies)
+    made = show(rows(ops, where, sizes, frames, (seconds, repeat), copies), console, about)
+    save(made, about, json_file, csv_file)
+    if not all(r.ok for r in made):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+/* Frames to HDF5 filter-32008 chunks: blocks of 8 KiB to slots, a prefix sum of their lengths, slots to payload. Over 200 lines: three kernels of one format.
+ *
+ * lz4_blocks  grid: one block a (frame, 8 KiB of it). The 128 threads transpose 64 bytes each in registers, keep the bit planes and the
+ *             equality bitmaps (one bit a byte and distance) in shared memory; thread 0 walks the runs by bit scans and lists the
+ *             matches; then all compute where each sequence goes and write it to the slot.
+ * lz4_place   grid: one block a frame: where its blocks begin, the header, the tail, the size.
+ * lz4_gather  grid: as lz4_blocks: the slot's bytes to the payload, in words of the payload. */
+#define BLOCK_BYTES 8192u
+#define SLOT_BYTES 8256u
+#define WORDS 256u /* of a bitmap of one block */
+#define MIN_MATCH 4u
+#define END_LITERALS 5u
+#define END_START 12u
+#define UNIT (8u * SIZE)
+
+/* swap the off-diagonal squares of side s: after all steps bit j of v[p] is bit p of v[j], in each byte or half word */
+#define STEP(v, count, s, mask)                                 \
+    UNROLL                                                      \
+    for (u32 a_ = 0; a_ < (count); a_++)                        \
+        if ((a_ & (s)) == 0u) {                                 \
+            u32 t_ = (((v)[a_] >> (s)) ^ (v)[a_ + (s)]) & mask; \
+            (v)[a_ + (s)] ^= t_;                                \
+            (v)[a_] ^= t_ << (s);                               \
+        }
+#define TRANSPOSE8(v) STEP(v, 8u, 4u, 0x0f0f0f0fu) STEP(v, 8u, 2u, 0x33333333u) STEP(v, 8u, 1u, 0x55555555u)
+#define TRANSPOSE16(v) STEP(v, 16u, 8u, 0x00ff00ffu) STEP(v, 16u, 4u, 0x0f0f0f0fu) STEP(v, 16u, 2u, 0x33333333u) STEP(v, 16u, 1u, 0x55555555u)
+
+/* w[16] = the 64 bytes at p, zero from `count` on (count a multiple of 8) */
+INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
+    UNROLL
+    for (u32 k = 0; k < 16; k++) w[k] = 0u;
+#if ALIGN == 16
+    if (count >= 64u) {
+        UNROLL
+        for (u32 k = 0; k < 4; k++) {
+            uint4 v = ((GLOBAL const uint4 *)p)[k];
+            w[4 * k] = v.x; w[4 * k + 1] = v.y; w[4 * k + 2] = v.z; w[4 * k + 3] = v.w;
+        }
+        return; /* no SYNC inside */
+    }
+#endif
+    UNROLL
+    for (u32 k = 0; k < 16; k++)
+        if (4u * k < count) {
+#if ALIGN >= 4
+            w[k] = ((GLOBAL const u32 *)p)[k];
+#elif ALIGN == 2
+            w[k] = ((GLOBAL const u16 *)p)[2 * k] | (u32)((GLOBAL const u16 *)p)[2 * k + 1] << 16;
+#else
+            w[k] = p[4 * k] | (u32)p[4 * k + 1] << 8 | (u32)p[4 * k + 2] << 16 | (u32)p[4 * k + 3] << 24;
+#endif
+        }
+}
+
+/* w -> v: after it v[k] holds 8 / SIZE bytes of each of 4 * SIZE / 8 planes; see store_planes for which */
+INLINE void transpose_piece(const u32 *w, u32 *v) {
+#if SIZE == 1
+    UNROLL
+    for (u32 k = 0; k < 16; k++) {
+        u32 g = k >> 3, j = k & 7u, from = 8u * g + (j >> 2), shift = 8u * (j & 3u); /* bytes j, j + 8, j + 16, j + 24 of 32 */
+        v[k] = (w[from] >> shift & 0xffu) | (w[from + 2] >> shift & 0xffu) << 8 | (w[from + 4] >> shift & 0xffu) << 16 | (w[from + 6] >> shift & 0xffu) << 24;
+    }
+    TRANSPOSE8(v)
+    TRANSPOSE8(v + 8)
+#elif SIZE == 2
+    UNROLL
+    for (u32 k = 0; k < 16; k++) v[k] = (w[k >> 1] >> 16u * (k & 1u) & 0xffffu) | (w[8 + (k >> 1)] >> 16u * (k & 1u)) << 16;
+    TRANSPOSE16(v)
+#elif SIZE == 4
+    UNROLL
+    for (u32 k = 0; k < 16; k++) v[k] = w[k];
+    TRANSPOSE16(v)
+#else
+    UNROLL
+    for (u32 k = 0; k < 16; k++) v[k] = w[2u * (k & 7u) + (k >> 3)]; /* low words of 8 elements, then high words */
+    TRANSPOSE8(v)
+    TRANSPOSE8(v + 8)
+#endif
+}
+
+/* thread LID's share of every plane: 8 / SIZE bytes from byte LID * 8 / SIZE on; plane: bytes of a plane */
+INLINE void store_planes(SHARED_PTR u32 *words, const u32 *v, u32 plane) {
+    SHARED_PTR u8 *b = (SHARED_PTR u8 *)words;
+    UNROLL
+    for (u32 k = 0; k < 16; k++) {
+#if SIZE == 1
+        u32 p = k & 7u, at = 8u * LID + 4u * (k >> 3);
+        if (plane * UNIT == BLOCK_BYTES) words[(p * plane + at) >> 2] = v[k];
+        else
+            for (u32 c = 0; c < 4; c++)
+                if (at + c < plane) b[p * plane + at + c] = (u8)(v[k] >> 8 * c);
+#elif SIZE == 2
+        if (plane * UNIT == BLOCK_BYTES) words[(k * plane >> 2) + LID] = v[k];
+        else
+            for (u32 c = 0; c < 4; c++)
+                if (4u * LID + c < plane) b[k * plane + 4u * LID + c] = (u8)(v[k] >> 8 * c);
+#elif SIZE == 4
+        if (plane * UNIT == BLOCK_BYTES) {
+            ((SHARED_PTR u16 *)words)[(k * plane >> 1) + LID] = (u16)v[k];
+            ((SHARED_PTR u16 *)words)[((k + 16u) * plane >> 1) + LID] = (u16)(v[k] >> 16);
+        } else
+            for (u32 c = 0; c < 4; c++)
+                if (2u * LID + (c & 1u) < plane) b[(k + 16u * (c >> 1)) * plane + 2u * LID + (c & 1u)] = (u8)(v[k] >> 8 * c);
+#else
+        for (u32 c = 0; c < 4; c++)
+            if (LID < plane) b[((k & 7u) + 8u * c + 32u * (k >> 3)) * plane + LID] = (u8)(v[k] >> 8 * c);
+#endif
+    }
+}
+
+/* bit c: byte c of x equals byte c of y */
+INLINE u32 equal_bytes(u32 x, u32 y) {
+    u32 z = x ^ y;
+    u32 same = ~(((z & 0x7f7f7f7fu) + 0x7f7f7f7fu) | z) & 0x80808080u;
+    return (same >> 7) * 0x01020408u >> 24 & 15u;
+}
+
+INLINE u32 below(u32 base, u32 limit) { /* the bits i of a word with base + i < limit */
+    return limit <= base ? 0u : limit - base >= 32u ? 0xffffffffu : (1u << (limit - base)) - 1u;
+}
+
+/* a word of the bitmap of match starts: MIN_MATCH ones in a row at some distance, before `end` */
+INLINE u32 starts(SHARED_PTR const u32 *equal, u32 word, u32 end) {
+    u32 ones = 0u;
+    for (u32 k = 0; k < 4; k++) {
+        u32 x = equal[k * (WORDS + 1u) + word], y = equal[k * (WORDS + 1u) + word + 1u];
+        ones |= x & (x >> 1 | y << 31) & (x >> 2 | y << 30) & (x >> 3 | y << 29);
+    }
+    return ones & below(32u * word, end);
+}
+
+/* how many ones follow in a bitmap from bit pos on; a zero comes before its end */
+INLINE u32 run_from(SHARED_PTR const u32 *map, u32 pos) {
+    u32 w = pos >> 5, zeros = ~map[w] & 0xffffffffu << (pos & 31u);
+    while (!zeros) zeros = ~map[++w];
+    return 32u * w + trailing_zeros(zeros) - pos;
+}
+
+INLINE u32 extension_bytes(u32 length) { return length < 15u ? 0u : 1u + (length - 15u) / 255u; }
+
+INLINE u32 put_extension(GLOBAL u8 *p, u32 at, u32 length) {
+    if (length < 15u) return at;
+    for (length -= 15u; length >= 255u; length -= 255u) p[at++] = 255u;
+    p[at++] = (u8)length;
+    return at;
+}
+
+/* a match: where it begins (14 bits), the number of its distance (2), its length (13) */
+#define MATCH(pos, which, length) ((pos) | (which) << 14 | (length) << 16)
+#define MATCH_POS(m) ((m) & 0x3fffu)
+#define MATCH_WHICH(m) ((m) >> 14 & 3u)
+#define MATCH_LENGTH(m) ((m) >> 16)
+
+/* the longest run at pos over the four bitmaps, the first of equals; or the one at pos + 1 <= last if it is longer by 2 or more */
+INLINE u32 longest(SHARED_PTR const u32 *equal, u32 pos, u32 last) {
+    u32 here = 0u, later = 0u;
+    UNROLL
+    for (u32 k = 0; k < 4; k++) {
+        u32 run = run_from(equal + k * (WORDS + 1u), pos), run1 = run_from(equal + k * (WORDS + 1u), pos + 1u);
+        if (run > MATCH_LENGTH(here)) here = MATCH(pos, k, run);
+        if (run1 > MATCH_LENGTH(later)) later = MATCH(pos + 1u, k, run1);
+    }
+    return pos < last && MATCH_LENGTH(later) > MATCH_LENGTH(here) + 1u ? later : here;
+}
+
+/* the first bit at or beyond pos that is set in a bitmap, 32 * WORDS if there is none; filled: the bitmap of its words that are not 0 */
+INLINE u32 next_one(SHARED_PTR const u32 *map, SHARED_PTR const u32 *filled, u32 pos) {
+    u32 w = pos >> 5, ones = map[w] & 0xffffffffu << (pos & 31u), f = (w + 1u) >> 5;
+    if (ones) return 32u * w + trailing_zeros(ones);
+    u32 words = filled[f] & 0xffffffffu << ((w + 1u) & 31u);
+    while (!words && f < 8u) words = filled[++f];
+    w = 32u * f + trailing_zeros(words);
+    return f < 8u ? 32u * w + trailing_zeros(map[w]) : 32u * WORDS;
+}
+
+/* thread 0 alone: list the matches of a block of n bytes, and a last one of no length at n; how many before that one */
+INLINE u32 parse(SHARED_PTR const u32 *equal, SHARED_PTR const u32 *start, SHARED_PTR const u32 *filled, SHARED_PTR u32 *matches, u32 n) {
+    u32 count = 0, pos = next_one(start, filled, 0u);
+    while (pos < 32u * WORDS) {
+        u32 here = longest(equal, pos, n - END_START);
+        matches[count++] = here;
+        pos = next_one(start, filled, MATCH_POS(here) + MATCH_LENGTH(here));
+    }
+    matches[count] = MATCH(n, 0u, 0u);
+    return count;
+}
+
+KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *block_size, GLOBAL const i32 *live, u32 n, u32 blocks, u32 frame_bytes, u32 cap,
+                       u32 row, u32 second) {
+    WARP_SCRATCH(warp, 128);
+    SHARED u32 planes[BLOCK_BYTES / 4 + 1];
+    SHARED u32 equal[4 * (WORDS + 1)];
+    SHARED u32 start[WORDS], filled[9]; /* filled[8] stays 0 */
+    SHARED u32 matches[BLOCK_BYTES / MIN_MATCH + 2];
+    SHARED u32 literal_at[128], literal_from[128], literal_count[128], sums[5], n_matches[1];
+    u32 frame = BLOCK / blocks, block = BLOCK % blocks;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    u32 bytes = smaller(BLOCK_BYTES, frame_bytes / UNIT * UNIT - block * BLOCK_BYTES), plane = bytes / UNIT;
+
+    u32 w[16], v[16];
+    load_piece(code + (u64)frame * frame_bytes + block * BLOCK_BYTES + 64u * LID, 64u * LID < bytes ? bytes - 64u * LID : 0u, w);
+    transpose_piece(w, v);
+    store_planes(planes, v, plane);
+    SYNC;
+
+    /* thread LID: the bits of bytes 64 * LID and on. It takes its words in an order of its own, against bank conflicts */
+    const u32 distance[4] = {1u, plane, row, second};
+    u64 same[4] = {0, 0, 0, 0};
+    for (u32 r = 0; r < 16; r++) {
+        u32 j = (r + LID) & 15u, word = 16u * LID + j, x = planes[word];
+        UNROLL
+        for (u32 k = 0; k < 4; k++) {
+            u32 d = smaller(distance[k], 4u * word), at = 4u * word - d; /* the bytes before the block are masked below */
+            u32 shift = 8u * (at & 3u), y = planes[at >> 2] >> shift | (shift ? planes[(at >> 2) + 1u] << (32u - shift) : 0u);
+            if (d < distance[k]) { /* the word straddles the first byte that has a partner, or lies before it */
+                u32 late = distance[k] - d;
+                y = late < 4u ? planes[0] << 8u * late : 0u;
+            }
+            same[k] |= (u64)equal_bytes(x, y) << 4u * j;
+        }
+    }
+    u32 end = bytes < 13u ? 0u : bytes - END_LITERALS;
+    UNROLL
+    for (u32 k = 0; k < 4; k++)
+        for (u32 h = 0; h < 2; h++) {
+            u32 base = 64u * LID + 32u * h;
+            u32 bits = distance[k] ? below(base, end) & ~below(base, distance[k]) : 0u;
+            equal[k * (WORDS + 1u) + 2u * LID + h] = (u32)(same[k] >> 32u * h) & bits;
+        }
+    if (LID < 4u) equal[LID * (WORDS + 1u) + WORDS] = 0u;
+    if (LID == 4u) filled[8] = 0u;
+    SYNC;
+
+    u32 end_start = bytes < 13u ? 0u : bytes - END_START + 1u;
+    u32 ones = starts(equal, LID, end_start), more = starts(equal, LID + 128u, end_start);
+    start[LID] = ones;
+    start[LID + 128u] = more;
+    ones = warp_ballot(warp, ones != 0u);
+    more = warp_ballot(warp, more != 0u);
+    if (LANE == 0u) { filled[WARP] = ones; filled[4u + WARP] = more; }
+    SYNC;
+    if (LID == 0u) n_matches[0] = parse(equal, start, filled, matches, bytes);
+    SYNC;
+
+    /* 128 sequences at a time: thread s has sequence first + s; the last one has literals alone */
+    GLOBAL u8 *slot = slots + (u64)BLOCK * SLOT_BYTES;
+    SHARED_PTR const u8 *b = (SHARED_PTR const u8 *)planes;
+    u32 total = n_matches[0] + 1u, begin = 0u;
+    for (u32 first = 0; first < total; first += 128u) {
+        u32 s = first + LID, size = 0u, match = 0u, from = 0u, count = 0u, length = 4u;
+        bool last = s + 1u == total;
+        if (s < total) {
+            match = matches[s];
+            u32 before = s ? matches[s - 1u] : 0u;
+            from = MATCH_POS(before) + MATCH_LENGTH(before);
+            count = MATCH_POS(match) - from;
+            length = last ? 4u : MATCH_LENGTH(match);
+            size = 1u + extension_bytes(count) + count + (last ? 0u : 2u + extension_bytes(length - 4u));
+        }
+        u32 up_to = warp_scan(warp, size);
+        if (LANE == 31u) sums[WARP] = up_to;
+        SYNC;
+        u32 at = begin + up_to - size;
+        for (u32 k = 0; k < WARP; k++) at += sums[k];
+        begin += sums[0] + sums[1] + sums[2] + sums[3];
+        if (s < total) {
+            slot[at++] = (u8)(smaller(count, 15u) << 4 | smaller(length - 4u, 15u));
+            at = put_extension(slot, at, count);
+            if (!last) {
+                u32 k = MATCH_WHICH(match), d = k == 0u ? 1u : k == 1u ? plane : k == 2u ? row : second;
+                slot[at + count] = (u8)d;
+                slot[at + count + 1u] = (u8)(d >> 8);
+                put_extension(slot, at + count + 2u, length - 4u);
+            }
+        }
+        literal_at[LID] = at; literal_from[LID] = from; literal_count[LID] = count;
+        SYNC;
+        u32 here = smaller(128u, total - first);
+        for (u32 k = WARP; k < here; k += 4u) /* short literals: a warp each */
+            for (u32 i = LANE; i < literal_count[k] && literal_count[k] < 256u; i += 32u) slot[literal_at[k] + i] = b[literal_from[k] + i];
+        for (u32 k = 0; k < here; k++) /* long ones: all together */
+            for (u32 i = LID; i < literal_count[k] && literal_count[k] >= 256u; i += 128u) slot[literal_at[k] + i] = b[literal_from[k] + i];
+        SYNC;
+    }
+    if (LID == 0u) block_size[BLOCK] = begin;
+}
+
+INLINE void put_be32(GLOBAL u8 *p, u32 v) {
+    p[0] = (u8)(v >> 24); p[1] = (u8)(v >> 16); p[2] = (u8)(v >> 8); p[3] = (u8)v;
+}
+
+KERNEL(128) lz4_place(GLOBAL const u8 *code, GLOBAL const u32 *block_size, GLOBAL u32 *block_start, GLOBAL u8 *payload, GLOBAL u32 *size,
+                      GLOBAL const i32 *live, u32 n, u32 blocks, u32 frame_bytes, u32 cap) {
+    WARP_SCRATCH(warp, 128);
+    SHARED u32 sums[4];
+    u32 frame = BLOCK, at = 12u, usable = frame_bytes / UNIT * UNIT;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    GLOBAL u8 *chunk = payload + (u64)frame * cap;
+    for (u32 first = 0; first < blocks; first += 128u) {
+        u32 k = first + LID, mine = k < blocks ? 4u + block_size[(u64)frame * blocks + k] : 0u;
+        u32 up_to = warp_scan(warp, mine);
+        if (LANE == 31u) sums[WARP] = up_to;
+        SYNC;
+        u32 begin = at + up_to - mine;
+        for (u32 j = 0; j < WARP; j++) begin += sums[j];
+        at += sums[0] + sums[1] + sums[2] + sums[3];
+        if (k < blocks) block_start[(u64)frame * blocks + k] = begin;
+        SYNC;
+    }
+    if (LID < frame_bytes - usable) chunk[at + LID] = code[(u64)frame * frame_bytes + usable + LID]; /* at most 7 elements, 56 bytes */
+    if (LID == 0u) {
+        put_be32(chunk, 0u); put_be32(chunk + 4, frame_bytes); put_be32(chunk + 8, BLOCK_BYTES);
+        size[frame] = at + frame_bytes - usable;
+    }
+}
+
+KERNEL(128) lz4_gather(GLOBAL const u8 *slots, GLOBAL const u32 *block_size, GLOBAL const u32 *block_start, GLOBAL u8 *payload, GLOBAL const i32 *live,
+                       u32 n, u32 blocks, u32 frame_bytes, u32 cap) {
+    u32 frame = BLOCK / blocks;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    u32 count = block_size[BLOCK], begin = block_start[BLOCK] + 4u;
+    GLOBAL u8 *to = payload + (u64)frame * cap + begin; /* cap is a multiple of 16 */
+    GLOBAL const u8 *from = slots + (u64)BLOCK * SLOT_BYTES;
+    GLOBAL const u32 *words = (GLOBAL const u32 *)from;
+    u32 head = smaller((0u - begin) & 3u, count), shift = 8u * head, inner = (count - head) >> 2;
+    if (LID == 0u) put_be32(to - 4, count);
+    if (LID < head) to[LID] = from[LID];
+    for (u32 k = LID; k < inner; k += 128u)
+        ((GLOBAL u32 *)(to + head))[k] = shift ? words[k] >> shift | words[k + 1u] << (32u - shift) : words[k];
+    u32 done = head + 4u * inner;
+    if (LID < count - done) to[done + LID] = from[done + LID];
+}

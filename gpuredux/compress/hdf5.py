@@ -1,0 +1,81 @@
+"""Frames in HDF5 files that plain h5py + hdf5plugin opens: write, Writer, read, verify.
+
+    write("run.h5", "entry/data/data", raw)                                          # lossless, any integer or float
+    write("run.h5", "entry/data/data", energy, Quantize(abs=0.5), overwrite=True)    # float32 within a bound
+    energy = read("run.h5", "entry/data/data")                                       # CRCs checked, outliers exact
+    code = f["entry/data/data"][:];  energy = code * f["entry/data/data"].attrs["scale_factor"]     # anybody's h5py
+
+Layout 1 of a dataset NAME:
+  NAME                        (n, *frame), one frame a chunk, or one panel: filter 32008, bitshuffle + LZ4 in blocks of 8 KiB. Lossless: the
+                              data themselves. With Quantize: codes, energy = code * scale_factor; _FillValue stands where the exact value is
+                              in the list of outliers, missing_value where the pixel is masked. Attributes: scale_factor, _FillValue,
+                              missing_value, valid_range, error_bound, decode_dtype, quantizer (Quantize.attributes()); gpuredux_layout, side,
+                              gpuredux_version, codec (JSON: ops with configuration), codec_digest (JSON: their SHA-256), provenance (JSON)
+  NAME_side/chunk_crc32c      (chunks,) u32: CRC32C of the stored bytes of each chunk, frames first, then panels. It is written last: the frames
+                              that it covers are committed
+  NAME_side/frame_status      (n,) u32: bits of gpuredux.status.Frame
+  with Quantize also:
+  NAME_side/max_error         (n,) f32: the largest |energy - code * scale_factor| of the frame's coded pixels
+  NAME_side/outlier_offset    (n + 1,) u64: frame i has the outliers offset[i] to offset[i + 1] of
+  NAME_side/outlier_index     (m,) u32: the flat pixel in its frame, ascending, and
+  NAME_side/outlier_value     (m,) f32: its exact value
+  NAME_side/lossless          (k, *frame) f32, filter 32008: the frames that have more outliers than Quantize.capacity, exact;
+  NAME_side/lossless_frame    (k,) u64: which frames these are, and
+  NAME_side/lossless_crc32c   (k,) u32: the CRC32C of their chunks. For a stock reader these frames' outliers are _FillValue, like others
+All lists have HDF5's Fletcher-32 checksum. Files made here are of HDF5 1.10, whose metadata have checksums too; whoever opens the file for
+a Writer should do so with libver="v110" or later. A full disk is found before HDF5 is touched, so that the file can still be closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import h5py
+
+from .hdf5_reader import Report, read, verify
+from .hdf5_writer import Writer
+from .quantize import Quantize
+
+__all__ = ["Report", "Writer", "read", "verify", "write"]
+
+
+def write(where: Any, name: str, frames: Any, codec: Any = "bitshuffle_lz4", *, backend: str | None = None, overwrite: bool = False,
+          attrs: Mapping[str, Any] | None = None, panels: bool = False) -> None:
+    """Write frames (n, *frame), of numpy, cupy or opencl, encoded where they are: a new file, or a dataset in an open Group.
+
+    codec: "bitshuffle_lz4" (lossless) or a Quantize (float32); panels: one panel a chunk; overwrite: replace the file, once the new one is
+    whole. A write that fails leaves no file or dataset behind, and an old file as it was
+    """
+    if not (codec == "bitshuffle_lz4" or isinstance(codec, Quantize)):
+        raise TypeError(f"hdf5.write: codec must be 'bitshuffle_lz4' or a compress.Quantize, got {codec!r}")
+    if not hasattr(frames, "dtype") or len(getattr(frames, "shape", ())) < 2:
+        raise TypeError(f"hdf5.write: frames must be an array (n, *frame), got {type(frames).__name__} {getattr(frames, 'shape', '')}")
+    shape, kind = tuple(frames.shape[1:]), frames.dtype if isinstance(codec, str) else codec
+    if isinstance(where, h5py.Group):
+        writer = Writer(where, name, shape, kind, panels=panels, overwrite=overwrite, attrs=attrs, backend=backend)
+        try:
+            with writer:
+                writer.append(frames)
+        except BaseException:
+            with suppress(OSError, RuntimeError, KeyError):
+                del where[writer.dataset.name], where[writer.side.name]
+            raise
+        return
+    replaces = overwrite and os.path.exists(where)
+    path = f"{os.fspath(where)}.{os.getpid()}.part" if replaces else where
+    writer = Writer(path, name, shape, kind, panels=panels, attrs=attrs, backend=backend)
+    try:
+        with writer:
+            writer.append(frames)
+        if replaces:
+            os.replace(path, where)
+    except BaseException as e:
+        with suppress(OSError):
+            os.unlink(path)
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise OSError(e.errno, f"{os.strerror(e.errno)}: nothing was written", os.fspath(where)) from e
+        raise

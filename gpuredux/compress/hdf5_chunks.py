@@ -1,0 +1,130 @@
+"""Chunks of a dataset: that they are there and can be what they claim, their CRCs, their decoding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..op import DecodeError
+from . import hdf5_layout as layout
+from .bitshuffle_lz4_decode import decode_chunk
+from .crc32c import crc32c
+
+
+class Chunks:
+    """A dataset of bitshuffle + LZ4 chunks, one frame or one panel each, and their CRCs if there are any."""
+
+    def __init__(self, group: Any, name: str, crc: Any, label: str) -> None:
+        self.label, self.crc = label, crc
+        self.dataset = dataset = local(group, name, h5py.Dataset, label)
+        plist = dataset.id.get_create_plist()
+        if dataset.is_virtual or plist.get_layout() != h5py.h5d.CHUNKED:
+            raise ValueError(f"{label} is {'virtual' if dataset.is_virtual else 'not chunked'}: its chunks are not here; read the parts, or use plain h5py")
+        filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+        if [f[0] for f in filters] != [layout.BITSHUFFLE] or len(filters[0][2]) < 5 or filters[0][2][4] != 2:
+            raise ValueError(f"{label} has the filters {[(f[0], *f[2]) for f in filters]}; read() knows bitshuffle with LZ4 (32008, fifth value 2) alone")
+        if dataset.dtype not in layout.DTYPES:
+            raise ValueError(f"{label} is {dataset.dtype.str}; read() knows {', '.join(map(str, layout.DTYPES))} in this machine's byte order")
+        self.shape, self.dtype = tuple(int(k) for k in dataset.shape), dataset.dtype
+        self.lead = 2 if len(self.shape) > 2 and dataset.chunks[1] == 1 != self.shape[1] else 1
+        if dataset.chunks != (1,) * self.lead + self.shape[self.lead :] or len(self.shape) < 2:
+            raise ValueError(f"{label} of {self.shape} has chunks of {dataset.chunks}; read() knows one frame or one panel a chunk")
+        self.chunk_shape, self.per_frame = self.shape[self.lead :], math.prod(self.shape[1 : self.lead])
+        self.nbytes = layout.frame_nbytes(self.chunk_shape, self.dtype)
+        self.file_size = dataset.file.id.get_filesize()
+        self._held: tuple[int, int, np.ndarray] = (0, 0, np.empty(0, np.uint32))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def committed(self) -> int:
+        return 0 if self.crc is None else int(self.crc.shape[0]) // self.per_frame
+
+    def _start(self, row: int, k: int) -> tuple[int, ...]:
+        return (row, *((k,) if self.lead == 2 else ()), *(0,) * len(self.chunk_shape))
+
+    def _name(self, row: int, k: int) -> str:
+        return f"frame {row} of {self.label}" if self.lead == 1 else f"frame {row}, panel {k} of {self.label}"
+
+    def check_sizes(self, rows: Sequence[int]) -> None:
+        """Whether these chunks are there, and can have the size they claim, before anything is allocated for them."""
+        if len(rows) * self.per_frame > self.dataset.id.get_num_chunks():
+            raise DecodeError(f"{self.label}: {len(rows) * self.per_frame} chunks are wanted, the file stores {self.dataset.id.get_num_chunks()}")
+        total = 0
+        for row in rows:
+            for k in range(self.per_frame):
+                with damage(self._name(row, k)):
+                    info = self.dataset.id.get_chunk_info_by_coord(self._start(row, k))
+                total += self._check_info(info, self._name(row, k))
+        if total > self.file_size:
+            raise DecodeError(f"{self.label}: its chunks claim {total} bytes, more than the file's {self.file_size}")
+
+    def _check_info(self, info: Any, chunk: str) -> int:
+        if info.byte_offset is None:
+            raise DecodeError(f"{chunk} is not in the file")
+        if info.filter_mask:
+            raise DecodeError(f"{chunk} was stored past its filter (filter_mask {info.filter_mask:#x})")
+        if info.byte_offset + info.size > self.file_size:
+            raise DecodeError(f"{chunk} claims bytes up to {info.byte_offset + info.size}, the file has {self.file_size}")
+        if not 12 <= info.size <= layout.chunk_limit(self.nbytes) or self.nbytes > 255 * info.size:
+            raise DecodeError(f"{chunk} claims {info.size} bytes, which cannot be {self.nbytes} bytes compressed")
+        return int(info.size)
+
+    def chunk(self, row: int, k: int) -> bytes:
+        """The stored bytes of a chunk whose sizes were checked; DecodeError if their CRC is another."""
+        with damage(self._name(row, k)):
+            _, data = self.dataset.id.read_direct_chunk(self._start(row, k))
+        if row < self.committed():
+            wanted, got = self._crc_of(row * self.per_frame + k), crc32c(data)
+            if wanted != got:
+                raise DecodeError(f"{self._name(row, k)} is damaged: CRC32C {got:08x}, written as {wanted:08x}")
+        return bytes(data)
+
+    def _crc_of(self, i: int) -> int:
+        first, stop, held = self._held
+        if not first <= i < stop:
+            with damage(f"chunk_crc32c of {self.label}"):
+                held = self.crc[i : i + 65536]
+            self._held = (i, i + len(held), held)
+        return int(held[i - self._held[0]])
+
+    def decode(self, row: int, out: np.ndarray) -> None:
+        for k in range(self.per_frame):
+            data = self.chunk(row, k)
+            try:
+                values = decode_chunk(data, self.chunk_shape, self.dtype)
+            except DecodeError as e:
+                raise DecodeError(f"{self._name(row, k)}: {e}") from None
+            out.reshape((-1, *self.chunk_shape))[k] = values
+
+
+def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> Any:
+    """An object of this very file: links that lead elsewhere are refused."""
+    here = group
+    for part in [p for p in name.split("/") if p]:
+        with damage(label):
+            link = here.get(part, getlink=True) if isinstance(here, h5py.Group) else None
+            if isinstance(link, h5py.ExternalLink):
+                raise ValueError(f"{label}: {part!r} is a link to another file ({link.filename}); open that")
+            here = None if link is None else here.get(part)
+        if here is None:
+            break
+    if here is None and missing is None:
+        return None
+    if not isinstance(here, kind):
+        raise ValueError(f"{label}: there is no {kind.__name__.lower()} {name!r} in {group.name}; it has {', '.join(list(group)[:20]) or 'nothing'}")
+    return here
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """What HDF5 finds wrong while it reads, as a DecodeError."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as e:
+        raise DecodeError(f"{what} cannot be read: {' '.join(str(e).split())}") from e

@@ -1,0 +1,227 @@
+"""Read frames back: every chunk's CRC first, then our own bounds-checked decoder, then the codes' meaning."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import math
+import operator
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from ..op import DecodeError
+from . import hdf5_layout as layout
+from .dequantize import CODES, Dequantize
+from .hdf5_chunks import Chunks, damage, local
+from .quantize import Quantize
+
+BATCH = 64 << 20    # bytes of codes that are dequantised at a time
+
+
+class Report(NamedTuple):
+    """What verify() found. frames: committed ones; problems: one line each, empty if all is well."""
+
+    frames: int
+    chunks: int
+    stored_bytes: int
+    outliers: int
+    lossless_frames: int
+    problems: tuple[str, ...]
+
+
+def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | None = None, unchecked: bool = False) -> np.ndarray:
+    """The frames of a dataset that Writer made: integers and floats as they were; of codes energy = code * step with all outliers and lossless frames exact.
+
+    in:  where: a path or an open h5py Group; frames: a slice, a number (no frame axis in the result) or a sequence of numbers;
+         masked: what stands for masked pixels of codes (default NaN); unchecked: take frames without a CRC too (files of other programs,
+         the tail that a killed writer left): their bytes meet only the decoder's checks
+    out: (n, *frame) in the dtype that was written
+    exact, or within the dataset's attribute error_bound; DecodeError names the frame whose bytes are not what was written
+    """
+    with _opened(where) as group:
+        with damage(f"{name!r} of {group.file.filename}"):
+            stored = _Stored(group, name)
+        chosen, single = _choose(frames, len(stored.main))
+        with damage(stored.main.label):
+            stored.admit(chosen, unchecked)
+            out = stored.frames(chosen, masked)
+        return out[0] if single else out
+
+
+def verify(where: Any, name: str) -> Report:
+    """Read every chunk of a dataset and compare its CRC, and check the lists beside it."""
+    with _opened(where) as group, damage(f"{name!r} of {group.file.filename}"):
+        stored = _Stored(group, name)
+        problems, total, outliers = [], 0, 0
+        if stored.main.crc is None:
+            problems.append(f"{stored.main.label} has no chunk_crc32c: nothing can be verified")
+        elif stored.committed < len(stored.main):
+            problems.append(f"frames {stored.committed} to {len(stored.main) - 1} were not committed: the writer did not end")
+        parts = [stored.main] if stored.lossless is None else [stored.main, stored.lossless]
+        for part in parts:
+            for row in range(min(len(part), part.committed())):
+                try:
+                    part.check_sizes([row])
+                    total += sum(len(part.chunk(row, k)) for k in range(part.per_frame))
+                except DecodeError as e:
+                    problems.append(str(e))
+        for row in range(stored.committed if stored.codes else 0):
+            try:
+                outliers += int(stored.outliers([row])[2][0])
+            except DecodeError as e:
+                problems.append(str(e))
+        exact = 0 if stored.lossless is None else len(stored.lossless_rows)
+        return Report(stored.committed, stored.committed * stored.main.per_frame, total, outliers, exact, tuple(problems))
+
+
+class _Stored:
+    """A dataset with what lies beside it, checked for being of one piece."""
+
+    def __init__(self, group: Any, name: str) -> None:
+        label = f"{name!r} of {group.file.filename}"
+        self.side = local(group, layout.side_of(name), h5py.Group, label, missing=None)
+        crc = None if self.side is None else local(self.side, "chunk_crc32c", h5py.Dataset, label, missing=None)
+        self.main = Chunks(group, name, crc, label)
+        attrs = self.main.dataset.attrs
+        self.codes, self.lossless = "quantizer" in attrs, None
+        self.committed = self.main.committed()
+        if "gpuredux_layout" in attrs and attrs["gpuredux_layout"] != layout.LAYOUT:
+            raise DecodeError(f"{label} has layout {attrs['gpuredux_layout']}; this version knows {layout.LAYOUT}")
+        if ("gpuredux_layout" in attrs and crc is None) or self.committed > len(self.main):
+            raise DecodeError(f"{label} has {len(self.main)} frames, and CRCs of {'none' if crc is None else self.committed}")
+        if not self.codes:
+            return
+        if self.side is None:
+            raise DecodeError(f"{label} holds codes, but the group {layout.side_of(name)} with their outliers is missing")
+        lists = ("outlier_index", "outlier_value", "outlier_offset", "lossless_frame", "lossless_crc32c")
+        self.lists = {key: local(self.side, key, h5py.Dataset, label) for key in lists}
+        self.lossless = Chunks(self.side, "lossless", self.lists["lossless_crc32c"], f"lossless frames of {label}")
+        self.inverse = self._dequantize(attrs, label)
+        if len(self.lists["outlier_offset"]) <= self.committed or self.lossless.shape[1:] != self.main.shape[1:]:
+            raise DecodeError(f"{label}: the lists of outliers do not belong to {self.committed} frames of {self.main.shape[1:]}")
+        if not len(self.lists["lossless_frame"]) == self.lossless.committed() <= self.lossless.dataset.id.get_num_chunks():
+            raise DecodeError(f"{label}: lossless frames, their numbers and their CRCs are not equally many")
+        with damage(f"lossless_frame of {label}"):
+            self.lossless_rows = {int(row): i for i, row in enumerate(self.lists["lossless_frame"][:])}
+
+    def _dequantize(self, attrs: Any, label: str) -> Dequantize:
+        """The inverse of the Quantize that these attributes describe; they must all be what it would write."""
+        code = next((k for k, kind in CODES.items() if kind.dtype == self.main.dtype), "")
+        try:
+            quantize = Quantize(abs=float(attrs["error_bound"]), code=code)
+            wrong = [key for key, value in quantize.attributes().items() if not np.array_equal(attrs[key], value)]
+        except (KeyError, ValueError, TypeError, OSError) as e:
+            raise DecodeError(f"{label}: its attributes are not those of codes: {' '.join(str(e).split())}") from None
+        if wrong:
+            raise DecodeError(f"{label}: the attributes {', '.join(wrong)} do not belong to error_bound {attrs['error_bound']}")
+        return quantize.inverse()
+
+    def admit(self, chosen: Sequence[int], unchecked: bool) -> None:
+        """Whether these frames may be read."""
+        last = max(chosen, default=-1)
+        if last >= self.committed and (self.codes or not unchecked):
+            if self.main.crc is None:
+                raise DecodeError(f"{self.main.label} has no CRCs: not written by gpuredux; unchecked=True reads it all the same")
+            remedy = "" if self.codes else ", or unchecked=True"
+            raise DecodeError(f"frames {self.committed} to {len(self.main) - 1} of {self.main.label} were not committed: the writer did not end; "
+                              f"read frames=slice({self.committed}){remedy}")
+
+    def outliers(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """outlier_index (n, capacity), outlier_value (n, capacity), outlier_count (n,) of these frames, as Dequantize takes them."""
+        npix, label = math.prod(self.main.shape[1:]), self.main.label
+        with damage(f"outliers of {label}"):
+            ends = _pick(self.lists["outlier_offset"], rows), _pick(self.lists["outlier_offset"], [row + 1 for row in rows])
+            stop = min(len(self.lists["outlier_index"]), len(self.lists["outlier_value"]))
+            spans = [(int(a), int(b)) for a, b in zip(*ends, strict=True)]
+            for row, (a, b) in zip(rows, spans, strict=True):
+                if not a <= b <= stop or b - a > npix:
+                    raise DecodeError(f"frame {row} of {label} claims the outliers {a} to {b} of {stop}")
+            count = np.array([b - a for a, b in spans], np.uint32)
+            index = np.zeros((len(rows), max(1, int(count.max(initial=0)))), np.uint32)
+            value = np.zeros(index.shape, np.float32)
+            for i, (a, b) in enumerate(spans):
+                if b > a:
+                    index[i, : b - a], value[i, : b - a] = self.lists["outlier_index"][a:b], self.lists["outlier_value"][a:b]
+        for i, row in enumerate(rows):
+            own = index[i, : count[i]].astype(np.int64)
+            if len(own) and (own[-1] >= npix or np.any(np.diff(own) <= 0)):
+                raise DecodeError(f"frame {row} of {label}: its outliers are not ascending pixels below {npix}")
+        return index, value, count
+
+    def frames(self, chosen: Sequence[int], masked: float | None) -> np.ndarray:
+        """Decode, and dequantise codes."""
+        main, frame = self.main, self.main.shape[1:]
+        main.check_sizes(sorted(set(chosen)))
+        if self.codes:
+            assert self.lossless is not None
+            self.lossless.check_sizes([self.lossless_rows[row] for row in sorted(set(chosen)) if row in self.lossless_rows])
+        out = np.empty((len(chosen), *frame), np.float32 if self.codes else main.dtype)
+        if not self.codes:
+            for i, row in enumerate(chosen):
+                main.decode(row, out[i])
+            return out
+        step = max(1, BATCH // layout.frame_nbytes(frame, main.dtype))
+        for a in range(0, len(chosen), step):
+            self._energy(chosen[a : a + step], masked, out[a : a + step])
+        return out
+
+    def _energy(self, rows: Sequence[int], masked: float | None, out: np.ndarray) -> None:
+        code = np.empty(out.shape, self.main.dtype)
+        for i, row in enumerate(rows):
+            self.main.decode(row, code[i])
+        index, value, count = self.outliers(rows)
+        self.inverse(code, index, value, count, out=out)
+        kind = self.inverse.kind
+        for i, row in enumerate(rows):
+            if row in self.lossless_rows:
+                self.lossless.decode(self.lossless_rows[row], out[i])     # type: ignore[union-attr]
+            elif np.count_nonzero(code[i] == kind.fill) != count[i] or np.any(code[i].reshape(-1)[index[i, : count[i]]] != kind.fill):
+                raise DecodeError(f"frame {row} of {self.main.label}: its outliers are not where its codes say")
+            out[i][code[i] == kind.masked] = math.nan if masked is None else masked
+
+
+def _pick(dataset: Any, rows: Sequence[int]) -> np.ndarray:
+    """Entries of a list: in one read where they stand in a row."""
+    if not rows:
+        return np.empty(0, dataset.dtype)
+    if len(rows) == rows[-1] - rows[0] + 1 and all(b - a == 1 for a, b in itertools.pairwise(rows)):
+        together: np.ndarray = dataset[rows[0] : rows[-1] + 1]
+        return together
+    return np.array([dataset[row] for row in rows])
+
+
+def _choose(frames: Any, n: int) -> tuple[Sequence[int], bool]:
+    """Numbers of frames; and whether one number was asked for."""
+    if isinstance(frames, slice):
+        return range(n)[frames], False
+    single = not isinstance(frames, (Sequence, np.ndarray))
+    rows = [operator.index(k) for k in ([frames] if single else frames)]
+    for k in rows:
+        if not -n <= k < n:
+            raise IndexError(f"hdf5.read: frame {k} of {n}")
+    return [k % n for k in rows], single
+
+
+@contextmanager
+def _opened(where: Any) -> Iterator[Any]:
+    """A Group as it is, or the file of a path. Never opened as SWMR readers do: HDF5 would then retry a damaged checksum for hours."""
+    if isinstance(where, h5py.Group):
+        yield where
+        return
+    if not Path(where).is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file", os.fspath(where))
+    try:
+        file = h5py.File(where, "r")
+    except (OSError, RuntimeError) as e:
+        reason = " ".join(str(e).split())
+        if "already open for write" in reason:
+            reason = "its writer is at work or was killed: pass h5py.File(path, 'r', swmr=True) in place of the path, or run h5clear -s"
+        raise DecodeError(f"{os.fspath(where)} is no whole HDF5 file: {reason}") from e
+    with file:
+        yield file

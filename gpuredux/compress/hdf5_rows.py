@@ -1,0 +1,61 @@
+"""What Writer.append_encoded is given, checked and brought into the form in which the file keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..status import Frame
+
+WHO = "hdf5.append_encoded"
+
+
+def count_frames(payload: Any, size: Any, chunks_per_frame: int) -> int:
+    """How many frames these rows of chunks are."""
+    for key, x, axes in (("payload", payload, 2), ("size", size, 1)):
+        if not isinstance(x, np.ndarray) or x.ndim != axes or len(x) != len(payload):
+            raise ValueError(f"{WHO}: {key} must be a numpy array of {axes} axes and as many rows as the other, got {type(x).__name__} {np.shape(x)}")
+    n, rest = divmod(len(size), chunks_per_frame)
+    if rest:
+        raise ValueError(f"{WHO}: rows must be a multiple of the {chunks_per_frame} panels of a frame, got {len(size)}")
+    if len(size) and int(size.min()) < 12:
+        raise ValueError(f"{WHO}: row {int(size.argmin())} has {int(size.min())} bytes, which is no chunk")
+    return n
+
+
+def frame_words(n: int, frame_status: Any, overflowed: list[int]) -> np.ndarray:
+    """frame_status (n,) u32, with OUTLIER_OVERFLOW where a frame is kept losslessly."""
+    if frame_status is not None and frame_status.shape != (n,):
+        raise ValueError(f"{WHO}: frame_status must be ({n},), got {frame_status.shape}")
+    words = np.zeros(n, np.uint32) if frame_status is None else frame_status.astype(np.uint32)
+    words[overflowed] |= np.uint32(Frame.OUTLIER_OVERFLOW)
+    return words
+
+
+def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossless: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outliers of n frames, one frame's after the other's, and how many each has: none where the frame is kept losslessly."""
+    for key, x, axes in (("outlier_index", index, 2), ("outlier_value", value, 2), ("outlier_count", count, 1), ("max_error", max_error, 1)):
+        if not isinstance(x, np.ndarray) or x.ndim != axes or len(x) != n:
+            raise ValueError(f"{WHO}: codes of a Quantize need {key} as a numpy array of {axes} axes and {n} rows, got {type(x).__name__} {np.shape(x)}")
+    if index.shape != value.shape:
+        raise ValueError(f"{WHO}: outlier_index and outlier_value must have one shape, got {index.shape} and {value.shape}")
+    missing = [int(row) for row in np.flatnonzero(count > index.shape[1]) if int(row) not in lossless]
+    if missing:
+        raise ValueError(f"{WHO}: row {missing[0]} has {int(count[missing[0]])} outliers, its list holds {index.shape[1]}, lossless lacks it")
+    listed = count.astype(np.uint64)
+    listed[sorted(lossless)] = 0
+    inside = np.arange(index.shape[1], dtype=np.uint64) < listed[:, None]
+    return {
+        "outlier_index": index[inside].astype(np.uint32), "outlier_value": value[inside].astype(np.float32), "outlier_count": listed,
+        "max_error": max_error.astype(np.float32),
+    }
+
+
+def exact_frames(n: int, frame: tuple[int, ...], lossless: Mapping[int, np.ndarray] | None) -> dict[int, np.ndarray]:
+    """The frames to be kept losslessly, by row, in order."""
+    for row, x in (lossless or {}).items():
+        if not 0 <= row < n or x.dtype != np.float32 or x.shape != frame:
+            raise ValueError(f"{WHO}: lossless must map rows below {n} to float32 {frame}, got {row}: {x.dtype} {x.shape}")
+    return {int(row): x for row, x in sorted((lossless or {}).items())}

@@ -1,0 +1,237 @@
+"""Append compressed frames to an HDF5 dataset. Over 200 lines: one class, and a frame is committed only if all of its parts go in together."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .. import backends
+from ..op import Op
+from . import hdf5_layout as layout
+from . import hdf5_rows as rows
+from .bitshuffle_lz4 import BitshuffleLZ4
+from .crc32c import crc32c, crc32c_rows
+from .quantize import Quantize
+
+BATCH = 64 << 20    # bytes of raw frames that append() encodes at a time: bounds the memory
+
+
+class Writer:
+    """Frames go in, encoded here or before; the file holds them as standard bitshuffle + LZ4 chunks. The layout: hdf5.py.
+
+    where:       a path, of which a new file is made; or an open h5py File or Group, which stays open
+    frame_shape: of one frame, 1 to 4 axes; codec: the dtype of lossless frames, or a Quantize for float32 frames
+    panels:      one panel (first axis of a frame) a chunk instead of one frame
+    attrs:       more attributes of the dataset; provenance: what is known of the data's way, as JSON (append() adds backend and device)
+    counts:      frames, lossless_frames, stored_bytes: all appended since the writer was made
+
+    A frame counts as committed when commit() or flush() returned; readers know these by the length of chunk_crc32c. All objects and attributes
+    exist from the start, so that the file's owner can switch it to SWMR. After an OSError the writer takes no more frames: close it.
+    """
+
+    def __init__(self, where: Any, name: str, frame_shape: tuple[int, ...], codec: Any, *, panels: bool = False, overwrite: bool = False,
+                 attrs: Mapping[str, Any] | None = None, provenance: dict[str, Any] | None = None, backend: str | None = None) -> None:
+        self.name, self.panels, self.backend = name.strip("/"), panels, backend
+        if not self.name:
+            raise ValueError("hdf5.Writer: name must name a dataset, got an empty one")
+        if isinstance(codec, Op) and not isinstance(codec, Quantize):
+            raise TypeError(f"hdf5.Writer: codec must be a dtype (lossless) or a compress.Quantize, got {codec.name}")
+        self.codec = codec if isinstance(codec, Quantize) else None
+        kind = self.codec.kind.dtype if self.codec else codec
+        self.frame, self.dtype = layout.check_frame("hdf5.Writer", frame_shape, kind, panels)
+        if self.codec and self.codec.good is not None and self.codec.good.shape != self.frame:
+            raise ValueError(f"hdf5.Writer: Quantize.good must be {self.frame} as the frames, got {self.codec.good.shape}")
+        self.chunk_shape = self.frame[1:] if panels else self.frame
+        self.chunks_per_frame = self.frame[0] if panels else 1
+        self.frames = self.lossless_frames = self.stored_bytes = self._outliers = 0
+        self._pending: dict[str, list[np.ndarray]] = {}
+        self._failed = self._closed = False
+        self._provenance, self._encoder = dict(provenance or {}), BitshuffleLZ4()
+        own = {"gpuredux_layout": layout.LAYOUT, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
+               **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
+        clash = sorted(own.keys() & (attrs or {}).keys())
+        if clash:
+            raise ValueError(f"hdf5.Writer: attrs must leave {', '.join(clash)} to the writer")
+        self._own = None if isinstance(where, h5py.Group) else _new_file(where, overwrite)
+        try:
+            self._create(where if self._own is None else self._own, overwrite, {**own, **(attrs or {})})
+        except BaseException:
+            if self._own:
+                self._own.close()
+                os.unlink(where)
+            raise
+
+    def _create(self, group: Any, overwrite: bool, attrs: dict[str, Any]) -> None:
+        """The dataset, its attributes, and the empty lists beside it."""
+        self.file, self._path, side = group.file, group.file.filename, layout.side_of(self.name)
+        for old in (self.name, side):
+            if group.get(old, getlink=True) is not None:
+                if not overwrite:
+                    raise FileExistsError(errno.EEXIST, f"{old!r} exists (overwrite=True replaces it)", str(self._path))
+                del group[old]
+        layout.reserve(self.file, 0)
+        self.dataset = layout.create_chunks(group, self.name, self.frame, self.dtype, self.panels, self.codec.fill_code if self.codec else None)
+        self.dataset.attrs.update(attrs)
+        self.side = group.create_group(side)
+        lists: dict[str, Any] = {"frame_status": np.uint32, "chunk_crc32c": np.uint32}
+        if self.codec:
+            lists |= {"max_error": np.float32, "outlier_index": np.uint32, "outlier_value": np.float32, "outlier_offset": np.uint64,
+                      "lossless_frame": np.uint64, "lossless_crc32c": np.uint32}
+            self._lossless = layout.create_chunks(self.side, "lossless", self.frame, np.float32)
+        for key, dtype in lists.items():
+            layout.create_list(self.side, key, dtype, [0] if key == "outlier_offset" else [])
+
+    # ------------------------------------------------------------------------------------------------ appending
+    def append(self, frames: Any, pixel_status: Any = None, frame_status: Any = None) -> None:
+        """Encode frames (n, *frame) where they lie and store them: a host batch in pieces of 64 MiB, a device batch at once."""
+        owners = backends.owners(frames)
+        if not owners:
+            raise TypeError(f"hdf5.append: frames must be an array of {', '.join(backends.BACKENDS)}, got {type(frames).__name__}")
+        wanted = np.dtype(np.float32) if self.codec else self.dtype
+        if frames.dtype != wanted or tuple(frames.shape[1:]) != self.frame or frames.ndim != len(self.frame) + 1:
+            error = TypeError if frames.dtype != wanted else ValueError
+            raise error(f"hdf5.append: frames must be {wanted} (n, {', '.join(map(str, self.frame))}), got {frames.dtype} {tuple(frames.shape)}")
+        wrong = owners[0].misfit(frames)
+        if wrong:
+            raise ValueError(f"hdf5.append: frames {wrong}")
+        self._note(next((b for b in owners if b.name == self.backend), owners[0]), frames)
+        step = max(1, BATCH // layout.frame_nbytes(self.frame, wanted)) if isinstance(frames, np.ndarray) else max(1, len(frames))
+        for a in range(0, len(frames), step):
+            self._encode(owners[0], *(None if x is None else x[a : a + step] for x in (frames, pixel_status, frame_status)))
+
+    def _note(self, owner: Any, frames: Any) -> None:
+        """Write down, once, where the frames are encoded."""
+        if "backend" not in self._provenance and not self.frames and not self.file.swmr_mode:
+            self._provenance |= {"backend": owner.name, "device": str(owner.device_of(frames))}
+            self.dataset.attrs["provenance"] = layout.provenance([], self._provenance)["provenance"]
+
+    def _encode(self, owner: Any, frames: Any, pixel_status: Any, frame_status: Any) -> None:
+        code, parts, lossless = frames, {}, {}
+        if self.codec:
+            out = self.codec(frames, pixel_status, backend=self.backend)
+            code = out.code
+            parts = {key: owner.get(getattr(out, key)) for key in ("outlier_index", "outlier_value", "outlier_count", "max_error")}
+            lossless = {int(row): owner.get(frames[row]) for row in np.flatnonzero(parts["outlier_count"] > self.codec.capacity)}
+        payload, size = self._encoder(code.reshape((-1, *self.chunk_shape)), backend=self.backend)
+        status = None if frame_status is None else owner.get(frame_status)
+        self.append_encoded(owner.get(payload), owner.get(size), frame_status=status, lossless=lossless, **parts)
+
+    def append_encoded(self, payload: np.ndarray, size: np.ndarray, *, outlier_index: Any = None, outlier_value: Any = None, outlier_count: Any = None,
+                       max_error: Any = None, frame_status: Any = None, lossless: Mapping[int, np.ndarray] | None = None) -> None:
+        """Store chunks that BitshuffleLZ4 made, with what Quantize said of their frames.
+
+        in: payload (rows, capacity) u8, size (rows,): a row is a frame, or a panel of a frame, in order; with a Quantize outlier_index and
+            outlier_value (n, capacity), outlier_count and max_error (n,), and lossless {row: float32 frame} for each frame that has more
+            outliers than its list holds; frame_status (n,) u32
+        """
+        if self._failed or self._closed:
+            raise OSError(f"hdf5.append_encoded: {self.name} takes no more frames: the writer {'is closed' if self._closed else 'failed before'}")
+        n = rows.count_frames(payload, size, self.chunks_per_frame)
+        exact = rows.exact_frames(n, self.frame, lossless)
+        parts = {"frame_status": rows.frame_words(n, frame_status, list(exact)), "chunk_crc32c": crc32c_rows(payload, size)}
+        chunks, exact_chunks = [payload[i, : size[i]] for i in range(len(size))], []
+        if self.codec:
+            parts |= rows.side_lists(n, outlier_index, outlier_value, outlier_count, max_error, exact)
+            exact_chunks = [self._chunk(frame) for frame in exact.values()]
+            parts["lossless_frame"] = np.array(list(exact), np.uint64) + np.uint64(self.frames)
+            parts["lossless_crc32c"] = np.array([crc32c(c) for c in exact_chunks], np.uint32)
+        elif exact or any(x is not None for x in (outlier_index, outlier_value, outlier_count, max_error)):
+            raise TypeError(f"hdf5.append_encoded: {self.name} is lossless {self.dtype}: no outliers, max_error or lossless frames belong to it")
+        stored = sum(c.nbytes for c in chunks) + sum(c.nbytes for c in exact_chunks)
+        waiting = sum(a.nbytes for held in self._pending.values() for a in held) + sum(a.nbytes for a in parts.values())
+        layout.reserve(self.file, stored + waiting + 64 * len(chunks))
+        if self._own and not self.file.swmr_mode:
+            self.file.swmr_mode = True      # from here on a killed process leaves a file that reads, as far as it was flushed
+        with self._storing(f"frames {self.frames} to {self.frames + n - 1}"):
+            if exact_chunks:
+                self._put(self._lossless, self.lossless_frames, exact_chunks, 1)
+            self._put(self.dataset, self.frames, chunks, self.chunks_per_frame)
+        for key, part in parts.items():
+            self._pending.setdefault(key, []).append(part)
+        self.frames, self.lossless_frames, self.stored_bytes = self.frames + n, self.lossless_frames + len(exact), self.stored_bytes + stored
+
+    def _chunk(self, frame: np.ndarray) -> np.ndarray:
+        payload, size = self._encoder(np.ascontiguousarray(frame)[None])
+        chunk: np.ndarray = payload[0, : size[0]]
+        return chunk
+
+    def _put(self, dataset: Any, first: int, chunks: list[np.ndarray], per_frame: int) -> None:
+        """Write whole chunks as they are, behind the first frames."""
+        if chunks:
+            dataset.resize(first + len(chunks) // per_frame, axis=0)
+        for i, chunk in enumerate(chunks):
+            frame, panel = divmod(i, per_frame)
+            start = (first + frame, panel) if self.panels and dataset is self.dataset else (first + frame,)
+            dataset.id.write_direct_chunk(start + (0,) * (dataset.ndim - len(start)), chunk)
+
+    @contextmanager
+    def _storing(self, what: str) -> Iterator[None]:
+        """One clear OSError of whatever HDF5 says; the writer then takes no more."""
+        try:
+            yield
+        except (OSError, RuntimeError) as e:
+            self._failed = True
+            number = getattr(e, "errno", None) or errno.EIO
+            raise OSError(number, f"{os.strerror(number)}: cannot store {what} of {self.name}", str(self._path)) from e
+
+    # ------------------------------------------------------------------------------------------------ making it last
+    def commit(self) -> None:
+        """Write the lists of all appended frames; chunk_crc32c last, for it is what makes a frame count."""
+        pending, self._pending = {k: np.concatenate(v) for k, v in self._pending.items()}, {}
+        if "outlier_count" in pending:
+            ends = np.uint64(self._outliers) + np.cumsum(pending.pop("outlier_count"), dtype=np.uint64)
+            pending["outlier_offset"], self._outliers = ends, int(ends[-1]) if len(ends) else self._outliers
+        crc = pending.pop("chunk_crc32c", None)
+        with self._storing("the lists"):
+            for key, values in pending.items():
+                layout.extend(self.side[key], values)
+            if crc is not None:
+                layout.extend(self.side["chunk_crc32c"], crc)
+
+    def flush(self) -> None:
+        """commit(), and hand the file to the operating system: what was appended survives the end of this process."""
+        if self._failed or self._closed:
+            raise OSError(f"hdf5.flush: {self.name}: the writer {'is closed' if self._closed else 'failed before'}")
+        self.commit()
+        with self._storing("the file's metadata"):
+            self.file.flush()
+        layout.trim(self.file)
+
+    def close(self) -> None:
+        """flush(), and close the file if this writer made it. After a failure: only let go, the error was raised before."""
+        if self._closed:
+            return
+        try:
+            if not self._failed:
+                self.flush()
+        finally:
+            self._closed = True
+            if self._own:
+                with suppress(OSError, RuntimeError) if self._failed else nullcontext():
+                    self._own.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        with nullcontext() if error is None else suppress(OSError):     # the first error is the one to be seen
+            self.close()
+
+
+def _new_file(path: Any, overwrite: bool) -> Any:
+    """An HDF5 file of our own."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"hdf5.Writer: where must be a path or an open h5py Group, got {type(path).__name__}")
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(Path(path).parent))
+    try:
+        return h5py.File(path, "w" if overwrite else "x", libver=layout.LIBVER)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, "the file exists (overwrite=True replaces it)", os.fspath(path)) from None

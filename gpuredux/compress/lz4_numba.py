@@ -1,0 +1,567 @@
+"""Bitshuffle and LZ4 blocks for numba, both ways. Over 200 lines: the vector instructions and the two loops they serve are read together.
+
+The intrinsics are plain LLVM vectors of 64 bytes (no instruction of one processor by name): where the machine has no such
+registers, LLVM splits them. Buffers that are written by whole vectors carry MARGIN spare bytes on both sides; user arrays do not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+BLOCK = 8192
+MARGIN = 64
+SLOT = BLOCK + BLOCK // 255 + 16 + 16     # the largest LZ4 block of 8192 bytes and its length, a multiple of 16
+FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+I1, I8, I32, I64 = (ir.IntType(k) for k in (1, 8, 32, 64))
+V64 = ir.VectorType(I8, 64)
+fast = njit(cache=True, nogil=True, error_model="numpy")
+
+# What can be wrong with a chunk; decode.REASONS has the words.
+HEADER_SHORT, RAW_BYTES, BLOCK_BYTES, LENGTH_CUT, BLOCK_CUT, NO_TOKEN, LITERALS_IN, LITERALS_OUT, BAD_OFFSET, MATCH_OUT, BLOCK_SHORT, TAIL = range(1, 13)
+
+
+# ------------------------------------------------------------------------------------------------- vector intrinsics
+def _at(context, builder, ty, array, index, to):
+    """The address of byte `index` of a byte array, as a pointer to `to`."""
+    data = context.make_array(ty)(context, builder, array).data
+    return builder.bitcast(builder.gep(builder.bitcast(data, I8.as_pointer()), [index]), to.as_pointer())
+
+
+def _load(context, builder, ty, array, index, to):
+    value = builder.load(_at(context, builder, ty, array, index, to))
+    value.align = 1
+    return value
+
+
+@intrinsic
+def equal64(typingctx, array, i, o):
+    """Bit k: array[i + k] == array[i + k - o]."""
+
+    def codegen(context, builder, sig, args):
+        here = _load(context, builder, sig.args[0], args[0], args[1], V64)
+        there = _load(context, builder, sig.args[0], args[0], builder.sub(args[1], args[2]), V64)
+        return builder.bitcast(builder.icmp_signed("==", here, there), I64)
+
+    return types.uint64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def first_one(typingctx, x):
+    """Trailing zeros; 64 for 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(I1, 0))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def window(typingctx, low, high, shift):
+    """64 bits of high:low from bit `shift` (0 to 63) on."""
+
+    def codegen(context, builder, sig, args):
+        funnel = builder.module.declare_intrinsic("llvm.fshr", [I64], ir.FunctionType(I64, [I64, I64, I64]))
+        return builder.call(funnel, [args[1], args[0], args[2]])
+
+    return types.uint64(types.uint64, types.uint64, types.uint64), codegen
+
+
+def _copier(width):
+    @intrinsic
+    def copy(typingctx, to, i, source, j):
+        def codegen(context, builder, sig, args):
+            kind = ir.VectorType(I8, width)
+            value = _load(context, builder, sig.args[2], args[2], args[3], kind)
+            builder.store(value, _at(context, builder, sig.args[0], args[0], args[1], kind), align=1)
+            return context.get_dummy_value()
+
+        return types.void(to, types.int64, source, types.int64), codegen
+
+    return copy
+
+
+copy16, copy32, copy64 = _copier(16), _copier(32), _copier(64)
+
+
+@intrinsic
+def splat64(typingctx, to, i, byte):
+    """64 times the byte."""
+
+    def codegen(context, builder, sig, args):
+        one = builder.insert_element(ir.Constant(V64, ir.Undefined), args[2], ir.Constant(I32, 0))
+        value = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, 64), [0] * 64))
+        builder.store(value, _at(context, builder, sig.args[0], args[0], args[1], V64), align=1)
+        return context.get_dummy_value()
+
+    return types.void(to, types.int64, types.uint8), codegen
+
+
+@intrinsic
+def copy_bytes(typingctx, to, i, source, j, count):
+    """Exactly count bytes, not overlapping."""
+
+    def codegen(context, builder, sig, args):
+        a, b = (_at(context, builder, sig.args[k], args[k], args[k + 1], I8) for k in (0, 2))
+        call = builder.module.declare_intrinsic("llvm.memcpy", [I8.as_pointer(), I8.as_pointer(), I64])
+        builder.call(call, [a, b, args[4], ir.Constant(I1, 0)])
+        return context.get_dummy_value()
+
+    return types.void(to, types.int64, source, types.int64, types.int64), codegen
+
+
+def _masks(start, step):
+    return ir.Constant(ir.VectorType(I32, 64), [start + step * k for k in range(64)])
+
+
+def _reversed_bits(k, size):
+    return int(format(k, f"0{size.bit_length() - 1}b")[::-1], 2) if size > 1 else 0
+
+
+def _plane_writer(size):
+    """64 elements of `size` bytes to 8 bytes in each of 8 * size planes: bytes of one rank are gathered by halving, then
+    their sign bits are collected, eight times, from the top bit down."""
+
+    @intrinsic
+    def write(typingctx, source, i, to, j, plane):
+        def codegen(context, builder, sig, args):
+            groups = [[_load(context, builder, sig.args[0], args[0], builder.add(args[1], ir.Constant(I64, 64 * k)), V64) for k in range(size)]]
+            while len(groups[0]) > 1:
+                groups = [
+                    [builder.shuffle_vector(g[k], g[k + 1], _masks(odd, 2)) for k in range(0, len(g), 2)] for g in groups for odd in (0, 1)
+                ]
+            for g, (x,) in enumerate(groups):
+                for bit in range(7, -1, -1):
+                    mask = builder.bitcast(builder.icmp_signed("<", x, ir.Constant(V64, None)), I64)
+                    where = builder.add(args[3], builder.mul(args[4], ir.Constant(I64, 8 * _reversed_bits(g, size) + bit)))
+                    builder.store(mask, _at(context, builder, sig.args[2], args[2], where, I64), align=1)
+                    x = builder.add(x, x)
+            return context.get_dummy_value()
+
+        return types.void(source, types.int64, to, types.int64, types.int64), codegen
+
+    return write
+
+
+def _plane_reader(size):
+    """The way back: 8 bytes of each of 8 * size planes to 64 elements."""
+    low = ir.Constant(ir.VectorType(I32, 64), [v for k in range(32) for v in (k, 64 + k)])
+    high = ir.Constant(ir.VectorType(I32, 64), [v for k in range(32, 64) for v in (k, 64 + k)])
+
+    @intrinsic
+    def read(typingctx, source, i, plane, to, j):
+        def codegen(context, builder, sig, args):
+            ones = ir.VectorType(I1, 64)
+            ranks = []
+            for byte in range(size):
+                x = ir.Constant(V64, None)
+                for bit in range(7, -1, -1):
+                    where = builder.add(args[1], builder.mul(args[2], ir.Constant(I64, 8 * byte + bit)))
+                    mask = builder.bitcast(_load(context, builder, sig.args[0], args[0], where, I64), ones)
+                    x = builder.or_(builder.add(x, x), builder.zext(mask, V64))
+                ranks.append([x])
+            while len(ranks) > 1:       # rank k with rank k + half: the interleaving that halving undoes
+                half = len(ranks) // 2
+                ranks = [
+                    [m for a, b in zip(ranks[k], ranks[k + half], strict=True) for m in (builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high))]
+                    for k in range(half)
+                ]
+            for k, x in enumerate(ranks[0]):
+                builder.store(x, _at(context, builder, sig.args[3], args[3], builder.add(args[4], ir.Constant(I64, 64 * k)), V64), align=1)
+            return context.get_dummy_value()
+
+        return types.void(source, types.int64, types.int64, to, types.int64), codegen
+
+    return read
+
+
+write1, write2, write4, write8 = (_plane_writer(k) for k in (1, 2, 4, 8))
+read1, read2, read4, read8 = (_plane_reader(k) for k in (1, 2, 4, 8))
+
+
+@fast
+def _write(size, source, i, to, j, plane):
+    if size == 1:
+        write1(source, i, to, j, plane)
+    elif size == 2:
+        write2(source, i, to, j, plane)
+    elif size == 4:
+        write4(source, i, to, j, plane)
+    else:
+        write8(source, i, to, j, plane)
+
+
+@fast
+def _read(size, source, i, plane, to, j):
+    if size == 1:
+        read1(source, i, plane, to, j)
+    elif size == 2:
+        read2(source, i, plane, to, j)
+    elif size == 4:
+        read4(source, i, plane, to, j)
+    else:
+        read8(source, i, plane, to, j)
+
+
+@fast
+def shuffle(raw, at, n, size, planes, spare):
+    """planes[MARGIN : MARGIN + n] = the bit planes of the n bytes raw[at:]; spare: 2 x 512 bytes for the last elements."""
+    plane, groups = n // (8 * size), n // (64 * size)
+    for g in range(groups):
+        _write(size, raw, at + 64 * size * g, planes, MARGIN + 8 * g, plane)
+    left = plane - 8 * groups
+    if left:
+        for k in range(8 * size * left):
+            spare[0, k] = raw[at + 64 * size * groups + k]
+        _write(size, spare[0], 0, spare[1], 0, 8)
+        for p in range(8 * size):
+            for k in range(left):
+                planes[MARGIN + p * plane + 8 * groups + k] = spare[1, 8 * p + k]
+
+
+@fast
+def unshuffle(planes, start, n, size, raw, at, spare):
+    """raw[at : at + n] = the elements whose bit planes are planes[start : start + n]; 8 bytes behind those may be read."""
+    plane, groups = n // (8 * size), n // (64 * size)
+    for g in range(groups):
+        _read(size, planes, start + 8 * g, plane, raw, at + 64 * size * g)
+    left = plane - 8 * groups
+    if left:
+        _read(size, planes, start + 8 * groups, plane, spare[0], 0)
+        for k in range(8 * size * left):
+            raw[at + 64 * size * groups + k] = spare[0, k]
+
+
+# ----------------------------------------------------------------------------------------------------------- encoder
+@fast
+def _bitmaps(b, n, offsets, equal, start):
+    """equal[k], bit i: b[i] == b[i - offsets[k]], i < n - 5.  start, bit i: four such ones in a row for some k, i <= n - 12."""
+    words = (n + 63) >> 6
+    end = n - 5
+    for k in range(offsets.shape[0]):
+        o = offsets[k]
+        first = min(o >> 6, words) if o > 0 else words
+        equal[k, : words + 2] = np.uint64(0)
+        for w in range(first, words):
+            equal[k, w] = equal64(b, MARGIN + 64 * w, o)
+        if first < words:
+            equal[k, first] &= FULL << np.uint64(o & 63)
+        equal[k, end >> 6] &= ~(FULL << np.uint64(end & 63))
+        equal[k, (end >> 6) + 1 : words + 2] = np.uint64(0)
+    start[: words + 2] = np.uint64(0)
+    for k in range(offsets.shape[0]):
+        for w in range(words):
+            x, y = equal[k, w], equal[k, w + 1]
+            start[w] |= x & window(x, y, np.uint64(1)) & window(x, y, np.uint64(2)) & window(x, y, np.uint64(3))
+    last = n - 11
+    start[last >> 6] &= ~(FULL << np.uint64(last & 63))
+    start[(last >> 6) + 1 : words + 2] = np.uint64(0)
+
+
+@fast
+def _run(equal, k, pos):
+    """How many ones follow from bit pos on."""
+    n = 0
+    while True:
+        w = pos >> 6
+        more = first_one(~window(equal[k, w], equal[k, w + 1], np.uint64(pos & 63)))
+        n += more
+        pos += more
+        if more < 64:
+            return n
+
+
+@fast
+def _longest(equal, n_offsets, pos):
+    """The longest run at pos and its offset's number, and the same at pos + 1; the first of equals."""
+    w, s = pos >> 6, np.uint64(pos & 63)
+    best, which, best1, which1 = -1, 0, -1, 0
+    for k in range(n_offsets):
+        x = ~window(equal[k, w], equal[k, w + 1], s)
+        run, run1 = first_one(x), first_one(x >> np.uint64(1))
+        if run > best:
+            best, which = run, k
+        if run1 > best1:
+            best1, which1 = run1, k
+    if best < 63 and best1 < 63:
+        return best, which, best1, which1
+    best, which, best1, which1 = -1, 0, -1, 0      # a run may leave the window
+    for k in range(n_offsets):
+        run = _run(equal, k, pos)
+        run1 = run - 1 if run > 0 else _run(equal, k, pos + 1)
+        if run > best:
+            best, which = run, k
+        if run1 > best1:
+            best1, which1 = run1, k
+    return best, which, best1, which1
+
+
+@fast
+def _extend(out, at, left):
+    """The bytes of a length behind its token."""
+    many = left // 255
+    for i in range(0, many, 64):
+        splat64(out, at + i, np.uint8(255))
+    out[at + many] = np.uint8(left - 255 * many)
+    return at + many + 1
+
+
+@fast
+def _literals(out, at, b, anchor, count, match):
+    """Token, literal length, literals."""
+    out[at] = np.uint8(min(count, 15) << 4 | min(match, 15))
+    at += 1
+    if count >= 15:
+        at = _extend(out, at, count - 15)
+    copy32(out, at, b, MARGIN + anchor)
+    for i in range(32, count, 64):
+        copy64(out, at + i, b, MARGIN + anchor + i)
+    return at + count
+
+
+@fast
+def lz4_block(b, n, offsets, equal, start, out):
+    """The LZ4 block of b[MARGIN : MARGIN + n]; its length."""
+    at = anchor = w = 0
+    m = np.uint64(0)
+    words = (n + 63) >> 6
+    if n >= 13:
+        _bitmaps(b, n, offsets, equal, start)
+        m = start[0]
+    else:
+        words = 0
+    while True:
+        while m == 0 and w + 1 < words:
+            w += 1
+            m = start[w]
+        if m == 0:
+            break
+        pos = 64 * w + first_one(m)
+        best, which, best1, which1 = _longest(equal, offsets.shape[0], pos)
+        if best1 > best + 1 and pos + 1 <= n - 12:
+            pos, best, which = pos + 1, best1, which1
+        at = _literals(out, at, b, anchor, pos - anchor, best - 4)
+        out[at] = np.uint8(offsets[which] & 255)
+        out[at + 1] = np.uint8(offsets[which] >> 8)
+        at += 2
+        if best >= 19:
+            at = _extend(out, at, best - 19)
+        anchor = pos + best
+        w = anchor >> 6
+        m = start[w] & (FULL << np.uint64(anchor & 63))
+    return _literals(out, at, b, anchor, n - anchor, 0)
+
+
+@fast
+def _encode_span(raw, first, last, usable, size, row, second, to, at):
+    """Blocks first to last of one frame, each behind its length, to[at:]; the bytes written."""
+    planes, out = np.zeros(BLOCK + 4 * MARGIN, np.uint8), np.zeros(SLOT + 4 * MARGIN, np.uint8)
+    equal, start = np.zeros((4, BLOCK // 64 + 4), np.uint64), np.zeros(BLOCK // 64 + 4, np.uint64)
+    spare = np.zeros((2, 512), np.uint8)
+    offsets = np.array([1, 0, row, second])
+    begin = at
+    for block in range(first, last):
+        n = min(BLOCK, usable - BLOCK * block)
+        offsets[1] = n // (8 * size)
+        shuffle(raw, BLOCK * block, n, size, planes, spare)
+        length = lz4_block(planes, n, offsets, equal, start, out)
+        for k in range(4):
+            to[at + k] = np.uint8(length >> (24 - 8 * k) & 255)
+        copy_bytes(to, at + 4, out, 0, length)
+        at += 4 + length
+    return at - begin
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def encode_frames(raw, size, row, second, payload, sizes, slots, spans):
+    """Chunks of all frames raw (n, bytes) u8. A frame is cut into spans of blocks so that a few large frames use all cores: the
+    first span is written in its place, the others to slots (n, >= blocks * SLOT) and then moved."""
+    n, frame_bytes = raw.shape
+    usable = frame_bytes // (8 * size) * (8 * size)
+    blocks = (usable + BLOCK - 1) // BLOCK
+    length = np.zeros((n, spans), np.int64)
+    for item in prange(n * spans):
+        f, s = item // spans, item % spans
+        first, last = blocks * s // spans, blocks * (s + 1) // spans
+        if s == 0:
+            length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, payload[f], 12)
+        else:
+            length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, slots[f], SLOT * first)
+    for item in prange(n * spans):
+        f, s = item // spans, item % spans
+        at = 12
+        for k in range(s):
+            at += length[f, k]
+        if s > 0:
+            copy_bytes(payload[f], at, slots[f], SLOT * (blocks * s // spans), length[f, s])
+        if s == spans - 1:
+            at += length[f, s]
+            for k in range(12):
+                payload[f, k] = np.uint8(frame_bytes >> (56 - 8 * k) & 255) if k < 8 else np.uint8(BLOCK >> (88 - 8 * k) & 255)
+            copy_bytes(payload[f], at, raw[f], usable, frame_bytes - usable)
+            sizes[f] = at + frame_bytes - usable
+
+
+# ----------------------------------------------------------------------------------------------------------- decoder
+@fast
+def _more(p, ip, end, length):
+    """A length's further bytes: the new ip and length; ip > end says that they run out. A sum cannot overflow: it is at most 255 * bytes."""
+    while True:
+        if ip >= end:
+            return end + 1, length
+        byte = np.int64(p[ip])
+        ip += 1
+        length += byte
+        if byte != 255:
+            return ip, length
+
+
+@fast
+def _copy_match(d, op, offset, length, room):
+    """d[op : op + length] = d[op - offset : ...], byte after byte; vectors may reach room bytes beyond op."""
+    if offset == 1 and length + 64 <= room:
+        for i in range(0, length, 64):
+            splat64(d, op + i, d[op - 1])
+    elif offset >= 64 and length + 64 <= room:
+        for i in range(0, length, 64):
+            copy64(d, op + i, d, op - offset + i)
+    elif offset >= 16 and length + 16 <= room:
+        for i in range(0, length, 16):
+            copy16(d, op + i, d, op - offset + i)
+    else:
+        for i in range(length):
+            d[op + i] = d[op - offset + i]
+
+
+@fast
+def unlz4(p, ip, end, d, start, n, room):
+    """d[start : start + n] = the LZ4 block p[ip:end]; 0, or what is wrong and where. room: bytes of d from start that may be overwritten."""
+    op = 0
+    while True:
+        if ip >= end:
+            return NO_TOKEN, ip
+        token = np.int64(p[ip])
+        here = ip
+        ip += 1
+        count = token >> 4
+        if count == 15:
+            ip, count = _more(p, ip, end, count)
+        if count > end - ip:
+            return LITERALS_IN, here
+        if count > n - op:
+            return LITERALS_OUT, here
+        if count <= 32 and ip + 32 <= p.shape[0] and op + 32 <= room:
+            copy32(d, start + op, p, ip)
+        else:
+            copy_bytes(d, start + op, p, ip, count)
+        ip += count
+        op += count
+        if ip == end:
+            return (0, ip) if op == n else (BLOCK_SHORT, here)
+        if end - ip < 2:
+            return NO_TOKEN, ip
+        offset = np.int64(p[ip]) | np.int64(p[ip + 1]) << 8
+        if offset == 0 or offset > op:
+            return BAD_OFFSET, ip
+        ip += 2
+        match = (token & 15) + 4
+        if match == 19:
+            ip, match = _more(p, ip, end, match)
+            if ip > end:
+                return NO_TOKEN, end
+        if match > n - op:
+            return MATCH_OUT, here
+        _copy_match(d, start + op, offset, match, room - op)
+        op += match
+
+
+@fast
+def be32(p, at):
+    return np.int64(p[at]) << 24 | np.int64(p[at + 1]) << 16 | np.int64(p[at + 2]) << 8 | np.int64(p[at + 3])
+
+
+@fast
+def walk(p, size, element, code, starts):
+    """Header, the start of each block's data, tail: (block bytes, blocks listed, error, where). The tail is written to code."""
+    frame_bytes, unit = code.shape[0], 8 * element
+    usable = frame_bytes // unit * unit
+    if size < 12 or size > p.shape[0]:
+        code[usable:] = 0
+        return BLOCK, 0, HEADER_SHORT, size
+    block = be32(p, 8)
+    if be32(p, 0) << 32 | be32(p, 4) != frame_bytes or block == 0 or block % unit:
+        code[usable:] = 0
+        return BLOCK, 0, BLOCK_BYTES if be32(p, 0) << 32 | be32(p, 4) == frame_bytes else RAW_BYTES, 0
+    at, listed, total = 12, 0, (usable + block - 1) // block
+    while listed < total:
+        if size - at < 4 or be32(p, at) > size - at - 4:
+            code[usable:] = 0
+            return block, listed, LENGTH_CUT if size - at < 4 else BLOCK_CUT, at
+        starts[listed] = at + 4
+        at += 4 + be32(p, at)
+        listed += 1
+    if size - at < frame_bytes - usable:
+        code[usable:] = 0
+        return block, listed, TAIL, at
+    code[usable:] = p[at : at + frame_bytes - usable]
+    return block, listed, 0 if size - at == frame_bytes - usable else TAIL, at
+
+
+@fast
+def _decode_span(p, element, code, starts, block, first, last, listed, planes):
+    """Blocks first to last of one frame; the first error, its block and place. planes: where blocks beyond 8 KiB are built."""
+    usable = code.shape[0] // (8 * element) * (8 * element)
+    buffer = np.zeros(BLOCK + 4 * MARGIN, np.uint8)
+    spare = np.zeros((2, 512), np.uint8)
+    problem, bad, where = 0, 0, 0
+    for b in range(first, last):
+        at = block * b
+        n = min(block, usable - at)
+        if b >= listed:
+            code[at : at + n] = 0
+            continue
+        ip = np.int64(starts[b])
+        end = ip + be32(p, ip - 4)
+        if n <= BLOCK:
+            error, place = unlz4(p, ip, end, buffer, 0, n, BLOCK + 2 * MARGIN)
+            if error == 0:
+                unshuffle(buffer, 0, n, element, code, at, spare)
+        else:
+            error, place = unlz4(p, ip, end, planes, at, n, n)     # not beyond: the next block may be another thread's
+            if error == 0:
+                unshuffle(planes, at, n, element, code, at, spare)
+        if error:
+            code[at : at + n] = 0
+            if problem == 0:
+                problem, bad, where = error, b, place
+    return problem, bad, where
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def decode_frames(payload, sizes, element, code, starts, planes, spans):
+    """Fill code (n, bytes) u8; for each frame (error, block, place): the first one, 0 = none. planes: 8 bytes longer a frame than code."""
+    n = code.shape[0]
+    usable = code.shape[1] // (8 * element) * (8 * element)
+    framing = np.zeros((n, 4), np.int64)
+    found = np.zeros((n, spans, 3), np.int64)
+    for f in prange(n):
+        block, listed, error, where = walk(payload[f], np.int64(sizes[f]), element, code[f], starts[f])
+        framing[f, 0], framing[f, 1], framing[f, 2], framing[f, 3] = block, listed, error, where
+    for item in prange(n * spans):
+        f, s = item // spans, item % spans
+        block, listed = framing[f, 0], framing[f, 1]
+        total = (usable + block - 1) // block
+        error, bad, where = _decode_span(
+            payload[f], element, code[f], starts[f], block, total * s // spans, total * (s + 1) // spans, listed, planes[f]
+        )
+        found[f, s, 0], found[f, s, 1], found[f, s, 2] = error, bad, where
+    first = np.zeros((n, 3), np.int64)
+    for f in range(n):
+        first[f, 0], first[f, 1], first[f, 2] = framing[f, 2], framing[f, 1], framing[f, 3]
+        for s in range(spans):
+            if found[f, s, 0]:
+                first[f] = found[f, s]
+                break
+    return first

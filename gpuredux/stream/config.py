@@ -1,0 +1,192 @@
+"""The configuration of a run: YAML 1.2, checked in full before anything starts; every fault is one line that says where and what.
+
+A stage's keys are the fields of its operation, derived from the class: an operation gains a field, and the file may set it.
+Paths in a file are relative to the file's folder. What needs other files to be opened is checked in pipeline.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from .. import OPS, Op
+from ..backends import BACKENDS
+from ..simulate import Simulation
+from . import yaml12
+from .faults import ConfigError, at, dotted, explain
+from .wiring import wiring
+
+STAGE_OPS = ("calib.gain", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
+SET_BY_STREAM: dict[str, set[str]] = {"calib.gain": {"detector", "status", "cells"}, "compress.bitshuffle_lz4": {"shape", "dtype"}}     # by the rest
+Count = Annotated[int, Field(ge=1)]
+
+
+class Block(BaseModel):
+    """Strict: no key that nobody reads, no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DetectorBlock(Block):
+    """A detector: its kind, its shape if only a part of it is read, and constants as file.h5:/dataset or `simulated`."""
+
+    type: str
+    shape: list[Count] | None = None
+    pedestal: str | None = None
+    gain: str | None = None
+    good: str | None = None
+
+
+class Hdf5Source(Block):
+    """Frames of HDF5 files, one after the other; without pulse_id, frames are numbered from 0."""
+
+    type: Literal["hdf5"]
+    detector: str
+    files: Annotated[list[str], Field(min_length=1)]
+    raw: str
+    pulse_id: str | None = None
+
+
+def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
+    """The fields of a dataclass that are no arrays, with their types and defaults, for a block. A YAML list will do for a tuple."""
+    hints, given = get_type_hints(cls), {}
+    for f in dataclasses.fields(cls):
+        hint = hints[f.name]
+        if not _is_array(hint) and f.name not in leave_out:
+            hint = Annotated[hint, Field(strict=False)] if get_origin(hint) is tuple else hint
+            given[f.name] = (hint, ... if f.default is dataclasses.MISSING else f.default)
+    return given
+
+
+def _is_array(hint: Any) -> bool:
+    return hint is np.ndarray or any(_is_array(a) for a in get_args(hint))
+
+
+class _Simulated(Block):
+    """Frames of gpuredux.simulate: so many of them; gives <detector>.raw and <detector>.pulse_id. The other keys are Simulation's fields."""
+
+    type: Literal["simulated"]
+    detector: str
+    frames: Count
+
+
+if TYPE_CHECKING:
+    SimulatedSource = _Simulated
+else:
+    SimulatedSource = create_model("SimulatedSource", __base__=_Simulated, **fields_of(Simulation, {"shape"}))
+
+
+class Stage(Block):
+    """One operation; its fields are those of the operation."""
+
+    op: ClassVar[type[Op]]
+    type: str
+    input: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """What the file says about the operation."""
+        return {k: getattr(self, k) for k in type(self).model_fields if k not in ("type", "input")}
+
+
+def stage_of(op: type[Op]) -> type[Stage]:
+    """The block of an operation: its fields that are no arrays, with their types and defaults."""
+    given: dict[str, Any] = {"type": (Literal[op.name], ...), **fields_of(op, SET_BY_STREAM.get(op.name, set()))}
+    made = create_model(f"{op.__name__}Stage", __base__=Stage, __doc__=op.__doc__, **given)
+    made.op = op
+    return made
+
+
+STAGES = {name: stage_of(OPS[name]) for name in STAGE_OPS}
+
+if TYPE_CHECKING:
+    AnyStage = Stage
+else:
+    AnyStage = Annotated[reduce(or_, STAGES.values()), Field(discriminator="type")]
+
+
+class SinkBlock(Block):
+    """HDF5/NeXus part files in a folder of their own; a part is closed when it holds part_frames stored frames."""
+
+    type: Literal["hdf5"]
+    path: str
+    part_frames: Count = 1000
+    overwrite: bool = False
+
+
+class RunBlock(Block):
+    """How it runs; nothing here changes what is written."""
+
+    batch: Count = 32
+    slots: Count = 3
+    backend: Literal[tuple(BACKENDS)] = "numba"  # type: ignore[valid-type]
+    device: Annotated[int, Field(ge=0)] = 0
+    max_frames: Count | None = None
+
+
+class Config(Block):
+    """A whole file."""
+
+    version: Literal[1]
+    detectors: Annotated[dict[str, DetectorBlock], Field(min_length=1)]
+    source: Annotated[SimulatedSource | Hdf5Source, Field(discriminator="type")]
+    stages: Annotated[list[AnyStage], Field(min_length=1)]
+    sink: SinkBlock
+    run: RunBlock = RunBlock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A configuration with the text it came from; at() words a fault."""
+
+    config: Config
+    text: str
+    file: str
+    folder: Path
+    lines: dict[yaml12.Path, int]
+
+    def at(self, path: yaml12.Path, what: str) -> str:
+        return at(self.file, self.lines, path, what)
+
+    def resolve(self, path: str) -> Path:
+        """A path as the file means it."""
+        return self.folder / path
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def load(file: str | Path) -> Document:
+    """Read and check a file. Raises ConfigError with all the faults that can be seen without opening other files."""
+    name, path = str(file), Path(file)
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError([f"{name}: cannot be read: {getattr(e, 'strerror', None) or e}"]) from None
+    return parse(text, name, path.resolve().parent)
+
+
+def parse(text: str, name: str, folder: Path) -> Document:
+    """Check a configuration's text; name stands in the messages, folder is where its paths begin."""
+    try:
+        value, lines = yaml12.load(text)
+    except yaml12.YamlError as e:
+        raise ConfigError([f"{name}:{line}: {dotted(where)}{': ' if where else ''}{what}" for line, where, what in e.faults]) from None
+    if not isinstance(value, dict):
+        raise ConfigError([f"{name}: must be a mapping with version, detectors, source, stages, sink, run; got {type(value).__name__}"])
+    try:
+        config = Config.model_validate(value)
+    except ValidationError as e:
+        raise ConfigError([at(name, lines, *explain(Config, value, dict(error))) for error in e.errors()]) from None
+    document = Document(config, text, name, folder, lines)
+    faults = wiring(document)
+    if faults:
+        raise ConfigError(faults)
+    return document

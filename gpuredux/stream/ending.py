@@ -1,0 +1,54 @@
+"""How a run ended: its account held against the disk, the last record of its journal, its summary and its exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import __version__
+from .event import CORRUPT, DROPPED, FAILED
+from .part_bytes import SinkFailed
+from .runner import Runner
+from .source import SourceLost
+from .verify import verify
+
+COMPLETE, INCOMPLETE, SINK_FAILED, SOURCE_LOST, INTERRUPTED = 0, 3, 4, 5, 130
+
+
+def finish(run: Runner) -> dict[str, Any]:
+    """Hold the account against the disk, write the journal's last record, and say how the run ended."""
+    account, verdict = run.account.snapshot(), verify(run.folder, chunks=False)
+    problems = list(verdict.problems)
+    if verdict.account != account:
+        problems.append(f"the files and the journal say {verdict.account}, the run counted {account}")
+    closes = not problems and account["in_flight"] == 0
+    missing = run.expected - account["seen"]
+    code, reason = _ending(run, account, closes, missing)
+    done, seconds = run.sink.committed, max(run.rates.seconds, 1e-9)
+    summary: dict[str, Any] = {
+        "exit": code, "reason": reason, "account": account, "closes": closes, "problems": problems, "expected": run.expected, "missing": missing, **done,
+        "bytes_in": run.rates.bytes_in, "bytes_out": done["bytes"], "ratio": run.rates.bytes_in / done["bytes"] if done["bytes"] else None,
+        "seconds": seconds, "folder": str(run.folder), "version": __version__, "backend": run.pipeline.backend.name, "device": str(run.pipeline.device),
+        "rates": {"frames_per_s": run.rates.frames / seconds, "gb_per_s_in": run.rates.bytes_in / seconds / 1e9,
+                  "gb_per_s_out": done["bytes"] / seconds / 1e9, "busy": {k: v / seconds for k, v in run.rates.busy.items()}},
+    }
+    try:
+        run.sink.note({"kind": "end", "account": account, "closes": closes, "expected": run.expected, "exit": code, "reason": reason})
+    except SinkFailed as e:
+        problems.append(f"{e}: the journal has no last record")
+    run.sink.journal.close()
+    return summary
+
+
+def _ending(run: Runner, account: dict[str, int], closes: bool, missing: int) -> tuple[int, str]:
+    """Exit code and reason."""
+    if run.failure is not None:
+        step, cause = run.failure
+        code = SOURCE_LOST if isinstance(cause, SourceLost) else SINK_FAILED if step == "sink" or isinstance(cause, SinkFailed) else INCOMPLETE
+        kind = "" if isinstance(cause, (SourceLost, SinkFailed)) else f"{type(cause).__name__}: "
+        return code, f"{step} failed: {kind}{cause}"
+    if not closes:
+        return INCOMPLETE, "the account does not close"
+    if run.interrupted and (missing or account[DROPPED]):
+        return INTERRUPTED, "interrupted; all that was taken in is accounted for"
+    lost = [f"{account[k]} {k}" for k in (DROPPED, FAILED, CORRUPT) if account[k]] + ([f"{missing} missing"] if missing else [])
+    return (INCOMPLETE, f"frames lost: {', '.join(lost)}") if lost else (COMPLETE, "complete and accounted")

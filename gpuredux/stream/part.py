@@ -1,0 +1,161 @@
+"""One part file: NeXus, whole or not there at all. part_000000.h5.partial -> flush, fsync, rename to part_000000.h5, fsync of the folder.
+
+/entry/data           NXdata: data (codes, or raw words), pulse_id, and data_side: what guards and completes the codes
+/entry/unreduced      NXdata: data (raw words), pulse_id, of the events that the veto marks to be kept raw
+/entry/events         every event seen, in order: pulse_id, keep, raw, reason, score
+/entry/instrument     NXdetector with a link to the data, its kind and the digests of its constants
+/entry/gpuredux       NXprocess: version, configuration as it was read, operations with digests, backend, device
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..compress.hdf5_writer import Writer
+from .config import Document
+from .event import Ids, pack_ids
+from .journal import sync_folder
+from .part_bytes import PartBytes, SinkFailed
+from .pipeline import Pipeline, Slot
+
+
+class Part:
+    """One part file while it grows."""
+
+    def __init__(self, folder: Path, number: int, document: Document, pipeline: Pipeline, about: dict[str, Any]) -> None:
+        self.number, self.path = number, folder / f"part_{number:06d}.h5"
+        self.partial = Path(f"{self.path}.partial")
+        self.events: list[tuple[Ids, Any]] = []
+        self.reduced: list[Ids] = []
+        self.unreduced: list[Ids] = []
+        self.n_events = self.n_written = 0
+        self.bytes = PartBytes(self.partial)
+        self.file = h5py.File(self.bytes, "w", libver=("v110", "v110"))
+        try:
+            with self._storing():
+                self._create(document, pipeline, about)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _create(self, document: Document, pipeline: Pipeline, about: dict[str, Any]) -> None:
+        """All groups and datasets that grow."""
+        entry = _group(self.file, "entry", "NXentry", default="data")
+        data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
+        where = {"backend": pipeline.backend.name, "device": str(pipeline.device)}
+        self.codes = Writer(data, "data", pipeline.frame, pipeline.quantize or np.dtype(np.uint16), provenance=where)
+        self.raw: Writer | None = None
+        if pipeline.keeps_raw:
+            group = _group(entry, "unreduced", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
+            self.raw = Writer(group, "data", pipeline.frame, np.dtype(np.uint16), provenance={"backend": "host", "device": "host"})
+        _describe(entry, document, pipeline, {**about, **where, "part": self.number})
+
+    def append(self, slot: Slot, start: int, stop: int) -> None:
+        """The events start to stop of a batch."""
+        out, (j, k) = slot.out, np.searchsorted(slot.source, [start, stop]).tolist()
+        lists = ("outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status")
+        named = {name: out[name][j:k] for name in lists if name in out}
+        lossless = {row - j: frame for row, frame in slot.lossless.items() if j <= row < k}
+        with self._storing():
+            self.codes.append_encoded(out["payload"][j:k], out["size"][j:k], lossless=lossless, **named)
+            self.reduced.append(slot.pulse_id[slot.source[j:k]])
+            if self.raw is not None:
+                a, b = np.searchsorted(slot.raw_source, [start, stop]).tolist()
+                self.raw.append_encoded(slot.raw_payload[a:b], slot.raw_size[a:b])
+                self.unreduced.append(slot.pulse_id[slot.raw_source[a:b]])
+        decision = slot.decision[start:stop].copy()
+        self.events.append((slot.pulse_id[start:stop].copy(), decision))
+        self.n_events += stop - start
+        self.n_written += int(stored(decision).sum())
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Raise what the disk said, if it refused a write, whatever HDF5 made of it."""
+        try:
+            yield
+        except Exception as e:
+            if self.bytes.error is None:
+                raise e if not isinstance(e, OSError) else SinkFailed(f"{self.path}: {e.strerror or e}") from None
+        if self.bytes.error is not None:
+            raise SinkFailed(f"{self.path}: {self.bytes.error.strerror or self.bytes.error}")
+
+    def finish(self) -> dict[str, Any]:
+        """Make the file whole and give it its name; the commit record that is then due."""
+        ids, decision = (np.concatenate([e[i] for e in self.events]) for i in (0, 1))
+        writers = [self.codes] + ([self.raw] if self.raw is not None else [])
+        with self._storing():
+            self._write_lists(ids, decision)
+            for writer in writers:
+                writer.close()
+            self.file.close()
+        with self._storing():
+            os.fsync(self.bytes.fd)
+            size = os.fstat(self.bytes.fd).st_size
+            self.bytes.close()
+            os.rename(self.partial, self.path)
+            sync_folder(self.path.parent)
+        kept = stored(decision)
+        return {"kind": "commit", "part": self.number, "file": self.path.name, "bytes": size, "events": len(ids), "written": pack_ids(ids[kept]),
+                "vetoed": pack_ids(ids[~kept]), "reduced": pack_ids(np.concatenate(self.reduced)),
+                "unreduced": pack_ids(np.concatenate(self.unreduced) if self.unreduced else []), "payload": sum(w.stored_bytes for w in writers),
+                "lossless": self.codes.lossless_frames}
+
+    def _write_lists(self, ids: Ids, decision: Any) -> None:
+        """Pulse ids of the frames, and the table of all events."""
+        entry = self.file["entry"]
+        entry["data"]["pulse_id"] = np.concatenate(self.reduced)
+        if self.raw is not None:
+            entry["unreduced"]["pulse_id"] = np.concatenate(self.unreduced)
+        events = _group(entry, "events", "NXcollection")
+        events["pulse_id"] = ids
+        for name in decision.dtype.names or ():
+            events[name] = decision[name]
+
+    def abandon(self) -> Ids:
+        """Remove the file; the ids that were in it."""
+        self.bytes.error = self.bytes.error or OSError("abandoned")
+        with suppress(Exception):
+            self.file.close()
+        with suppress(OSError):
+            self.bytes.close()
+        for path in (self.partial, self.path):
+            path.unlink(missing_ok=True)
+        return np.concatenate([np.zeros(0, np.uint64), *(e[0] for e in self.events)])
+
+
+def stored(decision: Any) -> Any:
+    """Which of these events are written, reduced or raw."""
+    return (decision["keep"] != 0) | (decision["raw"] != 0)
+
+
+def _group(parent: Any, name: str, kind: str, **attrs: Any) -> Any:
+    group = parent.create_group(name)
+    group.attrs.update({"NX_class": kind, **attrs})
+    return group
+
+
+def _describe(entry: Any, document: Document, pipeline: Pipeline, about: dict[str, Any]) -> None:
+    """Instrument and provenance."""
+    config = document.config
+    name = config.source.detector
+    entry["start_time"] = about["start_time"]
+    instrument = _group(entry, "instrument", "NXinstrument")
+    detector = _group(instrument, name, "NXdetector")
+    detector["type"], detector["description"] = "pixel array", config.detectors[name].type
+    detector["data"] = h5py.SoftLink("/entry/data/data")
+    for key, value in pipeline.constants.items():
+        detector.attrs[f"{key}_sha256"] = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    process = _group(entry, "gpuredux", "NXprocess")
+    process["program"], process["configuration"] = "gpuredux-stream", document.text
+    process["operations"] = json.dumps([{"op": op.name, **op.config(), "sha256": op.digest()} for op in pipeline.ops], default=str)
+    for key, value in about.items():
+        process[key] = value

@@ -1,0 +1,200 @@
+"""What a run is built from: constants, operations as one planned Chain, and the slots, whose memory is all that a run uses."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .. import OPS, Chain, Op, Plan, Spec, backends
+from ..backends import BackendUnavailable
+from ..detectors import DETECTORS
+from ..status import Frame
+from ..veto import Compact
+from ..veto.decision import DECISION
+from .config import Document, Stage
+from .constants import constants
+from .event import Ids
+from .faults import ConfigError
+from .source import Source
+from .wiring import PACK
+
+Array = Any
+
+
+@dataclass
+class Slot:
+    """The buffers of one batch, from the source to the sink; allocated once."""
+
+    raw: Array                      # (batch, *frame) u16
+    pulse_id: Ids                   # (batch,)
+    live: Array                     # (1,) i32
+    out: dict[str, Array]           # host copies of the chain's outputs
+    raw_payload: Array              # (batch, capacity) u8: events to be kept unreduced
+    raw_size: Array
+    n: int = 0                      # events in the batch
+    kept: int = 0                   # rows of out["payload"]
+    source: Array = None            # (kept,) the event of each row
+    raw_source: Array = None        # the event of each row of raw_payload
+    lossless: dict[int, Array] = field(default_factory=dict)    # rows whose outliers overflowed: their energies
+
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in (self.raw, self.pulse_id, self.live, self.raw_payload, self.raw_size, *self.out.values()))
+
+    @property
+    def decision(self) -> Array:
+        """(n,) records of veto.decision.DECISION, or without a veto: keep all."""
+        if "decision" in self.out:
+            return self.out["decision"][: self.n].view(DECISION)[:, 0]
+        return np.array([(1, 0, 0, np.nan)] * self.n, DECISION)
+
+
+class Pipeline:
+    """The planned chain of a configuration, and the way of a slot through it. run() is for one thread: the one that made it may hand it over."""
+
+    def __init__(self, document: Document, source: Source) -> None:
+        run = document.config.run
+        self.document, self.frame, self.batch = document, source.frame, run.batch
+        self.parallel = threading.Lock()    # one of numba's threading layers ends the process if two threads run parallel kernels at once
+        self.constants = constants(document, source)
+        self._stage: dict[str, tuple[int, Stage]] = {s.type: (i, s) for i, s in enumerate(document.config.stages)}
+        try:
+            self.backend = backends.get(run.backend)
+            self.device = self.backend.devices()[run.device]
+        except BackendUnavailable as e:
+            raise ConfigError([document.at(("run", "backend"), str(e))]) from None
+        except IndexError:
+            count = len(self.backend.devices())
+            raise ConfigError([document.at(("run", "device"), f"{run.backend} has {count} devices, counted from 0; got {run.device}")]) from None
+        self.ops = self._ops()
+        self._build()
+
+    # ------------------------------------------------------------------ operations
+    def _op(self, kind: str, **more: Any) -> Op:
+        """The operation of a stage; what it refuses becomes a line with the key's place."""
+        i, stage = self._stage[kind]
+        try:
+            return OPS[kind](**more, **stage.fields())
+        except (TypeError, ValueError) as e:
+            words = str(e).removeprefix(f"{kind}: ")
+            key = words.split(" ", 1)[0]
+            if key in stage.fields():
+                raise ConfigError([self.document.at(("stages", i, key), words.removeprefix(f"{key} "))]) from None
+            raise ConfigError([self.document.at(("stages", i), words)]) from None
+
+    def _ops(self) -> list[Op]:
+        """The operations of the chain, in order."""
+        config, faults, made = self.document.config, list[str](), dict[str, Op]()
+        detector = replace(DETECTORS[config.detectors[config.source.detector].type], shape=self.frame)
+        calibration = {"detector": detector, "status": True, **self.constants}
+        for kind in self._stage:
+            try:
+                made[kind] = self._op(kind, **(calibration if kind == "calib.gain" else {}))
+            except ConfigError as e:
+                faults += e.lines
+        if faults:
+            raise ConfigError(faults)
+        self.gain, self.veto = made.get("calib.gain"), made.get("veto.lit_pixels")
+        self.quantize, self.pack = made.get("compress.quantize"), made[PACK]
+        names = ("raw",) if self.quantize else ("code",)    # without codes, `code` is the raw words
+        compact = [Compact(names=names)] if self.veto else []
+        coded = [o for o in (self.gain, self.quantize) if o is not None] if self.quantize else []
+        first = [self.gain, self.veto] if self.gain and self.veto else []
+        return [*first, *compact, *coded, self.pack]
+
+    def _build(self) -> None:
+        """The plan, the arrays of the device, and a plan on the host for events that are kept unreduced."""
+        n, frame = self.batch, self.frame
+        shapes = {"raw": ((n, *frame), np.uint16), "code": ((n, *frame), np.uint16), "pulse_id": ((n,), np.uint64), "live": ((1,), np.int32)}
+        specs = {k: Spec(k, shape, np.dtype(dtype)) for k, (shape, dtype) in shapes.items()}
+        chain = Chain(self.ops)
+        wired = {k: s for k, s in specs.items() if k in chain.input_names}
+        slots, _, _ = chain.wire(*chain.bind((), wired))
+        written = {s.name for s in slots[len(wired):]}
+        keep = [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size")
+                if k in written]
+        self.chain = Chain(self.ops, keep=keep)
+        try:
+            self.plan: Plan = self.chain.plan(backend=self.backend.name, device=self.device, **wired)
+        except (TypeError, ValueError) as e:
+            raise ConfigError([self.document.at(("stages",), str(e))]) from None
+        self.inputs = tuple(wired)
+        self._on_host = self.backend.is_mine(np.empty(0))
+        self._dev_in = {} if self._on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items()}
+        self._dev_out = [] if self._on_host else [self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs]
+        self.keeps_raw = bool(self.veto is not None and self.veto.config()["raw_every"])
+        if self.keeps_raw:
+            host = "numpy" if self.backend.name == "numpy" else "numba"
+            self._raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=host)
+            self._raw_rows = np.zeros((n, *frame), np.uint16)
+        else:
+            self._raw_plan = None
+
+    def slot(self) -> Slot:
+        """A new slot."""
+        n = self.batch
+        out = {s.name: np.zeros(s.shape, s.dtype) for s in self.plan.outs}
+        payload, size = self._raw_plan.outs if self._raw_plan else (Spec("payload", (0, 0), np.dtype(np.uint8)), Spec("size", (0,), np.dtype(np.uint32)))
+        raw_payload, raw_size = (np.zeros(s.shape, s.dtype) for s in (payload, size))
+        return Slot(np.zeros((n, *self.frame), np.uint16), np.zeros(n, np.uint64), np.zeros(1, np.int32), out, raw_payload, raw_size)
+
+    # ------------------------------------------------------------------ a batch
+    def run(self, slot: Slot) -> None:
+        """Reduce the batch of a slot: afterwards its outputs lie on the host."""
+        slot.live[0] = slot.n
+        given = {"raw": slot.raw, "code": slot.raw, "pulse_id": slot.pulse_id, "live": slot.live}
+        if not self._on_host:
+            self._run_on_device(slot, given)
+        with self.parallel:
+            if self._on_host:
+                self.plan(out=[slot.out[s.name] for s in self.plan.outs], **{k: given[k] for k in self.inputs})
+            slot.kept = int(slot.out["live"][0]) if "live" in slot.out else slot.n
+            slot.source = slot.out["source"][: slot.kept] if "source" in slot.out else np.arange(slot.n)
+            self._pack_raw(slot)
+            self._store_lossless(slot)
+
+    def _run_on_device(self, slot: Slot, given: dict[str, Array]) -> None:
+        """In, run, wait; then the sizes, then only the bytes that are used."""
+        for k, array in self._dev_in.items():
+            self.backend.overwrite(array, given["raw" if k == "code" else k])
+        results = self.plan(out=self._dev_out, **self._dev_in)
+        self.backend.wait(self.device)
+        found = results._asdict()
+        lists = {"payload": "size", "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
+        for name, array in found.items():
+            if name not in lists:
+                slot.out[name][...] = self.backend.get(array)
+        rows = int(slot.out["live"][0]) if "live" in slot.out else slot.n
+        for name, count in lists.items():
+            if name in found:
+                to = slot.out[name]
+                for i, k in enumerate(np.minimum(slot.out[count][:rows], to.shape[1]).tolist()):
+                    if k:
+                        to[i, :k] = self.backend.get(found[name][i, :k])
+
+    def _pack_raw(self, slot: Slot) -> None:
+        """Events to be kept unreduced: their raw words, losslessly, on the host."""
+        if self._raw_plan is None:
+            slot.raw_source = np.zeros(0, np.int64)
+            return
+        slot.raw_source = np.flatnonzero(slot.decision["raw"])
+        m = len(slot.raw_source)
+        np.take(slot.raw[: slot.n], slot.raw_source, axis=0, out=self._raw_rows[:m])
+        self._raw_plan(code=self._raw_rows, live=np.array([m], np.int32), out=[slot.raw_payload, slot.raw_size])
+
+    def _store_lossless(self, slot: Slot) -> None:
+        """Frames with more outliers than their list holds: their energies anew, from the raw words, by the specification."""
+        slot.lossless.clear()
+        if self.quantize is None or self.gain is None:
+            return
+        for j in np.flatnonzero(slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW).tolist():
+            energy, status = (a[0] for a in self.gain(slot.raw[slot.source[j]][None], backend="numpy"))
+            slot.lossless[j] = np.where(status == 0, energy, np.float32(np.nan))    # as codes say it: masked is no number
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes on the host of one slot, and of the plan's arrays on its device."""
+        return {"slot": self.slot().nbytes, "device": sum(a.nbytes for a in (*self._dev_in.values(), *self._dev_out))}

@@ -1,0 +1,151 @@
+"""Frames of HDF5 files, one file after the other, whatever filters they need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from .config import Document, Hdf5Source
+from .event import Ids
+from .faults import ConfigError
+from .source import NONE, Read, SourceLost
+from .yaml12 import Path as Key
+
+PLUGINS = hdf5plugin.__name__       # importing it is what registers the filters
+
+
+class _Piece(NamedTuple):
+    file: Path
+    frames: int
+    pulse_id: Ids
+    size: int       # of the file [bytes]
+
+
+class FromHdf5:
+    """The datasets `raw` of several files as one run of frames."""
+
+    def __init__(self, document: Document, block: Hdf5Source) -> None:
+        self._block = block
+        faults: list[str] = []
+        self._pieces: list[_Piece] = []
+        self.frame: tuple[int, ...] = ()
+        for i, name in enumerate(block.files):
+            try:
+                self._pieces.append(self._open(document.resolve(name), sum(p.frames for p in self._pieces)))
+            except _Misfit as e:
+                faults.append(document.at(e.key or ("source", "files", i), f"{name}{e}"))
+        if faults:
+            raise ConfigError(faults)
+        self.total = sum(p.frames for p in self._pieces)
+        self._piece = self._row = 0
+        self._file: h5py.File | None = None
+
+    def _open(self, path: Path, before: int) -> _Piece:
+        """What a file holds. Raises _Misfit."""
+        if not path.exists():
+            raise _Misfit((), ": no such file")
+        try:
+            file = h5py.File(path, "r", locking=False)
+        except OSError as e:
+            raise _Misfit((), f": cannot be opened as HDF5: {e}") from None
+        with file:
+            raw = _dataset(file, self._block.raw, ("source", "raw"))
+            if raw.dtype != np.uint16 or raw.ndim < 2 or (self.frame and raw.shape[1:] != self.frame):
+                want = ", ".join(map(str, self.frame)) if self.frame else "rows, cols"
+                raise _Misfit(("source", "raw"), f":{self._block.raw} must be uint16 (n, {want}), got {raw.dtype} {raw.shape}")
+            self.frame = raw.shape[1:]
+            if self._block.pulse_id is None:
+                return _Piece(path, len(raw), np.arange(before, before + len(raw), dtype=np.uint64), path.stat().st_size)
+            key: Key = ("source", "pulse_id")
+            ids = _dataset(file, self._block.pulse_id, key)
+            if ids.dtype.kind not in "iu" or ids.shape != raw.shape[:1]:
+                raise _Misfit(key, f":{self._block.pulse_id} must be integers ({len(raw)},), one for each frame, got {ids.dtype} {ids.shape}")
+            try:
+                values = ids[...]
+            except OSError as e:
+                raise _Misfit(key, f":{self._block.pulse_id} cannot be read: {e}") from None
+            if len(values) and values.min() < 0:
+                raise _Misfit(key, f":{self._block.pulse_id} has {(values < 0).sum()} negative ids")
+            return _Piece(path, len(raw), values.astype(np.uint64), path.stat().st_size)
+
+    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
+        while self._piece < len(self._pieces) and self._row == self._pieces[self._piece].frames:
+            self.close()
+            self._piece, self._row = self._piece + 1, 0
+        if self._piece == len(self._pieces):
+            return Read(0, NONE, True)
+        piece = self._pieces[self._piece]
+        n = min(limit, len(raw), piece.frames - self._row)
+        ids = piece.pulse_id[self._row : self._row + n]
+        good = self._fill(piece, raw, n)
+        self._still_whole(piece)
+        self._row += n
+        pulse_id[: good.sum()] = ids[good]
+        return Read(int(good.sum()), ids[~good], False)
+
+    def _fill(self, piece: _Piece, raw: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+        """Read n frames; where one cannot be decoded, the later ones move up. True for the good ones."""
+        good = np.ones(n, bool)
+        try:
+            if self._file is None:
+                self._file = h5py.File(piece.file, "r", locking=False)
+            data = self._file[self._block.raw]
+            if data.shape != (piece.frames, *self.frame):
+                raise SourceLost(f"{piece.file}: {self._block.raw} changed from {(piece.frames, *self.frame)} to {data.shape} while it was read")
+            try:
+                data.read_direct(raw, np.s_[self._row : self._row + n], np.s_[:n])
+                return good
+            except OSError as e:
+                _raise_if_lost(e)
+            filled = 0
+            for i in range(n):
+                try:
+                    data.read_direct(raw, np.s_[self._row + i], np.s_[filled])
+                    filled += 1
+                except OSError as e:
+                    _raise_if_lost(e)
+                    good[i] = False
+        except (OSError, KeyError) as e:
+            raise SourceLost(f"{piece.file}: frame {self._row} on: {e}") from None
+        return good
+
+    def _still_whole(self, piece: _Piece) -> None:
+        """HDF5 reads zeros where a file was cut off after it was opened: such frames must not pass. Raises SourceLost."""
+        try:
+            size = piece.file.stat().st_size if self._file is None else os.fstat(self._file.id.get_vfd_handle()).st_size
+        except OSError as e:
+            raise SourceLost(f"{piece.file}: frame {self._row} on: {e}") from None
+        if size < piece.size:
+            raise SourceLost(f"{piece.file}: frame {self._row} on: the file was cut off while it was read ({size} of {piece.size} bytes are left)")
+
+    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+        return None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class _Misfit(Exception):
+    def __init__(self, key: Key, what: str) -> None:
+        super().__init__(what)
+        self.key = key
+
+
+def _dataset(file: Any, name: str, key: Key) -> Any:
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise _Misfit(key, f" has no dataset {name!r}")
+    return found
+
+
+def _raise_if_lost(e: OSError) -> None:
+    """A frame that a filter refuses is corrupt; any other failure is the file's."""
+    if "filter" not in str(e):
+        raise e

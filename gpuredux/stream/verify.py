@@ -1,0 +1,129 @@
+"""The account of a run from what lies on the disk: the journal and the part files, each held against the other, by pulse id.
+
+It needs no memory of the run: after a crash it says what is committed and which pulse ids were in flight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..compress import hdf5
+from .event import OUTCOMES, VETOED, WRITTEN, Ids, PulseSet, pack_ids, unpack_ids
+from .journal import JournalDamaged, read_journal
+from .sink import OURS
+
+NONE = np.zeros(0, np.uint64)
+
+
+@dataclass
+class Verdict:
+    """account: seen, the outcomes and in_flight, as the disk has them; problems: what contradicts it; notes: what a crash may leave."""
+
+    account: dict[str, int]
+    in_flight: Ids
+    parts: int = 0
+    chunks: int = 0
+    ended: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def closes(self) -> bool:
+        """Every event seen has one outcome, and the files hold what the journal says."""
+        return not self.problems and self.account["in_flight"] == 0
+
+
+def verify(folder: Path, chunks: bool = True) -> Verdict:
+    """Read the journal and all parts; chunks: every stored chunk too, against its CRC."""
+    verdict = Verdict({"seen": 0, **dict.fromkeys(OUTCOMES, 0), "in_flight": 0}, NONE)
+    try:
+        journal = read_journal(folder)
+    except JournalDamaged as e:
+        verdict.problems.append(str(e))
+        return verdict
+    except OSError as e:
+        verdict.problems.append(f"{e.filename}: {e.strerror}")
+        return verdict
+    if journal.torn:
+        verdict.notes.append(journal.torn)
+    ids: dict[str, list[Ids]] = {k: [] for k in ("seen", *OUTCOMES)}
+    files = set()
+    for record in journal.records:
+        if record["kind"] == "seen":
+            ids["seen"].append(unpack_ids(record["ids"]))
+            for outcome in ("duplicate", "corrupt"):
+                verdict.account[outcome] += len(unpack_ids(record[outcome]))
+        elif record["kind"] == "lost":
+            ids[record["outcome"]].append(unpack_ids(record["ids"]))
+        elif record["kind"] == "commit":
+            files.add(record["file"])
+            verdict.parts += 1
+            found, problems = _part(folder / record["file"], record, chunks)
+            verdict.problems += problems
+            verdict.chunks += found.pop("chunks")
+            for outcome, part in found.items():
+                ids[outcome].append(part)
+        elif record["kind"] == "end":
+            verdict.ended = record
+    _settle(verdict, {k: np.concatenate([NONE, *v]) for k, v in ids.items()})
+    for path in sorted(folder.iterdir()):
+        if OURS.fullmatch(path.name) and path.name.startswith("part_") and path.name not in files:
+            verdict.notes.append(f"{path.name} is no part of the run: it was not committed; its events count as in flight")
+    if verdict.ended is None:
+        verdict.notes.append("the journal has no last record: the run did not end by itself")
+    return verdict
+
+
+def _settle(verdict: Verdict, ids: dict[str, Ids]) -> None:
+    """Counts, and the identity by pulse id: no outcome without being seen, no event with two."""
+    account, seen = verdict.account, PulseSet()
+    account["seen"] = len(ids["seen"]) + account["duplicate"] + account["corrupt"]
+    if not seen.add(ids["seen"]).all():
+        verdict.problems.append("the journal lists pulse ids as seen twice")
+    outcomes = [k for k in OUTCOMES if k not in ("duplicate", "corrupt")]
+    for k in outcomes:
+        account[k] = len(ids[k])
+    settled = np.concatenate([ids[k] for k in outcomes])
+    if not PulseSet().add(settled).all():
+        verdict.problems.append("pulse ids have two outcomes")
+    strange = settled[seen.add(settled)]
+    if len(strange):
+        verdict.problems.append(f"{len(strange)} pulse ids have an outcome and were never seen, the first is {strange[0]}")
+    verdict.in_flight = np.setdiff1d(ids["seen"], settled)
+    account["in_flight"] = account["seen"] - sum(account[k] for k in OUTCOMES)
+
+
+def _part(path: Path, record: dict[str, Any], chunks: bool) -> tuple[dict[str, Any], list[str]]:
+    """What a committed part really holds, by outcome, and where it is not what its record says."""
+    found: dict[str, Any] = {WRITTEN: NONE, VETOED: NONE, "chunks": 0}
+    problems: list[str] = []
+    try:
+        if path.stat().st_size != record["bytes"]:
+            problems.append(f"{path.name} has {path.stat().st_size} bytes, {record['bytes']} were committed")
+        with h5py.File(path, "r", locking=False) as file:
+            entry = file["entry"]
+            events, kept = entry["events/pulse_id"][...], (entry["events/keep"][...] | entry["events/raw"][...]) != 0
+            held = {"reduced": entry["data/pulse_id"][...], "unreduced": entry["unreduced/pulse_id"][...] if "unreduced" in entry else NONE}
+            stored = np.union1d(*held.values())
+            if not np.array_equal(stored, np.sort(events[kept])):
+                problems.append(f"{path.name}: the pulse ids of its frames are not those of its written events")
+            for name in [n for n in ("data", "unreduced") if n in entry]:
+                if len(entry[name]["data"]) != len(entry[name]["pulse_id"]):
+                    problems.append(f"{path.name}: /entry/{name} has {len(entry[name]['data'])} frames and {len(entry[name]['pulse_id'])} pulse ids")
+                if chunks:
+                    report = hdf5.verify(file, f"entry/{name}/data")
+                    found["chunks"] += report.chunks
+                    problems += [f"{path.name}: {p}" for p in report.problems]
+            found |= {WRITTEN: events[kept], VETOED: events[~kept]}
+    except (OSError, KeyError, ValueError, RuntimeError) as e:
+        problems.append(f"{path.name}: {e}")
+        return found, problems
+    for name, there in {**{k: found[k] for k in (WRITTEN, VETOED)}, **held}.items():
+        if pack_ids(there) != record[name]:
+            problems.append(f"{path.name}: its {name} pulse ids are not those that were committed")
+    return found, problems

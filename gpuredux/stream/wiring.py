@@ -1,0 +1,45 @@
+"""Names that nothing gives, and stages in an order that makes no pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..detectors import DETECTORS
+from .faults import did_you_mean
+
+if TYPE_CHECKING:
+    from .config import Document
+
+PACK = "compress.bitshuffle_lz4"
+ORDERS = [      # the pipelines there are
+    ["calib.gain", "compress.quantize", PACK],
+    ["calib.gain", "veto.lit_pixels", "compress.quantize", PACK],
+    ["calib.gain", "veto.lit_pixels", PACK],
+    [PACK],
+]
+
+
+def wiring(document: Document) -> list[str]:
+    """Names that nothing gives, and stages in an order that makes no pipeline."""
+    config, faults = document.config, []
+    for name, block in config.detectors.items():
+        if block.type not in DETECTORS:
+            faults.append(document.at(("detectors", name, "type"), f"unknown type {block.type!r}{did_you_mean(block.type, DETECTORS)}"))
+    name = config.source.detector
+    if name not in config.detectors:
+        faults.append(document.at(("source", "detector"), f"no detector {name!r}{did_you_mean(name, config.detectors)}"))
+    kinds = [s.type for s in config.stages]
+    if kinds not in ORDERS:
+        orders = " | ".join(", ".join(order) for order in ORDERS)
+        return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {orders}")]
+    for i, stage in enumerate(config.stages):
+        raw = f"{name}.raw"
+        wanted = raw if i == 0 or (stage.type == PACK and kinds[i - 1] != "compress.quantize") else "code" if stage.type == PACK else "energy"
+        if stage.input is None and wanted == raw:
+            faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}'{' to pack the raw words as they are' if i else ''}"))
+        elif stage.input not in (None, wanted) and name in config.detectors:
+            faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is not what {stage.type} can read here{did_you_mean(stage.input, [wanted])}"))
+    if "calib.gain" in kinds and name in config.detectors:
+        missing = [k for k in ("pedestal", "gain") if getattr(config.detectors[name], k) is None]
+        faults += [document.at(("detectors", name, k), "missing: calib.gain needs it, as file.h5:/dataset or 'simulated'") for k in missing]
+    return faults

@@ -1,0 +1,96 @@
+"""Which backends the tests run on: --backends, --opencl-platform, --warp-tier; and the fixtures target (one of them) and real (a recorded frame)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]     # `python -m pytest` adds it: test what was installed, not the checkout
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from gpuredux import backends  # noqa: E402
+from gpuredux.backends import BackendUnavailable, Device  # noqa: E402
+from gpuredux.datasets import real as recorded  # noqa: E402
+
+
+class Target(NamedTuple):
+    """A backend and one of its devices."""
+
+    backend: backends.Backend
+    device: Device
+
+    def put(self, x: np.ndarray | None) -> Any:
+        return None if x is None else self.backend.put(x, self.device)
+
+    def get(self, x: Any) -> np.ndarray:
+        return self.backend.get(x)
+
+    def __str__(self) -> str:
+        if not self.backend.kernels:
+            return self.backend.name
+        return f"{self.backend.name}{self.device.index}-{self.device.name.split()[0].partition('(')[0]}-tier{self.device.warp}"
+
+
+NUMPY = Target(backends.NUMPY, backends.NUMPY.devices()[0])
+FOUND: list[Target] = []
+ABSENT: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gpuredux")
+    group.addoption("--backends", help="comma-separated, each must run here; default: numba, and opencl and cupy where found")
+    group.addoption("--opencl-platform", default="", help="only OpenCL devices whose name holds this, e.g. Intel or Portable")
+    group.addoption("--warp-tier", type=int, choices=(2, 3), help="force this tier of warp operations on the OpenCL devices")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asked = config.getoption("--backends")
+    for name in (asked or "numba,opencl,cupy").split(","):
+        try:
+            FOUND.extend(targets_of(name.strip(), config.getoption("--opencl-platform"), config.getoption("--warp-tier")))
+        except (BackendUnavailable, ValueError) as e:
+            if asked:
+                raise pytest.UsageError(f"--backends: {e}") from None
+            ABSENT.append(str(e))
+
+
+def targets_of(name: str, platform: str, tier: int | None) -> list[Target]:
+    backend = backends.get(name)
+    devices = list(backend.devices())
+    if name == "opencl":
+        devices = [d for d in devices if platform.lower() in d.name.lower()]
+        if not devices:
+            raise BackendUnavailable(f"opencl: no device's name holds {platform!r}: {', '.join(d.name for d in backend.devices())}")
+        if tier:
+            devices = [backends.OPENCL.force_warp_tier(d, tier) for d in devices]
+    return [Target(backend, d) for d in devices]
+
+
+def pytest_report_header() -> list[str]:
+    return [f"gpuredux: on {', '.join(map(str, FOUND))}", *(f"gpuredux: not on {reason}" for reason in ABSENT)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """target: each backend found. device_target: each that compiles kernels (none: the test is skipped, and says so)."""
+    if "target" in metafunc.fixturenames:
+        metafunc.parametrize("target", FOUND, ids=str, scope="session")
+    if "device_target" in metafunc.fixturenames:
+        kernels = [t for t in FOUND if t.backend.kernels]
+        absent = pytest.param(None, marks=pytest.mark.skip(reason="no backend that compiles kernels: " + "; ".join(ABSENT)), id="none")
+        metafunc.parametrize("device_target", kernels or [absent], ids=str if kernels else None, scope="session")
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str, str], np.ndarray]:
+    """real(file, dataset): recorded frames of GPUREDUX_DATA, or of shared/data beside the repository; skips where there are none."""
+    def read(file: str, dataset: str) -> np.ndarray:
+        folder = recorded.folder(ROOT)
+        if folder is None:
+            pytest.skip(f"no recorded frames: set GPUREDUX_DATA to a folder that holds {file}")
+        return recorded.read(folder, file, dataset)
+    return read

@@ -1,0 +1,39 @@
+"""Calibration against outsiders: photons that PSI's pipeline made from real JUNGFRAU frames, and plain float64 arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import Target
+
+from gpuredux.calib import Gain
+from gpuredux.status import Pixel
+
+FILE = "jungfrau_m049_raw_to_photons.h5"
+
+
+@pytest.mark.parametrize("frame", (0, 1))
+def test_gain_makes_the_photons_of_psi(target: Target, real, frame: int) -> None:
+    """(adc - pedestal) * k of three gains; the pipeline's own rounding and the host's 1 / (1 / k) are a few 1e-7. It writes 32678 for saturation."""
+    raw, photons, pedestal = real(FILE, "raw")[frame : frame + 1], real(FILE, "conv")[frame], real(FILE, "ped")
+    k = np.zeros(pedestal.shape)
+    k[0] = real(FILE, "k_g0")
+    for plane, name in ((1, "k_g1"), (2, "k_g2")):
+        k[plane].flat[real(FILE, name + "_index")] = real(FILE, name)
+    with np.errstate(divide="ignore"):
+        op = Gain(pedestal, 1 / k, invalid="mask", status=True)     # 1 / 0: gains that the recording does not tell
+    energy, status = (target.get(a)[0] for a in op(target.put(raw)))
+    assert np.array_equal(status == Pixel.SATURATED, photons == 32678)
+    good = status == 0
+    assert good.mean() > 0.9999 and all((good & (raw[0] >> 14 == bits)).any() for bits in (0, 1, 3))
+    assert (np.abs(energy - photons)[good] <= 4e-7 * np.maximum(np.abs(photons[good]), 1)).all()
+
+
+def test_gain_is_rounded_three_times() -> None:
+    """In float64, with each step's own rounding: the documented order of operations, and no other."""
+    rng = np.random.default_rng(3)
+    pedestal, gain = rng.normal(3000, 50, (1, 999)), rng.normal(40, 5, (1, 999))
+    raw = rng.integers(0, 65536, (7, 999), dtype=np.uint16)
+    difference = np.float32(np.float64(raw) - np.float64(np.float32(pedestal[0])))
+    want = np.float32(np.float64(difference) * np.float64(np.float32(1 / np.float64(np.float32(gain[0])))))
+    assert np.array_equal(Gain(pedestal, gain, detector="epix100")(raw, backend="numpy"), want)

@@ -1,0 +1,405 @@
+"""op.py, backends.py and device.h: dispatch, plans, chains, constants, and the warp operations themselves. Over 200 lines: one small test a promise."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import NUMPY, Target
+
+import gpuredux
+from gpuredux import Chain, backends
+from gpuredux.backends import BackendUnavailable
+from gpuredux.calib import Gain
+from gpuredux.compress import Quantize
+from gpuredux.op import Spec
+from gpuredux.veto import Compact, LitPixels
+
+FRAME = (4, 10)
+
+
+def a_gain(offset: float = 0.0, **fields: Any) -> Gain:
+    return Gain(np.full((3, *FRAME), 100 + offset, np.float32), np.full((3, *FRAME), 2, np.float32), **fields)
+
+
+def words(n: int = 3) -> np.ndarray:
+    return np.arange(100, 100 + n * 40, dtype=np.uint16).reshape(n, *FRAME)
+
+
+def expected(raw: np.ndarray, offset: float = 0.0) -> np.ndarray:
+    return (raw.astype(np.float32) - np.float32(100 + offset)) * np.float32(0.5)
+
+
+# --------------------------------------------------------------------------------------------------------------- dispatch
+def test_the_array_decides(target: Target) -> None:
+    out = a_gain()(target.put(words()))
+    assert target.backend.is_mine(out) and target.backend.device_of(out) == target.device
+    assert np.array_equal(target.get(out), expected(words()))
+
+
+def test_numba_serves_ndarrays_unless_numpy_is_named() -> None:
+    assert a_gain().plan(words()).backend.name == "numba"
+    assert a_gain().plan(words(), backend="numpy").backend.name == "numpy"
+
+
+def test_a_message_of_the_house() -> None:
+    with pytest.raises(TypeError) as caught:
+        Gain(np.zeros((3, 512, 1024)), np.ones((3, 512, 1024)))(np.zeros((3, 512, 1024), np.float32))
+    assert str(caught.value) == "calib.gain: raw must be uint16 (n, 512, 1024), got float32 (3, 512, 1024)"
+
+
+def read_only() -> np.ndarray:
+    x = np.zeros((3, *FRAME), np.float32)
+    x.setflags(write=False)
+    return x
+
+
+FAULTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "shape": (lambda: a_gain()(words()[:, :2]), ValueError, r"^calib\.gain: raw must be uint16 \(n, 4, 10\), got uint16 \(3, 2, 10\)$"),
+    "strides": (lambda: a_gain()(np.zeros((3, 4, 20), np.uint16)[..., ::2]), ValueError,
+                r"^calib\.gain: raw is not C-contiguous \(strides \(160, 40, 4\)\); pass numpy\.ascontiguousarray\(\.\.\.\)$"),
+    "strides of out": (lambda: a_gain()(words(), out=np.zeros((3, 4, 20), np.float32)[..., ::2]), ValueError, "energy is not C-contiguous"),
+    "read-only out": (lambda: a_gain()(words(), out=read_only()), ValueError, "^calib.gain: out energy is read-only$"),
+    "dtype of out": (lambda: a_gain()(words(), out=np.zeros((3, *FRAME))), ValueError, r"energy must be float32 \(3, 4, 10\) as planned, got float64"),
+    "shape of out": (lambda: a_gain()(words(), out=np.zeros((4, *FRAME), np.float32)), ValueError, "energy must be .* as planned"),
+    "number of outs": (lambda: a_gain(status=True)(words(), out=np.zeros((3, *FRAME), np.float32)), ValueError,
+                       r"^calib\.gain: out must hold 2 arrays \(energy, pixel_status\), got 1$"),
+    "unknown backend": (lambda: a_gain()(words(), backend="cuda"), ValueError, "^backend 'cuda' is unknown: choose from numpy, numba, cupy, opencl$"),
+    "no array": (lambda: a_gain().plan(Spec("raw", (3, *FRAME), np.dtype(np.uint16))), TypeError, "name a backend="),
+    "a list": (lambda: a_gain()([[1]]), TypeError, "builtins.list is no array of .*DLPack"),
+    "too many inputs": (lambda: a_gain()(*[words()] * 5), TypeError, "^calib.gain takes raw, cell\\?, frame_status\\?, live\\?: got 5 inputs$"),
+    "given twice": (lambda: a_gain()(words(), raw=words()), TypeError, "^calib.gain: input 'raw' is given twice"),
+    "unknown input": (lambda: a_gain()(words(), dark=words()), TypeError, "^calib.gain: input 'dark' is unknown"),
+    "no input": (lambda: a_gain()(), TypeError, "^calib.gain: input 'raw' is missing"),
+    "other shape than planned": (lambda: a_gain().plan(words())(words(4)), ValueError, r"raw must be uint16 \(3, 4, 10\) as planned, got uint16 \(4, 4, 10\)"),
+    "an input more than planned": (lambda: a_gain().plan(words())(words(), live=np.array([1], np.int32)), ValueError, "this plan was made without"),
+    "an input less than planned": (lambda: a_gain().plan(words(), live=np.array([1], np.int32))(words()), ValueError, "this plan was made with live"),
+    "no inverse": (lambda: a_gain().inverse(), TypeError, "^calib.gain has no inverse$"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_clear_error(fault: str) -> None:
+    call, error, message = FAULTS[fault]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_mixed_libraries(device_target: Target) -> None:
+    with pytest.raises(TypeError, match=r"^calib\.gain: inputs of different libraries: numpy.ndarray, "):
+        a_gain()(device_target.put(words()), live=np.array([1], np.int32))
+    with pytest.raises(TypeError, match=r"^calib\.gain: energy must be an array of .*, got numpy.ndarray$"):
+        a_gain()(device_target.put(words()), out=np.zeros((3, *FRAME), np.float32))
+
+
+def test_backend_never_moves_data(device_target: Target) -> None:
+    name = device_target.backend.name
+    with pytest.raises(TypeError, match=f"backend='{name}' does not own numpy arrays; move them with gpuredux.backends.get\\('{name}'\\).put"):
+        a_gain()(words(), backend=name)
+    with pytest.raises(TypeError, match="backend='numba' does not own"):
+        a_gain()(device_target.put(words()), backend="numba")
+
+
+def test_two_devices(device_target: Target) -> None:
+    others = [d for d in device_target.backend.devices() if d != device_target.device and d.index != device_target.device.index]
+    if not others:
+        pytest.skip(f"no second device of {device_target.backend.name}")
+    live = device_target.backend.put(np.array([1], np.int32), others[0])
+    with pytest.raises(ValueError, match=r"^calib\.gain: inputs on "):
+        a_gain()(device_target.put(words()), live=live)
+    with pytest.raises(ValueError, match="asked to run on"):
+        a_gain().plan(device_target.put(words()), device=others[0])
+
+
+def test_an_array_inside_a_buffer(device_target: Target) -> None:
+    if device_target.backend.name != "opencl":
+        pytest.skip("only OpenCL's buffers have an origin")
+    with pytest.raises(ValueError, match="raw begins 80 bytes into its buffer, not at a multiple of 128"):
+        a_gain()(device_target.put(words())[1:])
+    big = device_target.put(np.resize(words(), (5, 64, 4, 10)).astype(np.uint16))
+    assert np.array_equal(device_target.get(a_gain()(big[2])), expected(np.resize(words(), (5, 64, 4, 10))[2]))
+
+
+def test_a_missing_backend_says_why() -> None:
+    try:
+        backends.get("cupy")
+    except BackendUnavailable as e:
+        assert str(e).startswith("cupy: ") and ("not installed" in str(e) or "no CUDA device" in str(e))
+    else:
+        pytest.skip("cupy runs here")
+
+
+# ------------------------------------------------------------------------------------------------- constants, plans, update
+def test_constants_are_copies_that_nobody_writes() -> None:
+    pedestal = np.full((3, *FRAME), 100, np.float32)
+    op = Gain(pedestal, np.ones_like(pedestal))
+    pedestal[...] = 7
+    assert (op.pedestal == 100).all()
+    with pytest.raises(ValueError, match="read-only"):
+        op.pedestal[...] = 1
+    with pytest.raises(AttributeError):
+        op.pedestal = pedestal  # type: ignore[misc]
+
+
+def test_constants_are_uploaded_once(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    op, raw = a_gain(), target.put(words())
+    puts = []
+    put = type(target.backend).put
+    monkeypatch.setattr(type(target.backend), "put", lambda self, x, *rest: puts.append(x.shape) or put(self, x, *rest))
+    plans = [op.plan(raw), op.plan(raw), op.plan(target.put(words(5)))]
+    op(raw)
+    assert puts.count((3, *FRAME)) == 2, "pedestal and factor, once for all plans"
+    assert plans[0].constants is plans[2].constants
+
+
+def test_a_call_keeps_its_plans() -> None:
+    op = a_gain()
+    made = [op._shared().plans for _ in (op(words()), op(words()), op(words(), backend="numpy"), op(words(5)))][-1]
+    assert len(made) == 3
+    for n in range(20):
+        op(words(n))
+    assert len(made) == 8
+
+
+def test_pickle_carries_no_device(target: Target) -> None:
+    op = a_gain(5.0)
+    op(target.put(words()))
+    assert "_shared_state" in vars(op)
+    again = pickle.loads(pickle.dumps(op))
+    assert "_shared_state" not in vars(again) and again.digest() == op.digest()
+    assert len(pickle.dumps(op)) < 2 * 4 * 3 * 40 + 2000
+    assert np.array_equal(target.get(again(target.put(words()))), expected(words(), 5.0))
+
+
+def test_update_reaches_every_plan(target: Target) -> None:
+    op, raw = a_gain(), target.put(words())
+    first, second, chain = op.plan(raw), op.plan(target.put(words(5))), Chain([op, Quantize(0.5)]).plan(raw)
+    held = dict(first.constants)
+    first.update(pedestal=np.full((3, *FRAME), 110, np.float32))
+    if target.backend.kernels:
+        assert all(held[k] is first.constants[k] for k in held), "kernels and graphs hold these addresses"
+    assert np.array_equal(target.get(first(raw)), expected(words(), 10))
+    assert np.array_equal(target.get(second(target.put(words(5)))), expected(words(5), 10))
+    assert np.array_equal(target.get(op(raw)), expected(words(), 10))
+    assert np.array_equal(target.get(chain(raw).code), np.rint(expected(words(), 10)).astype(np.int16))
+    chain.update(pedestal=np.full((3, *FRAME), 101, np.float32))
+    assert np.array_equal(target.get(first(raw)), expected(words(), 1))
+    first.update(gain=np.full((3, *FRAME), 1, np.float32))
+    assert np.array_equal(target.get(first(raw)), 2 * expected(words(), 1)), "the pedestal of the update before is kept"
+    assert (op.pedestal == 100).all()
+
+
+BAD_UPDATES = {
+    "shape": ({"pedestal": np.zeros((3, 4, 11), np.float32)}, "must"),
+    "NaN": ({"pedestal": np.full((3, *FRAME), np.nan, np.float32)}, "not finite"),
+    "zero gain": ({"gain": np.zeros((3, *FRAME), np.float32)}, "NaN, Inf or 0"),
+    "a scalar field": ({"cells": np.zeros(3)}, "no constant named cells; it has pedestal, gain"),
+    "an absent constant": ({"good": np.ones(FRAME, bool)}, "no constant named good"),
+}
+
+
+@pytest.mark.parametrize("which", BAD_UPDATES)
+def test_a_bad_update_changes_nothing(target: Target, which: str) -> None:
+    op, raw = a_gain(), target.put(words())
+    plan = op.plan(raw)
+    fields, message = BAD_UPDATES[which]
+    with pytest.raises(ValueError, match=message):
+        plan.update(**fields)
+    assert np.array_equal(target.get(plan(raw)), expected(words()))
+
+
+def test_update_of_one_device_leaves_the_others(device_target: Target) -> None:
+    op = a_gain()
+    here, there = op.plan(device_target.put(words())), op.plan(words())
+    here.update(pedestal=np.full((3, *FRAME), 110, np.float32))
+    assert np.array_equal(there(words()), expected(words()))
+
+
+def test_threads_with_a_plan_each(target: Target) -> None:
+    op, failures = a_gain(), []
+
+    def work(k: int) -> None:
+        raw, want = target.put(words(4 + k)), expected(words(4 + k))
+        plan = op.plan(raw)
+        failures.extend(k for _ in range(30) if not np.array_equal(target.get(plan(raw)), want) or not np.array_equal(target.get(op(raw)), want))
+
+    pool = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for t in pool:
+        t.start()
+    for t in pool:
+        t.join()
+    assert not failures
+
+
+# ------------------------------------------------------------------------------------------------------------------ chains
+def reduction(**keep: Any) -> Chain:
+    return Chain([a_gain(), LitPixels(5.0, 10), Compact(), Quantize(0.5)], **keep)
+
+
+def test_chain_wires_by_name() -> None:
+    chain = Chain([a_gain(), LitPixels(5.0, 10), Quantize(0.5)])
+    assert chain.inputs == ("raw", "cell?", "frame_status?", "live?", "pulse_id?")
+    names = [s.name for s in chain.outputs(*chain.bind((words(),), {}))]
+    assert names == ["decision", "code", "outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status"]
+    kept = Chain([a_gain(), LitPixels(5.0, 10)], keep=("energy",))
+    assert [s.name for s in kept.outputs(*kept.bind((words(),), {}))] == ["energy"]
+    with pytest.raises(ValueError, match=r"^chain: nothing writes darkness; it has "):
+        Chain([a_gain()], keep=("darkness",)).plan(words())
+    with pytest.raises(TypeError, match=r"^chain: input 'raw' is missing"):
+        chain.plan(live=np.array([1], np.int32))
+    with pytest.raises(TypeError, match=r"^calib.gain: raw must be uint16"):
+        chain.plan(words().astype(np.int32))
+    assert json.loads(json.dumps(chain.config()))["ops"][1]["op"] == "veto.lit_pixels"
+
+
+def test_chain_equals_its_steps(target: Target) -> None:
+    raw = target.put(words(20))
+    gain, lit, quantize = a_gain(), LitPixels(5.0, 10), Quantize(0.5)
+    out = Chain([gain, lit, quantize]).plan(raw)(raw)
+    energy = gain(raw)
+    for name, one in (("decision", lit(energy)), ("code", quantize(energy).code), ("max_error", quantize(energy).max_error)):
+        assert np.array_equal(target.get(getattr(out, name)), target.get(one))
+
+
+def test_chain_lists_its_passes(device_target: Target) -> None:
+    raw = device_target.put(words(20))
+    fused = Chain([a_gain(), LitPixels(5.0, 10), Quantize(0.5)]).plan(raw)
+    assert [p.ops for p in fused.passes] == ["calib.gain + veto.lit_pixels", "calib.gain + compress.quantize"]
+    kept = Chain([a_gain(), LitPixels(5.0, 10)], keep=("energy", "decision")).plan(raw)
+    assert [p.ops for p in kept.passes] == ["calib.gain", "calib.gain + veto.lit_pixels"]
+    host = Chain([a_gain(), LitPixels(5.0, 10)]).plan(words(20))
+    assert [p.ops for p in host.passes] == ["calib.gain", "veto.lit_pixels"], "hosts do not fuse"
+    assert sum(p.traffic for p in host.passes) == host.op.traffic(*host.specs)
+
+
+def test_veto_then_calibrate_the_rest(target: Target) -> None:
+    """live, written by Compact, goes to the ops behind it: rows that were vetoed are neither read nor written."""
+    raw = words(20)
+    raw[::3] = 0        # below the threshold in every pixel
+    chain = Chain([a_gain(), LitPixels(5.0, 10), Compact(), a_gain(), Quantize(0.5)], keep=("live", "source", "code"))
+    out = chain.plan(target.put(raw))(target.put(raw))
+    (live,) = target.get(out.live)
+    kept = np.flatnonzero(np.arange(20) % 3)
+    assert live == len(kept) and np.array_equal(target.get(out.source)[:live], kept)
+    assert np.array_equal(target.get(out.code)[:live], np.rint(expected(raw[kept])).astype(np.int16))
+
+
+# ------------------------------------------------------------------------------------------------------------ what is there
+def fresh_python(program: str) -> str:
+    """What a new interpreter prints, started outside of the checkout and without OCL_ICD_VENDORS."""
+    env = {k: v for k, v in os.environ.items() if k != "OCL_ICD_VENDORS"}
+    done = subprocess.run([sys.executable, "-P", "-c", program], env=env, cwd=Path(sys.prefix), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_brings_no_optional_library() -> None:
+    loaded = json.loads(fresh_python("import gpuredux, sys, json; print(json.dumps(list(sys.modules)))"))
+    assert not {"cupy", "pyopencl", "torch", "cuda", "bitshuffle", "typer", "rich", "pydantic"} & set(loaded)
+
+
+def test_available_in_a_fresh_process() -> None:
+    table = json.loads(fresh_python("import gpuredux, json; print(json.dumps(gpuredux.backends.available()))"))
+    assert list(table) == ["numpy", "numba", "cupy", "opencl"] and table["numba"] == ["numba:0 host"]
+    try:
+        importlib.metadata.version("intel-opencl-rt")
+        importlib.metadata.version("pyopencl")
+    except importlib.metadata.PackageNotFoundError as e:
+        pytest.skip(f"not installed: {e}")
+    found = "\n".join(table["opencl"])
+    assert "Intel(R) OpenCL" in found and "warp tier 2" in found
+    if list(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
+        assert "Portable Computing Language" in found and "warp tier 3" in found
+    assert "left out" not in found
+
+
+# ---------------------------------------------------------------------------------------------------------------- device.h
+WARPS = """
+KERNEL(128) warps(GLOBAL const u32 *x, GLOBAL u32 *out) {
+    WARP_SCRATCH(w, 128);
+    u32 i = BLOCK * 128u + LID, v = x[i];
+    GLOBAL u32 *o = out + i * 8u;
+    o[0] = warp_ballot(w, (v & 1u) != 0u);
+    o[1] = warp_shuffle(w, v, v >> 8 & 31u);
+    o[2] = warp_shuffle_xor(w, v, 21u);
+    o[3] = warp_scan(w, v);
+    o[4] = warp_sum(w, v);
+    o[5] = warp_max(w, v);
+    o[6] = warp_scan(w, warp_shuffle(w, warp_sum(w, v) + LANE, 31u - LANE));
+    o[7] = LANE | WARP << 8 | BLOCK << 16;
+}"""
+SCALARS = """
+KERNEL(128) scalars(GLOBAL const u32 *x, GLOBAL u32 *out) {
+    u32 v = x[LID];
+    f32 f = bits_f32(v);
+    out[LID * 8u] = count_ones(v);
+    out[LID * 8u + 1u] = leading_zeros(v);
+    out[LID * 8u + 2u] = trailing_zeros(v);
+    out[LID * 8u + 3u] = f32_bits(f);
+    out[LID * 8u + 4u] = f32_bits(rint_f32(f));
+    out[LID * 8u + 5u] = f32_bits(abs_f32(f));
+    out[LID * 8u + 6u] = f32_bits(f * 3.0f - 1.0f);
+    out[LID * 8u + 7u] = f32_bits(fma_f32(f, 3.0f, -1.0f));
+}"""
+
+
+def run_source(target: Target, source: str, kernel: str, x: np.ndarray, blocks: int) -> np.ndarray:
+    device_h = (Path(gpuredux.__file__).parent / "device.h").read_text()
+    built = target.backend.compile(target.device, f"#define WARP_TIER {target.device.warp}\n{device_h}{source}", kernel)
+    out = target.put(np.zeros((len(x), 8), np.uint32))
+    target.backend.launch(built, target.device, (blocks,), 128, (target.put(x), out), None)
+    return target.get(out).T
+
+
+def test_warp_operations(device_target: Target) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 2**32, (12, 32), dtype=np.uint32)
+    x[3], x[4] = 0, 0xFFFFFFFF
+    got = run_source(device_target, WARPS, "warps", x.reshape(-1), 3).reshape(8, 12, 32)
+    lane = np.arange(32)
+    total = x.sum(1, dtype=np.uint32)[:, None]
+    want = [
+        ((x & 1) << lane).sum(1, dtype=np.uint32)[:, None] + 0 * x, np.take_along_axis(x, (x >> 8 & 31).astype(int), 1), x[:, lane ^ 21],
+        x.cumsum(1, dtype=np.uint32), total + 0 * x, x.max(1)[:, None] + 0 * x, (total + (31 - lane).astype(np.uint32)).cumsum(1, dtype=np.uint32),
+        lane | np.arange(12)[:, None] % 4 << 8 | np.arange(12)[:, None] // 4 << 16,
+    ]
+    for name, a, b in zip(("ballot", "shuffle", "shuffle_xor", "scan", "sum", "max", "scan of shuffle of sum", "indices"), got, want, strict=True):
+        assert np.array_equal(a, b), name
+
+
+def test_scalar_functions(device_target: Target) -> None:
+    """Subnormals survive, rint ties go to even, a * b + c is rounded twice and fma once."""
+    f = np.array([0.0, -0.0, 0.5, 1.5, 2.5, -0.5, 1e-45, -1e-45, 1e-39, np.inf, -np.inf, 0.1, 0.33333334, 1 / 3 + 1e-7, 8388607.5, 3e38], np.float32)
+    rng = np.random.default_rng(2)
+    x = np.concatenate([f.view(np.uint32), np.array([1, 2, 0x80000000], np.uint32), rng.uniform(0.2, 0.5, 109).astype(np.float32).view(np.uint32)])
+    got, v = run_source(device_target, SCALARS, "scalars", x, 1), x.view(np.float32)
+    ints = [int(k) for k in x]
+    with np.errstate(over="ignore"):
+        twice, once = v * np.float32(3) - np.float32(1), (v.astype(np.float64) * 3 - 1).astype(np.float32)
+    want = [
+        [k.bit_count() for k in ints], [32 - k.bit_length() for k in ints], [(k & -k).bit_length() - 1 if k else 32 for k in ints], x,
+        np.rint(v).view(np.uint32), np.abs(v).view(np.uint32), twice.view(np.uint32), once.view(np.uint32),
+    ]
+    assert (twice != once).any()
+    for name, a, b in zip(("ones", "leading", "trailing", "bits", "rint", "abs", "no contraction", "fma"), got, want, strict=True):
+        assert np.array_equal(a, np.asarray(b, np.uint32)), name
+
+
+def test_a_compiler_error_points_into_the_kernel(device_target: Target) -> None:
+    source = backends.kernel_source("calib/gain.cl", device_target.device.warp, None, {})      # VECTOR and all else undefined
+    with pytest.raises(Exception, match=r"gain\.cl"):
+        device_target.backend.compile(device_target.device, source, "gain")
+
+
+def test_numpy_is_always_a_target() -> None:
+    assert NUMPY.backend.devices() == (NUMPY.device,)

@@ -1,0 +1,266 @@
+"""The contract: one body over every op x backend x case; numpy is the specification. Over 200 lines: the body, its guards and its pairs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import NUMPY, Target
+
+import gpuredux
+from gpuredux.datasets.cases import CASES, FEEDING, SIZED, Case
+from gpuredux.op import Op, nbytes
+
+
+def nothing(*_: Any) -> tuple[()]:
+    """Of an op without a generator: test_every_op_has_cases names it."""
+    return ()
+
+
+ALL = [case for name in gpuredux.OPS for case in CASES.get(name, nothing)()]
+EACH = {case.op.name: case for case in ALL if len(next(iter(case.inputs.values())))}
+DIRT, OTHER_DIRT = 0xA5, 0x5A     # no byte in common: where both survive a run, nothing was written
+
+
+def of(case: Case) -> str:
+    return f"{case.op.name}-{case.name}"
+
+
+class Guarded:
+    """An array on a target with one more row behind it, which nobody may read into a result or write."""
+
+    def __init__(self, target: Target, rows: np.ndarray, guard: int, shift: int = 0) -> None:
+        self.target = target
+        whole = np.empty((len(rows) + 1, *rows.shape[1:]), rows.dtype)
+        whole[:-1] = rows
+        whole[-1:].view(np.uint8)[...] = guard
+        self.before = whole
+        self.base = shifted(whole, shift) if not target.backend.kernels else target.put(whole)
+        self.array = self.base[:-1]
+
+    def bytes(self) -> np.ndarray:
+        """All bytes, the guard's too."""
+        whole = self.target.get(self.base)
+        assert whole.dtype == self.before.dtype
+        return np.ascontiguousarray(whole).reshape(-1).view(np.uint8)
+
+    def lock(self) -> None:
+        if isinstance(self.array, np.ndarray):
+            self.array.setflags(write=False)
+
+    def check_unchanged(self) -> None:
+        assert np.array_equal(self.bytes(), self.before.reshape(-1).view(np.uint8)), "an input was written"
+
+
+def shifted(x: np.ndarray, elements: int) -> np.ndarray:
+    """A copy that begins so many elements behind a multiple of 64 bytes: host arrays may lie anywhere."""
+    shift = elements * x.dtype.itemsize
+    room = np.empty(x.nbytes + 64 + shift, np.uint8)
+    start = -room.ctypes.data % 64 + shift
+    copy = room[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
+def guarded_inputs(target: Target, inputs: dict[str, np.ndarray], shift: int = 0) -> dict[str, Guarded]:
+    held = {k: Guarded(target, v, 0xFF, shift) for k, v in inputs.items()}
+    for g in held.values():
+        g.lock()
+    return held
+
+
+def plan_of(target: Target, op: Op, held: dict[str, Guarded]) -> gpuredux.Plan:
+    return op.plan(**{k: g.array for k, g in held.items()}, backend=target.backend.name)
+
+
+def run(target: Target, plan: gpuredux.Plan, held: dict[str, Guarded], dirt: int, shift: int = 0) -> dict[str, np.ndarray]:
+    """The bytes of each out, guard row included, after a run over outs filled with dirt."""
+    outs = {s.name: Guarded(target, np.full(s.nbytes, dirt, np.uint8).view(s.dtype).reshape(s.shape), dirt, shift) for s in plan.outs}
+    result = plan(**{k: g.array for k, g in held.items()}, out=[o.array for o in outs.values()])
+    target.backend.wait(target.device)
+    if len(outs) > 1:
+        assert result._fields == tuple(outs)
+    written = {name: o.bytes() for name, o in outs.items()}
+    for name, o in outs.items():
+        guard = o.before[-1:].nbytes
+        assert (written[name][-guard:] == dirt).all(), f"{name}: written behind its end"
+    return written
+
+
+@cache
+def reference(index: int, dirt: int) -> dict[str, np.ndarray]:
+    """What numpy, the specification, makes of a case."""
+    held = guarded_inputs(NUMPY, ALL[index].inputs)
+    plan = plan_of(NUMPY, ALL[index].op, held)
+    with np.errstate(all="ignore"):
+        return run(NUMPY, plan, held, dirt)
+
+
+def compare(got: dict[str, np.ndarray], want: dict[str, np.ndarray], plan: gpuredux.Plan, what: str) -> None:
+    assert list(got) == list(want)
+    for spec in plan.outs:
+        a, b = got[spec.name], want[spec.name]
+        if not np.array_equal(a, b):
+            size = spec.dtype.itemsize
+            where = np.unique(np.flatnonzero(a != b) // size)
+            first = [(tuple(map(int, np.unravel_index(i, (spec.shape[0] + 1, *spec.shape[1:])))), a[i * size :][:size].view(spec.dtype)[0],
+                      b[i * size :][:size].view(spec.dtype)[0]) for i in where[:4]]
+            pytest.fail(f"{what}: {spec.name} {spec.dtype} {spec.shape}: {len(where)} elements differ; (index, got, specified): {first}")
+
+
+@pytest.mark.parametrize("index", range(len(ALL)), ids=[of(c) for c in ALL])
+def test_contract(target: Target, index: int) -> None:
+    case = ALL[index]
+    want, other = reference(index, DIRT), reference(index, OTHER_DIRT)
+    held = guarded_inputs(target, case.inputs)
+    plan = plan_of(target, case.op, held)
+    compare(run(target, plan, held, DIRT), want, plan, "first run")
+    shifted_held = guarded_inputs(target, case.inputs, 1)
+    compare(run(target, plan, shifted_held, OTHER_DIRT, 1), other, plan, "second run of the same plan, other dirt, host arrays shifted by one element")
+    for g in held.values():
+        g.check_unchanged()
+    fresh = plan(**{k: g.array for k, g in held.items()})
+    for spec, a in zip(plan.outs, fresh if len(plan.outs) > 1 else [fresh], strict=True):
+        got = np.ascontiguousarray(target.get(a)).reshape(-1).view(np.uint8)
+        assert (tuple(a.shape), a.dtype) == (spec.shape, spec.dtype)
+        must = want[spec.name][: got.size] == other[spec.name][: got.size]
+        assert np.array_equal(got[must], want[spec.name][: got.size][must]), f"{spec.name}: other bytes without out="
+    dead = dead_rows_replaced(case.inputs)
+    if dead is not None:
+        compare(run(target, plan, guarded_inputs(target, dead), DIRT), want, plan, "other values in the rows that are not live")
+    check_plan(plan)
+
+
+def dead_rows_replaced(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """The same inputs with other bytes in every row at or beyond live."""
+    if "live" not in inputs:
+        return None
+    first = max(0, int(inputs["live"][0]))
+    changed = {k: v.copy() for k, v in inputs.items()}
+    for k, v in changed.items():
+        if k != "live":
+            v[first:].view(np.uint8)[...] ^= 0x7F
+    return changed
+
+
+def check_plan(plan: gpuredux.Plan) -> None:
+    """What the plan says of itself: one pass, its traffic at least the inputs that must be given, and not more than everything."""
+    (only,) = plan.passes
+    traffic = plan.op.traffic(*plan.specs)
+    assert only == (plan.op.name, traffic) and isinstance(traffic, int)
+    needed = [s for s, n in zip(plan.specs, plan.op.inputs, strict=True) if not n.endswith("?") and n not in LISTS]
+    everything = nbytes(*plan.specs) + nbytes(*plan.outs) + nbytes(*plan.op.constants().values())
+    assert 0 <= traffic <= everything
+    if plan.specs[0].shape[0]:
+        assert traffic >= nbytes(*needed) > 0
+
+
+LISTS = ("payload", "outlier_index", "outlier_value")     # of a fixed capacity: how much of it is read depends on the data
+
+
+# A decoder's input may be damaged; an encoder that was not told its frames (shape=None) cannot say what decodes them.
+INVERTIBLE = [c for c in ALL if type(c.op).inverse is not Op.inverse and c.op.inputs[0] not in LISTS and getattr(c.op, "shape", ()) is not None]
+
+
+@pytest.mark.parametrize("case", INVERTIBLE, ids=of)
+def test_inverse_gives_the_input_back(target: Target, case: Case) -> None:
+    """Within op.bound (0 = the same bits), for every pixel in use of every live frame whose lists did not overflow."""
+    held = guarded_inputs(target, case.inputs)
+    out = plan_of(target, case.op, held)(**{k: g.array for k, g in held.items()})
+    named = out._asdict() if hasattr(out, "_asdict") else {plan_of(target, case.op, held).outs[0].name: out}
+    inverse = case.op.inverse()
+    again = inverse.plan(**{k: v for k, v in named.items() if k in inverse.input_names}, backend=target.backend.name)(
+        **{k: v for k, v in named.items() if k in inverse.input_names})
+    x = next(iter(case.inputs.values()))
+    y = target.get(again if not hasattr(again, "_asdict") else again[0])
+    rows = np.arange(len(x)) < (case.inputs["live"][0] if "live" in case.inputs else len(x))
+    if "outlier_count" in named:
+        rows &= target.get(named["outlier_count"]) <= case.op.capacity
+    use = np.broadcast_to(rows.reshape(-1, *[1] * (x.ndim - 1)), x.shape).copy()
+    if getattr(case.op, "good", None) is not None:
+        use &= case.op.good
+    if "pixel_status" in case.inputs:
+        use &= case.inputs["pixel_status"] == 0
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    same = (x.view(np.uint8) == np.ascontiguousarray(y).view(np.uint8)).reshape(x.size, x.itemsize).all(axis=1).reshape(x.shape)
+    if getattr(case.op, "bound", 0):
+        with np.errstate(invalid="ignore", over="ignore"):
+            same |= np.abs(x.astype(np.float64) - y.astype(np.float64)) <= case.op.bound
+    assert same[use].all(), f"{(~same[use]).sum()} of {use.sum()} values do not come back"
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_op_as_an_object(name: str) -> None:
+    op = EACH[name].op
+    json.dumps(op.config())
+    again = pickle.loads(pickle.dumps(op))
+    assert again.digest() == op.digest() and type(again) is type(op)
+    for k, v in again.constants().items():
+        assert np.array_equal(v.view(np.uint8), op.constants()[k].view(np.uint8))
+    for v in (*vars(op).values(), *vars(again).values()):
+        assert not isinstance(v, np.ndarray) or not v.flags.writeable
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_every_input_is_checked(name: str) -> None:
+    case = EACH[name]
+    first = case.op.input_names[0]
+    for key, value in case.inputs.items():
+        rows = np.zeros((), value.dtype) if key == first else np.concatenate([value, value[:1]])
+        for wrong, error in ((value.astype(object), TypeError), (rows, ValueError), (list(value), TypeError)):
+            with pytest.raises(error, match=rf"^{name}: (.*\b{key}\b.* got |.*builtins.list)"):
+                case.op.plan(**{**case.inputs, key: wrong}, backend="numpy")
+        if key + "?" not in case.op.inputs:
+            with pytest.raises(TypeError, match=rf"^{name}: input '{key}' is missing"):
+                case.op.plan(**{k: v for k, v in case.inputs.items() if k != key})
+    with pytest.raises(TypeError, match=rf"^{name}: input 'nonsense' is unknown"):
+        case.op.plan(**case.inputs, nonsense=value)
+
+
+def test_every_op_has_cases() -> None:
+    assert set(CASES) == set(SIZED) == set(gpuredux.OPS)
+    assert set(FEEDING) == {name for name, op in gpuredux.OPS.items() if op.loads}
+
+
+def pairs() -> list[Any]:
+    """Cases of every per-pixel producer x every consumer of its output: two ops that a Chain may make one pass."""
+    found = []
+    for producer in [c for c in ALL if c.fuse]:
+        n, *frame = next(iter(producer.inputs.values())).shape
+        for name in [k for k, op in gpuredux.OPS.items() if op.loads[:1] == (producer.op.pixel_output,)]:
+            found += [pytest.param(producer, c, id=f"{of(producer)}+{name}-{c.name}") for c in FEEDING.get(name, nothing)(tuple(frame), n)]
+    return found
+
+
+def by_steps(ops: list[Op], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The chain's outputs as numpy makes them one op after the other, over dirty outs."""
+    known = {"frame_status": np.zeros(len(next(iter(inputs.values()))), np.uint32), **inputs}     # a chain starts it at zero
+    for op in ops:
+        held = guarded_inputs(NUMPY, {k: v for k, v in known.items() if k in op.input_names})
+        plan = plan_of(NUMPY, op, held)
+        with np.errstate(all="ignore"):
+            written = run(NUMPY, plan, held, DIRT)
+        known |= {s.name: written[s.name][: s.nbytes].view(s.dtype).reshape(s.shape) for s in plan.outs}
+    return known
+
+
+@pytest.mark.parametrize(("producer", "consumer"), pairs())
+def test_fused_is_unfused(target: Target, producer: Case, consumer: Case) -> None:
+    ops, inputs = [producer.op, consumer.op], producer.inputs | consumer.inputs
+    want = by_steps(ops, inputs)
+    held = guarded_inputs(target, inputs)
+    written = [s.name for op in ops for s in op.outputs(*op.bind([], {k: v for k, v in want.items() if k in op.input_names}))]
+    for keep in (None, list(dict.fromkeys(written))):
+        plan = plan_of(target, gpuredux.Chain(ops, keep=keep), held)
+        got = run(target, plan, held, DIRT)
+        for spec in plan.outs:
+            assert np.array_equal(got[spec.name][: spec.nbytes], want[spec.name].reshape(-1).view(np.uint8)), f"{spec.name}, keep={keep}"
+        if target.backend.kernels:
+            names = [p.ops for p in plan.passes]
+            fused = f"{producer.op.name} + {consumer.op.name}"
+            assert names == ([fused] if keep is None else [producer.op.name, fused]), "the plan's list of passes"
+            assert plan.passes[-1].traffic < plan.op.traffic(*plan.specs) or plan.specs[0].shape[0] == 0

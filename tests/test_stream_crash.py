@@ -1,0 +1,292 @@
+"""The process that dies: kill -9, a disk that is full for real, signals; and damage that verify must see. Over 200 lines: one subject."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from test_stream_kit import BASE, SHAPE, chunks, config, file_config, parts, raw_file, run
+from typer.testing import CliRunner
+
+from gpuredux.stream.cli import app
+from gpuredux.stream.event import PulseSet, pack_ids, unpack_ids
+from gpuredux.stream.journal import NAME, JournalDamaged, JournalWriter, read_journal, record
+from gpuredux.stream.verify import verify
+
+COMMAND = [sys.executable, "-m", "gpuredux.stream.cli"]
+KILLS = 30
+NURSERY = """
+import json, os, signal, sys, time
+from rich.console import Console
+from gpuredux.stream.cli import execute, prepare
+from gpuredux.compress.crc32c import crc32c
+crc32c(b"warm")
+config, folder = sys.argv[1:]
+begun = time.monotonic()
+def child(name):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(execute(prepare(config, __import__("pathlib").Path(folder, name)), None, Console(quiet=True))["exit"])
+        finally:
+            os._exit(99)
+    return pid
+_, status = os.waitpid(child("whole"), 0)
+print(json.dumps({"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - begun}), flush=True)
+for line in sys.stdin:
+    name, delay = json.loads(line)
+    pid = child(name)
+    time.sleep(delay)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+"""
+
+
+def test_kill_9(tmp_path: Path) -> None:
+    """At whatever instant: what the journal calls committed is there, bit for bit, opens with plain h5py, and each event has its place."""
+    path = config(tmp_path, BASE.replace("shape: [64, 128]", "shape: [16, 32]"), frames="120", part_frames="3", batch="4", min_lit="5")
+    nursery = subprocess.Popen([sys.executable, "-c", NURSERY, str(path), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert nursery.stdin and nursery.stdout
+    first = json.loads(nursery.stdout.readline())
+    assert first["code"] == 0
+    wanted = chunks(tmp_path / "whole")
+    rng, alive, committed = random.Random(1), 0, []
+    for trial in range(KILLS):
+        nursery.stdin.write(json.dumps([f"k{trial}", first["seconds"] * rng.uniform(0.02, 0.98)]) + "\n")
+        nursery.stdin.flush()
+        code = json.loads(nursery.stdout.readline())["code"]
+        assert code in (-signal.SIGKILL, 0)
+        folder = tmp_path / f"k{trial}"
+        if not (folder / NAME).exists():
+            continue        # killed before it began
+        alive += code != 0
+        verdict = verify(folder)
+        assert not verdict.problems, verdict.problems
+        account = verdict.account
+        assert account["seen"] == account["written"] + account["vetoed"] + account["in_flight"] and len(verdict.in_flight) == account["in_flight"]
+        records = [r for r in read_journal(folder).records if r["kind"] == "commit"]
+        committed.append(len(records))
+        found: dict[int, bytes] = {}
+        for r in records:
+            with h5py.File(folder / r["file"], "r") as f:       # every committed part opens as it is
+                assert f["entry/data/pulse_id"][...].tolist() == unpack_ids(r["reduced"]).tolist()
+            found |= {p: c for p, c in chunks(folder).items() if p in set(unpack_ids(r["reduced"]).tolist())}
+        assert all(wanted[p] == c for p, c in found.items())
+        assert (account["in_flight"] > 0) == (not verdict.closes)
+    nursery.stdin.close()
+    assert nursery.wait(60) == 0
+    nursery.stdout.close()
+    assert alive >= KILLS // 2 and len(set(committed)) > 5, (alive, committed)
+
+
+def test_file_size_limit(tmp_path: Path) -> None:
+    """A limit that the third part meets: exit 4, the two before it are whole and readable, the account closes."""
+    raw = np.zeros((60, *SHAPE), np.uint16)
+    raw[20:] = np.random.default_rng(0).integers(0, 1 << 16, (40, *SHAPE))      # ten of these are more than the limit
+    path = file_config(tmp_path, raw_file(tmp_path / "a.h5", raw))
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run([*COMMAND, "run", str(path)], preexec_fn=limit, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    verdict = verify(tmp_path / "out")
+    assert verdict.closes and verdict.account == summary["account"]
+    assert verdict.account["written"] == 20 and verdict.account["failed"] == verdict.account["seen"] - 20 > 0
+    assert [p.name for p in parts(tmp_path / "out")] == ["part_000000.h5", "part_000001.h5"]
+    for part in parts(tmp_path / "out"):
+        with h5py.File(part, "r") as f:
+            assert not f["entry/data/data"][...].any()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_drains(tmp_path: Path, number: int) -> None:
+    path = config(tmp_path, frames="1000000", part_frames="5", batch="8")
+    process = subprocess.Popen([*COMMAND, "run", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "part_000002.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert not err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    verdict = verify(tmp_path / "out")
+    assert verdict.closes and verdict.account == summary["account"]
+    assert verdict.account["seen"] == verdict.account["written"] + verdict.account["vetoed"] > 0, "what was taken in was written"
+
+
+def test_abort_counts_what_it_drops(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from gpuredux.stream.cli import execute, prepare
+
+    prepared = prepare(config(tmp_path, frames="1000000", part_frames="5", batch="8"))
+    reduce, calls = prepared[3].run, []
+
+    def twice(slot: Any) -> None:
+        calls.append(1)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        reduce(slot)
+
+    prepared[3].run = twice  # type: ignore[method-assign]
+    summary = execute(prepared, None, Console(quiet=True))
+    verdict = verify(tmp_path / "out")
+    assert summary["exit"] == 130 and verdict.closes and verdict.account == summary["account"]
+    assert verdict.account["dropped"] > 0 and verdict.account["written"] > 0
+
+
+# ---------------------------------------------------------------------------------------------------------- what verify sees
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    assert run(config(folder))["exit"] == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def copy(good: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(good, tmp_path / "copy"))
+
+
+def said(folder: Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["verify", str(folder)])
+    return result.exit_code, result.output
+
+
+def test_verify_a_good_run(copy: Path) -> None:
+    code, words = said(copy)
+    assert code == 0 and "60 seen = " in words and "the account closes" in words
+
+
+def test_verify_sees_flipped_bits(copy: Path) -> None:
+    """A bit of any stored chunk."""
+    rng = random.Random(2)
+    (part, *_) = parts(copy)
+    whole = part.read_bytes()
+    with h5py.File(part, "r") as f:
+        stored = [d.id.get_chunk_info(i) for d in (f["entry/data/data"], f["entry/unreduced/data"]) for i in range(len(d))]
+        places = [(c.byte_offset, c.size) for c in stored]
+    for offset, size in places:
+        data = bytearray(whole)
+        data[offset + rng.randrange(size)] ^= 1 << rng.randrange(8)
+        part.write_bytes(data)
+        verdict = verify(copy)
+        assert not verdict.closes and len(verdict.problems) == 1 and part.name in verdict.problems[0], verdict.problems
+
+
+def test_verify_sees_missing_and_strange_parts(copy: Path) -> None:
+    first, second, *_ = parts(copy)
+    content = first.read_bytes()
+    first.unlink()
+    code, words = said(copy)
+    assert code == 3 and "part_000000.h5" in words and "DOES NOT CLOSE" in words
+    first.write_bytes(second.read_bytes())
+    code, words = said(copy)
+    assert code == 3 and "are not those that were committed" in words
+    first.write_bytes(content[:-1000])
+    assert said(copy)[0] == 3
+    first.write_bytes(content)
+    shutil.copy(first, copy / "part_000099.h5")
+    code, words = said(copy)
+    assert code == 0 and "part_000099.h5 is no part of the run" in words
+
+
+def test_verify_sees_a_damaged_journal(copy: Path) -> None:
+    journal = copy / NAME
+    data = journal.read_bytes()
+    journal.write_bytes(data[:200] + bytes([data[200] ^ 4]) + data[201:])
+    code, words = said(copy)
+    assert code == 3 and "damaged at byte 0" in words
+    journal.write_bytes(data[:-3])
+    code, words = said(copy)
+    assert code == 0 and "torn" in words and "did not end by itself" in words
+    journal.unlink()
+    assert said(copy)[0] == 3
+
+
+# ---------------------------------------------------------------------------------------------------------- journal and ids
+def test_journal_cut_and_flipped_everywhere(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path)
+    entries = [{"kind": "x", "i": i, "ids": [[i, 10 + i, 1]]} for i in range(12)]
+    for entry in entries:
+        writer.append(entry)
+    writer.close()
+    path = tmp_path / NAME
+    data = path.read_bytes()
+    ends = np.cumsum([len(record(i, e)) for i, e in enumerate(entries)])
+    for cut in range(len(data)):
+        path.write_bytes(data[:cut])
+        found = read_journal(tmp_path)
+        assert found.records == entries[: int((ends <= cut).sum())]
+        assert bool(found.torn) == (cut not in (0, *ends))
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
+        try:
+            found = read_journal(tmp_path)
+            assert found.torn and found.records == entries[:-1] and at >= ends[-2]
+        except JournalDamaged:
+            assert at < ends[-2]
+    path.write_bytes(data[: ends[3]] + data[ends[4] :])
+    with pytest.raises(JournalDamaged, match="record 4 is missing"):
+        read_journal(tmp_path)
+
+
+def test_journal_after_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that did not fit leaves no trace: the next one follows the last good one."""
+    writer = JournalWriter(tmp_path)
+    writer.append({"kind": "a"})
+    whole = os.pwrite
+
+    def half(fd: int, data: bytes, offset: int) -> int:
+        if offset > len(record(0, {"kind": "a"})):
+            raise OSError(28, "No space left on device")
+        return whole(fd, data[: len(data) // 2], offset)
+
+    monkeypatch.setattr(os, "pwrite", half)
+    with pytest.raises(OSError, match="No space"):
+        writer.append({"kind": "b"})
+    monkeypatch.undo()
+    writer.append({"kind": "c"})
+    writer.close()
+    assert read_journal(tmp_path) == ([{"kind": "a"}, {"kind": "c"}], "")
+
+
+def test_packed_ids() -> None:
+    rng = np.random.default_rng(0)
+    for ids in ([], [5], [1, 2, 3, 10, 12, 14, 7], [9, 8, 7], [2**64 - 1, 0, 1], rng.integers(0, 2**64, 100, dtype=np.uint64), range(0, 9000, 9)):
+        array = np.array(list(ids), np.uint64)
+        assert np.array_equal(unpack_ids(json.loads(json.dumps(pack_ids(array)))), array)
+    assert pack_ids(np.arange(7, 7 + 5 * 1000, 5)) == [[7, 1000, 5]]
+
+
+def test_pulse_set() -> None:
+    rng, ids, known = np.random.default_rng(1), PulseSet(), set[int]()
+    for step in range(600):
+        some = np.arange(9 * step, 9 * step + 12, dtype=np.uint64)
+        if step % 3:
+            some = rng.integers(0, 400 if step % 2 else 20000, rng.integers(0, 30)).astype(np.uint64)
+        for pulse, new in zip(some.tolist(), ids.add(some).tolist(), strict=True):
+            assert new == (pulse not in known)
+            known.add(pulse)
+    assert len(ids) == len(known)
+    assert all(b + 1 < c for (_, b), (c, _) in zip(ids.ranges(), ids.ranges()[1:], strict=False))
