@@ -35,12 +35,16 @@ class BackendUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Device:
-    """One place where arrays live and kernels run. warp: the tier of device.h (0 on numpy and numba, which have no kernels)."""
+    """One place where arrays live and kernels run.
+
+    warp: the tier of device.h (0 on numpy and numba, which have no kernels); vector: the pixels that a thread likes to own, 8 for 16-byte
+    loads, 1 where the compiler itself makes a vector of the threads."""
 
     backend: str
     index: int
     name: str
     warp: int = 0
+    vector: int = 8
     handle: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -372,7 +376,8 @@ def _admit(context: Any, index: int, tier: int | None) -> Device:
     name = f"{cl_device.platform.name} {cl_device.platform.version.split()[1]}: {cl_device.name.strip()}"
     problem: object = ""
     for attempt in tiers:
-        device = Device("opencl", index, name, attempt, context)
+        wide = 1 if attempt == 2 and cl_device.type & pyopencl.device_type.CPU else 8
+        device = Device("opencl", index, name, attempt, wide, context)
         source = f"#define WARP_TIER {attempt}\n" + _text("device.h") + ADMISSION
         _contexts[context.int_ptr] = device
         try:

@@ -54,14 +54,14 @@ def live_rows(x: Any, live: Any) -> int:
     return len(x) if live is None else min(max(int(live[0]), 0), len(x))
 
 
-def frame_grid(n: int, npix: int, threads: int = 128) -> tuple[int, int]:
-    """Tiles of pixels x groups of frames, for kernels in which a thread owns VECTOR pixels over FRAMES frames."""
-    return -(-npix // (threads * vector(npix))), -(-n // FRAMES)
+def frame_grid(n: int, npix: int, wide: int = 8) -> tuple[int, int]:
+    """Tiles of pixels x groups of frames, for kernels of 128 threads in which a thread owns VECTOR pixels over FRAMES frames."""
+    return -(-npix // (128 * vector(npix, wide))), -(-n // FRAMES)
 
 
-def vector(npix: int) -> int:
-    """VECTOR of device.h: 8 where every frame begins at a multiple of 16 bytes, else 1."""
-    return 1 if npix % 8 else 8
+def vector(npix: int, wide: int = 8) -> int:
+    """VECTOR of device.h: what the device likes (8 or 1) where every frame begins at a multiple of 16 bytes, else 1."""
+    return 1 if npix % 8 else wide
 
 
 def nbytes(*x: Any) -> int:

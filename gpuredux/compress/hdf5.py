@@ -36,7 +36,8 @@ from typing import Any
 
 import h5py
 
-from .hdf5_reader import Report, read, verify
+from .hdf5_reader import read
+from .hdf5_verify import Report, verify
 from .hdf5_writer import Writer
 from .quantize import Quantize
 

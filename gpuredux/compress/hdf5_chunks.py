@@ -51,8 +51,8 @@ class Chunks:
     def _name(self, row: int, k: int) -> str:
         return f"frame {row} of {self.label}" if self.lead == 1 else f"frame {row}, panel {k} of {self.label}"
 
-    def check_sizes(self, rows: Sequence[int]) -> None:
-        """Whether these chunks are there, and can have the size they claim, before anything is allocated for them."""
+    def check_sizes(self, rows: Sequence[int]) -> int:
+        """The stored bytes of these rows: whether they are there, and can be what they claim, before anything is allocated for them."""
         if len(rows) * self.per_frame > self.dataset.id.get_num_chunks():
             raise DecodeError(f"{self.label}: {len(rows) * self.per_frame} chunks are wanted, the file stores {self.dataset.id.get_num_chunks()}")
         total = 0
@@ -63,6 +63,7 @@ class Chunks:
                 total += self._check_info(info, self._name(row, k))
         if total > self.file_size:
             raise DecodeError(f"{self.label}: its chunks claim {total} bytes, more than the file's {self.file_size}")
+        return total
 
     def _check_info(self, info: Any, chunk: str) -> int:
         if info.byte_offset is None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,17 +24,6 @@ from .quantize import Quantize
 BATCH = 64 << 20    # bytes of codes that are dequantised at a time
 
 
-class Report(NamedTuple):
-    """What verify() found. frames: committed ones; problems: one line each, empty if all is well."""
-
-    frames: int
-    chunks: int
-    stored_bytes: int
-    outliers: int
-    lossless_frames: int
-    problems: tuple[str, ...]
-
-
 def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | None = None, unchecked: bool = False) -> np.ndarray:
     """The frames of a dataset that Writer made: integers and floats as they were; of codes energy = code * step with all outliers and lossless frames exact.
 
@@ -44,9 +33,9 @@ def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | No
     out: (n, *frame) in the dtype that was written
     exact, or within the dataset's attribute error_bound; DecodeError names the frame whose bytes are not what was written
     """
-    with _opened(where) as group:
+    with opened(where) as group:
         with damage(f"{name!r} of {group.file.filename}"):
-            stored = _Stored(group, name)
+            stored = Stored(group, name)
         chosen, single = _choose(frames, len(stored.main))
         with damage(stored.main.label):
             stored.admit(chosen, unchecked)
@@ -54,33 +43,7 @@ def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | No
         return out[0] if single else out
 
 
-def verify(where: Any, name: str) -> Report:
-    """Read every chunk of a dataset and compare its CRC, and check the lists beside it."""
-    with _opened(where) as group, damage(f"{name!r} of {group.file.filename}"):
-        stored = _Stored(group, name)
-        problems, total, outliers = [], 0, 0
-        if stored.main.crc is None:
-            problems.append(f"{stored.main.label} has no chunk_crc32c: nothing can be verified")
-        elif stored.committed < len(stored.main):
-            problems.append(f"frames {stored.committed} to {len(stored.main) - 1} were not committed: the writer did not end")
-        parts = [stored.main] if stored.lossless is None else [stored.main, stored.lossless]
-        for part in parts:
-            for row in range(min(len(part), part.committed())):
-                try:
-                    part.check_sizes([row])
-                    total += sum(len(part.chunk(row, k)) for k in range(part.per_frame))
-                except DecodeError as e:
-                    problems.append(str(e))
-        for row in range(stored.committed if stored.codes else 0):
-            try:
-                outliers += int(stored.outliers([row])[2][0])
-            except DecodeError as e:
-                problems.append(str(e))
-        exact = 0 if stored.lossless is None else len(stored.lossless_rows)
-        return Report(stored.committed, stored.committed * stored.main.per_frame, total, outliers, exact, tuple(problems))
-
-
-class _Stored:
+class Stored:
     """A dataset with what lies beside it, checked for being of one piece."""
 
     def __init__(self, group: Any, name: str) -> None:
@@ -124,7 +87,7 @@ class _Stored:
 
     def admit(self, chosen: Sequence[int], unchecked: bool) -> None:
         """Whether these frames may be read."""
-        last = max(chosen, default=-1)
+        last = max((*chosen[:1], *chosen[-1:]) if isinstance(chosen, range) else chosen, default=-1)    # a range may claim 2**60 frames
         if last >= self.committed and (self.codes or not unchecked):
             if self.main.crc is None:
                 raise DecodeError(f"{self.main.label} has no CRCs: not written by gpuredux; unchecked=True reads it all the same")
@@ -154,13 +117,15 @@ class _Stored:
                 raise DecodeError(f"frame {row} of {label}: its outliers are not ascending pixels below {npix}")
         return index, value, count
 
+    def check_sizes(self, rows: Sequence[int]) -> int:
+        """The stored bytes of these frames; DecodeError if they cannot be what they claim."""
+        total = self.main.check_sizes(rows)
+        return total if self.lossless is None else total + self.lossless.check_sizes([self.lossless_rows[k] for k in rows if k in self.lossless_rows])
+
     def frames(self, chosen: Sequence[int], masked: float | None) -> np.ndarray:
         """Decode, and dequantise codes."""
         main, frame = self.main, self.main.shape[1:]
-        main.check_sizes(sorted(set(chosen)))
-        if self.codes:
-            assert self.lossless is not None
-            self.lossless.check_sizes([self.lossless_rows[row] for row in sorted(set(chosen)) if row in self.lossless_rows])
+        self.check_sizes(chosen if isinstance(chosen, range) else sorted(set(chosen)))
         out = np.empty((len(chosen), *frame), np.float32 if self.codes else main.dtype)
         if not self.codes:
             for i, row in enumerate(chosen):
@@ -209,7 +174,7 @@ def _choose(frames: Any, n: int) -> tuple[Sequence[int], bool]:
 
 
 @contextmanager
-def _opened(where: Any) -> Iterator[Any]:
+def opened(where: Any) -> Iterator[Any]:
     """A Group as it is, or the file of a path. Never opened as SWMR readers do: HDF5 would then retry a damaged checksum for hours."""
     if isinstance(where, h5py.Group):
         yield where

@@ -12,11 +12,20 @@ from ..status import Frame
 WHO = "hdf5.append_encoded"
 
 
+def require(key: str, x: Any, kinds: Any, n: int, axes: int) -> None:
+    """A numpy array of n rows, so many axes and one of these dtypes, or an error that says what it is instead."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{WHO}: {key} must be a numpy array, got {type(x).__name__}")
+    if x.dtype not in kinds:
+        raise TypeError(f"{WHO}: {key} must be {' or '.join(np.dtype(k).name for k in kinds)}, got {x.dtype}")
+    if x.ndim != axes or len(x) != n:
+        raise ValueError(f"{WHO}: {key} must have {axes} axes and {n} rows, got {x.shape}")
+
+
 def count_frames(payload: Any, size: Any, chunks_per_frame: int) -> int:
     """How many frames these rows of chunks are."""
-    for key, x, axes in (("payload", payload, 2), ("size", size, 1)):
-        if not isinstance(x, np.ndarray) or x.ndim != axes or len(x) != len(payload):
-            raise ValueError(f"{WHO}: {key} must be a numpy array of {axes} axes and as many rows as the other, got {type(x).__name__} {np.shape(x)}")
+    require("size", size, (np.uint32, np.uint64, np.int32, np.int64), np.size(size), 1)
+    require("payload", payload, (np.uint8,), len(size), 2)
     n, rest = divmod(len(size), chunks_per_frame)
     if rest:
         raise ValueError(f"{WHO}: rows must be a multiple of the {chunks_per_frame} panels of a frame, got {len(size)}")
@@ -27,18 +36,19 @@ def count_frames(payload: Any, size: Any, chunks_per_frame: int) -> int:
 
 def frame_words(n: int, frame_status: Any, overflowed: list[int]) -> np.ndarray:
     """frame_status (n,) u32, with OUTLIER_OVERFLOW where a frame is kept losslessly."""
-    if frame_status is not None and frame_status.shape != (n,):
-        raise ValueError(f"{WHO}: frame_status must be ({n},), got {frame_status.shape}")
-    words = np.zeros(n, np.uint32) if frame_status is None else frame_status.astype(np.uint32)
+    if frame_status is not None:
+        require("frame_status", frame_status, (np.uint32,), n, 1)
+    words = np.zeros(n, np.uint32) if frame_status is None else frame_status.copy()
     words[overflowed] |= np.uint32(Frame.OUTLIER_OVERFLOW)
     return words
 
 
 def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossless: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
     """Outliers of n frames, one frame's after the other's, and how many each has: none where the frame is kept losslessly."""
-    for key, x, axes in (("outlier_index", index, 2), ("outlier_value", value, 2), ("outlier_count", count, 1), ("max_error", max_error, 1)):
-        if not isinstance(x, np.ndarray) or x.ndim != axes or len(x) != n:
-            raise ValueError(f"{WHO}: codes of a Quantize need {key} as a numpy array of {axes} axes and {n} rows, got {type(x).__name__} {np.shape(x)}")
+    require("outlier_index", index, (np.uint32,), n, 2)
+    require("outlier_value", value, (np.float32,), n, 2)
+    require("outlier_count", count, (np.uint32,), n, 1)
+    require("max_error", max_error, (np.float32,), n, 1)
     if index.shape != value.shape:
         raise ValueError(f"{WHO}: outlier_index and outlier_value must have one shape, got {index.shape} and {value.shape}")
     missing = [int(row) for row in np.flatnonzero(count > index.shape[1]) if int(row) not in lossless]
@@ -47,10 +57,7 @@ def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossl
     listed = count.astype(np.uint64)
     listed[sorted(lossless)] = 0
     inside = np.arange(index.shape[1], dtype=np.uint64) < listed[:, None]
-    return {
-        "outlier_index": index[inside].astype(np.uint32), "outlier_value": value[inside].astype(np.float32), "outlier_count": listed,
-        "max_error": max_error.astype(np.float32),
-    }
+    return {"outlier_index": index[inside], "outlier_value": value[inside], "outlier_count": listed, "max_error": max_error.copy()}
 
 
 def exact_frames(n: int, frame: tuple[int, ...], lossless: Mapping[int, np.ndarray] | None) -> dict[int, np.ndarray]:

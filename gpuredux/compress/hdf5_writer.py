@@ -98,6 +98,8 @@ class Writer:
         if frames.dtype != wanted or tuple(frames.shape[1:]) != self.frame or frames.ndim != len(self.frame) + 1:
             error = TypeError if frames.dtype != wanted else ValueError
             raise error(f"hdf5.append: frames must be {wanted} (n, {', '.join(map(str, self.frame))}), got {frames.dtype} {tuple(frames.shape)}")
+        if pixel_status is not None and not self.codec:
+            raise TypeError(f"hdf5.append: {self.name} is lossless: pixel_status has no place in it")
         wrong = owners[0].misfit(frames)
         if wrong:
             raise ValueError(f"hdf5.append: frames {wrong}")

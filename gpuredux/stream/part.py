@@ -123,7 +123,7 @@ class Part:
     def abandon(self) -> Ids:
         """Remove the file; the ids that were in it."""
         self.bytes.error = self.bytes.error or OSError("abandoned")
-        with suppress(Exception):
+        with suppress(OSError, RuntimeError, ValueError):       # all that HDF5 and h5py raise; the file goes anyway
             self.file.close()
         with suppress(OSError):
             self.bytes.close()

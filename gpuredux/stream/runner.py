@@ -97,7 +97,7 @@ class Runner:
         try:
             body()
         except Closed:
-            pass
+            pass        # a later thread failed and ended the intake; it has said why
         except BaseException as e:
             self.fail(step, e)
         finally:
