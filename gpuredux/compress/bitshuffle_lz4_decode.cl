@@ -21,12 +21,8 @@
 
 #if LARGE
 typedef GLOBAL u8 *Planes;
-#define WORDS_OF(d) ((GLOBAL const u32 *)(d))
-#define HALVES_OF(d) ((GLOBAL const u16 *)(d))
 #else
 typedef SHARED_PTR u8 *Planes;
-#define WORDS_OF(d) ((SHARED_PTR const u32 *)(d))
-#define HALVES_OF(d) ((SHARED_PTR const u16 *)(d))
 #endif
 
 INLINE u32 be32(GLOBAL const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
@@ -95,26 +91,36 @@ INLINE bool next_sequence(GLOBAL const u8 *p, u32 *ip, u32 end, u32 done, u32 ro
     return n <= room;
 }
 
-/* w = 64 bytes of elements (piece t) from the bit planes at d; plane: bytes of one */
-INLINE void load_elements(Planes d, u32 t, u32 plane, u32 *w) {
-    u32 v[16];
-    bool whole = !LARGE && (plane & 3u) == 0u && (t + 1u) * (8u / SIZE) <= plane; /* bytes one by one from memory: fewer registers, and rare */
-#define BYTE(p, i) ((i) < plane ? (u32)d[(p) * plane + (i)] : 0u)
+/* elements 8 * (t / SIZE) to + 7, of them byte t % SIZE: any plane, from anywhere */
+INLINE void few_elements(Planes d, u32 t, u32 plane, GLOBAL u8 *to) {
+    u32 at = t / SIZE, rank = t % SIZE;
+    u64 x = 0;
+    for (u32 k = 0; k < 8; k++) x |= (u64)d[(8u * rank + k) * plane + at] << 8u * k;
+    u64 y = (x ^ x >> 7) & 0x00aa00aa00aa00aaul; /* transpose 8 x 8 bits */
+    x ^= y ^ y << 7;
+    y = (x ^ x >> 14) & 0x0000cccc0000ccccul;
+    x ^= y ^ y << 14;
+    y = (x ^ x >> 28) & 0x00000000f0f0f0f0ul;
+    x ^= y ^ y << 28;
+    for (u32 k = 0; k < 8; k++) to[(8u * at + k) * SIZE + rank] = (u8)(x >> 8u * k);
+}
+
+#if !LARGE
+/* v = 64 bytes of elements (piece LID of 8 KiB) from the bit planes */
+INLINE void load_piece(SHARED_PTR const u32 *words, u32 *v) {
+#define PLANE_BYTES (BLOCK_BYTES / UNIT)
     UNROLL
     for (u32 k = 0; k < 16; k++) {
 #if SIZE == 1
-        u32 p = k & 7u, i = 8u * t + 4u * (k >> 3);
-        v[k] = whole ? WORDS_OF(d)[(p * plane + i) >> 2] : BYTE(p, i) | BYTE(p, i + 1u) << 8 | BYTE(p, i + 2u) << 16 | BYTE(p, i + 3u) << 24;
+        v[k] = words[((k & 7u) * PLANE_BYTES >> 2) + 2u * LID + (k >> 3)];
 #elif SIZE == 2
-        u32 i = 4u * t;
-        v[k] = whole ? WORDS_OF(d)[(k * plane + i) >> 2] : BYTE(k, i) | BYTE(k, i + 1u) << 8 | BYTE(k, i + 2u) << 16 | BYTE(k, i + 3u) << 24;
+        v[k] = words[(k * PLANE_BYTES >> 2) + LID];
 #elif SIZE == 4
-        u32 i = 2u * t, h = k + 16u;
-        v[k] = whole ? HALVES_OF(d)[(k * plane + i) >> 1] | (u32)HALVES_OF(d)[(h * plane + i) >> 1] << 16
-                     : BYTE(k, i) | BYTE(k, i + 1u) << 8 | BYTE(h, i) << 16 | BYTE(h, i + 1u) << 24;
+        SHARED_PTR const u16 *halves = (SHARED_PTR const u16 *)words;
+        v[k] = halves[(k * PLANE_BYTES >> 1) + LID] | (u32)halves[((k + 16u) * PLANE_BYTES >> 1) + LID] << 16;
 #else
-        u32 p = (k & 7u) + 32u * (k >> 3);
-        v[k] = whole || t < plane ? (u32)d[p * plane + t] | (u32)d[(p + 8u) * plane + t] << 8 | (u32)d[(p + 16u) * plane + t] << 16 | (u32)d[(p + 24u) * plane + t] << 24 : 0u;
+        SHARED_PTR const u8 *bytes = (SHARED_PTR const u8 *)words + ((k & 7u) + 32u * (k >> 3)) * PLANE_BYTES + LID;
+        v[k] = bytes[0] | (u32)bytes[8u * PLANE_BYTES] << 8 | (u32)bytes[16u * PLANE_BYTES] << 16 | (u32)bytes[24u * PLANE_BYTES] << 24;
 #endif
     }
 #if SIZE == 1 || SIZE == 8
@@ -123,48 +129,47 @@ INLINE void load_elements(Planes d, u32 t, u32 plane, u32 *w) {
 #else
     TRANSPOSE16(v)
 #endif
-    UNROLL
-    for (u32 k = 0; k < 16; k++) {
-#if SIZE == 1
-        u32 from = 8u * (k >> 3) + 4u * (k & 1u), shift = 8u * (k >> 1 & 3u);
-        w[k] = (v[from] >> shift & 0xffu) | (v[from + 1u] >> shift & 0xffu) << 8 | (v[from + 2u] >> shift & 0xffu) << 16 | (v[from + 3u] >> shift & 0xffu) << 24;
-#elif SIZE == 2
-        u32 from = 2u * (k & 7u), shift = 16u * (k >> 3);
-        w[k] = (v[from] >> shift & 0xffffu) | (v[from + 1u] >> shift & 0xffffu) << 16;
-#elif SIZE == 4
-        w[k] = v[k];
-#else
-        w[k] = v[8u * (k & 1u) + (k >> 1)];
-#endif
-    }
 }
 
-/* the first `count` of the 64 bytes w (a multiple of 8) to p */
-INLINE void store_piece(GLOBAL u8 *p, u32 count, const u32 *w) {
+/* word k of the 64 bytes */
+INLINE u32 word_of(const u32 *v, u32 k) {
+#if SIZE == 1
+    u32 from = 8u * (k >> 3) + 4u * (k & 1u), shift = 8u * (k >> 1 & 3u);
+    return (v[from] >> shift & 0xffu) | (v[from + 1u] >> shift & 0xffu) << 8 | (v[from + 2u] >> shift & 0xffu) << 16 | (v[from + 3u] >> shift & 0xffu) << 24;
+#elif SIZE == 2
+    u32 from = 2u * (k & 7u), shift = 16u * (k >> 3);
+    return (v[from] >> shift & 0xffffu) | (v[from + 1u] >> shift & 0xffffu) << 16;
+#elif SIZE == 4
+    return v[k];
+#else
+    return v[8u * (k & 1u) + (k >> 1)];
+#endif
+}
+
+INLINE void store_piece(GLOBAL u8 *p, const u32 *v) {
 #if ALIGN == 16
-    if (count >= 64u) {
-        UNROLL
-        for (u32 k = 0; k < 4; k++) {
-            uint4 v;
-            v.x = w[4 * k]; v.y = w[4 * k + 1]; v.z = w[4 * k + 2]; v.w = w[4 * k + 3];
-            ((GLOBAL uint4 *)p)[k] = v;
-        }
-        return; /* no SYNC inside */
+    UNROLL
+    for (u32 k = 0; k < 16; k += 4) {
+        uint4 four;
+        four.x = word_of(v, k); four.y = word_of(v, k + 1u); four.z = word_of(v, k + 2u); four.w = word_of(v, k + 3u);
+        ((GLOBAL uint4 *)p)[k >> 2] = four;
+    }
+#else
+    UNROLL
+    for (u32 k = 0; k < 16; k++) {
+        u32 w = word_of(v, k);
+#if ALIGN >= 4
+        ((GLOBAL u32 *)p)[k] = w;
+#elif ALIGN == 2
+        ((GLOBAL u16 *)p)[2 * k] = (u16)w;
+        ((GLOBAL u16 *)p)[2 * k + 1] = (u16)(w >> 16);
+#else
+        for (u32 c = 0; c < 4; c++) p[4 * k + c] = (u8)(w >> 8 * c);
+#endif
     }
 #endif
-    UNROLL
-    for (u32 k = 0; k < 16; k++)
-        if (4u * k < count) {
-#if ALIGN >= 4
-            ((GLOBAL u32 *)p)[k] = w[k];
-#elif ALIGN == 2
-            ((GLOBAL u16 *)p)[2 * k] = (u16)w[k];
-            ((GLOBAL u16 *)p)[2 * k + 1] = (u16)(w[k] >> 16);
-#else
-            for (u32 c = 0; c < 4; c++) p[4 * k + c] = (u8)(w[k] >> 8 * c);
-#endif
-        }
 }
+#endif
 
 KERNEL(128) lz4_decode(GLOBAL const u8 *payload, GLOBAL const u32 *block_start, GLOBAL const u32 *framing, GLOBAL u8 *planes, GLOBAL u32 *frame_status,
                        GLOBAL u8 *code, GLOBAL const i32 *live, u32 n, u32 groups, u32 frame_bytes, u32 cap) {
@@ -206,12 +211,14 @@ KERNEL(128) lz4_decode(GLOBAL const u8 *payload, GLOBAL const u32 *block_start, 
         }
         SYNC;
         GLOBAL u8 *to = code + (u64)frame * frame_bytes + raw;
-        u32 plane = bytes / UNIT;
-        for (u32 t = LID; good && 64u * t < bytes; t += 128u) {
-            u32 w[16];
-            load_elements(d, t, plane, w);
-            store_piece(to + 64u * t, bytes - 64u * t, w);
-        }
+#if !LARGE
+        if (good && bytes == BLOCK_BYTES) {
+            u32 v[16];
+            load_piece(words, v);
+            store_piece(to + 64u * LID, v);
+        } else
+#endif
+            for (u32 t = LID; good && t < bytes >> 3; t += 128u) few_elements(d, t, bytes / UNIT, to);
         for (u32 k = LID; !good && k < bytes; k += 128u) to[k] = 0u;
         if (!good && b < held[1] && LID == 0u) atomic_or_u32(frame_status + frame, FRAME_CORRUPT); /* the walk has marked the others */
         SYNC; /* before the next block overwrites the planes */

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 __all__ = ["crc32c", "crc32c_rows"]
 
@@ -112,7 +112,8 @@ def _crc(data, size, value):
     return np.uint32(crc ^ np.uint32(0xFFFFFFFF))
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _rows(payload, size, crc):
-    for i in prange(len(payload)):
+    """On one thread: the stream's sink checks in parallel with the next batch's kernels, and numba may run only one parallel kernel at a time."""
+    for i in range(len(payload)):
         crc[i] = _crc(payload[i], size[i], np.uint32(0))

@@ -1,6 +1,6 @@
 """The run: source -> compute -> sink, three threads and a fixed set of slots between them; order is kept, and no event is lost unseen.
 
-Only the compute thread runs the plan. The sink's checksums are parallel kernels too, so the two take turns at the lock of the pipeline.
+Only the compute thread runs the plan; the sink takes turns with it, by the lock of the pipeline, for the rare frames that it encodes itself.
 Every wait is on a queue that is closed when its sender ends, for whatever reason. A failure stops the intake; what is whole is still
 written, the rest is counted as failed, with its pulse ids.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -175,7 +176,7 @@ class Runner:
             begun = time.monotonic()
             if not (broken or self._abort):
                 try:
-                    with self.pipeline.parallel:
+                    with self.pipeline.parallel if slot.lossless else nullcontext():   # frames that overflowed are encoded there
                         begun = time.monotonic()
                         self.sink.write(slot)
                 except Exception as e:
