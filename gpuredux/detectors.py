@@ -49,11 +49,14 @@ class Detector:
     def defines(self) -> dict[str, str]:
         """The same decoding for kernels: ADC_MASK, PLANE_OF(w) (15 = invalid), WORD_STATUS(w)."""
         table = sum((p & 15) << 4 * i for i, p in enumerate(self.planes))
+        half = f"{table}u"      # 32-bit words: with a 64-bit table ptxas spilled
+        if self.gain_mask > 7:
+            half = f"((w) >> {self.gain_shift}u & 8u ? {table >> 32}u : {table & 0xFFFFFFFF}u)"
         codes = "".join(f"(w) == {code}u ? {int(bit)}u : " for code, bit in self.codes)
         return {
             "ADC_MASK": f"{self.adc_mask}u",
             "GAIN_BITS": f"{self.gain_mask << self.gain_shift}u",
-            "PLANE_OF(w)": f"((u32)({table}ul >> 4u * ((w) >> {self.gain_shift}u & {self.gain_mask}u)) & 15u)",
+            "PLANE_OF(w)": f"({half} >> 4u * ((w) >> {self.gain_shift}u & {self.gain_mask & 7}u) & 15u)",
             "WORD_STATUS(w)": f"({codes}0u)",
         }
 

@@ -1,4 +1,4 @@
-"""Filter 32008 against outsiders: the bitshuffle library, h5py + hdf5plugin, golden bytes, a second decoder, mutated chunks. Over 200 lines: all of it asks one question, whether these bytes are the format."""
+"""Filter 32008 against outsiders: bitshuffle, hdf5plugin, golden bytes, a second decoder, mutants. Over 200 lines: one question, are these bytes the format."""
 
 from __future__ import annotations
 
@@ -444,7 +444,7 @@ def test_decode_chunk_says_what_and_where() -> None:
         (chunk[:12] + struct.pack(">I", 0), "ends inside a sequence"),
         (chunk[:12] + struct.pack(">I", 2) + b"\x10x", "ends before the block's raw size"),
         (chunk[:12] + struct.pack(">I", 2) + b"\x20x", "literals reach beyond the LZ4 block"),
-        (chunk[:12] + struct.pack(">I", 165) + b"\xf0\x96" + bytes(163), "literals reach beyond the block's raw size"),
+        (chunk[:12] + struct.pack(">I", 163) + b"\xf0\x92" + bytes(161), "literals reach beyond the block's raw size"),
         (chunk[:12] + struct.pack(">I", 5) + b"\x10x\x02\x00\x00", "a match begins before the block"),
         (chunk[:12] + struct.pack(">I", 5) + b"\x1fx\x01\x00\xfa", "a match reaches beyond the block's raw size"),
     ):

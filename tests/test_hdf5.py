@@ -444,7 +444,7 @@ def test_damaged_lists_beside_the_codes(stored):
             f["d"].attrs[key] = value
         rewrite(path, change)
 
-    for key, value in (("scale_factor", np.float32(0.5)), ("_FillValue", np.int16(0)), ("error_bound", 1.0), ("quantizer", "another 1"),
+    for key, value in (("scale_factor", np.float32(0.5)), ("_FillValue", np.int16(0)), ("error_bound", 1.0), ("valid_range", np.array([0, 1], np.int16)),
                        ("gpuredux_layout", 2)):
         with h5py.File(path) as f:
             old = f["d"].attrs[key]

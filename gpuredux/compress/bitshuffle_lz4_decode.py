@@ -1,4 +1,4 @@
-"""frame = its HDF5 filter-32008 chunk (bitshuffle + LZ4), anybody's, decoded with every length checked. Over 200 lines: the op, decode_chunk, the readable decoder."""
+"""frame = its HDF5 filter-32008 chunk, anybody's, decoded with every length checked. Over 200 lines: the op, decode_chunk, the readable decoder."""
 
 from __future__ import annotations
 
