@@ -428,29 +428,57 @@ def raises(chunk: bytes, shape: tuple[int, ...], dtype: str) -> bool:
 
 
 # ----------------------------------------------------------------------------------------------------- what users are told
+def lz4_chunk(raw_bytes: int, block: bytes) -> bytes:
+    """One block, of so many raw bytes."""
+    return struct.pack(">QII", raw_bytes, 8192, len(block)) + block
+
+
+# a frame of 80 uint16, 160 raw bytes: each limit reached, and each limit passed by one
+AT_THE_LIMIT = (
+    lz4_chunk(160, b"\xf0\x91" + bytes(range(160))),                              # literals to the last byte
+    lz4_chunk(160, b"\x4fabcd\x04\x00\x89\x00"),                                 # a match from the first byte to the last, then no literals
+    lz4_chunk(160, b"\x1fx\x01\x00\x87\x50abcde"),                               # the same, then five
+    lz4_chunk(160, b"\x1f\x01\x01\x00\x8b\x10\x02"),
+)
+WRONG = (
+    (b"", "header needs 12 bytes"),
+    (AT_THE_LIMIT[0][:11], "header needs 12 bytes"),
+    (struct.pack(">QI", 161, 8192) + AT_THE_LIMIT[0][12:], "raw size is not"),
+    (struct.pack(">QI", 160, 0) + AT_THE_LIMIT[0][12:], "positive multiple of 8 elements"),
+    (struct.pack(">QI", 160, 24) + AT_THE_LIMIT[0][12:], "positive multiple of 8 elements"),
+    (AT_THE_LIMIT[0][:15], "inside a block's length"),
+    (AT_THE_LIMIT[0][:-1], r"a block's length reaches beyond the chunk \(block 0, byte 12"),
+    (AT_THE_LIMIT[0] + b"x", "behind the last block"),
+    (lz4_chunk(160, b""), "ends inside a sequence"),
+    (lz4_chunk(160, b"\x4fabcd\x04\x00\x89"), "ends inside a sequence or without last literals"),
+    (lz4_chunk(160, b"\x1fx\x01\x00\xff"), "ends inside a sequence"),
+    (lz4_chunk(160, b"\x1fx\x01"), "ends inside a sequence"),
+    (lz4_chunk(160, b"\x10x"), "ends before the block's raw size"),
+    (lz4_chunk(160, b"\xf0\x90" + bytes(159)), "ends before the block's raw size"),
+    (lz4_chunk(160, b"\x20x"), "literals reach beyond the LZ4 block"),
+    (lz4_chunk(160, b"\xf0\x92" + bytes(161)), "literals reach beyond the block's raw size"),
+    (lz4_chunk(160, b"\xf0\xff\xff\xff\xff"), "literals reach beyond the LZ4 block"),
+    (lz4_chunk(160, b"\x4fabcd\x05\x00\x89\x00"), "a match begins before the block"),
+    (lz4_chunk(160, b"\x4fabcd\x00\x00\x89\x00"), "a match begins before the block"),
+    (lz4_chunk(160, b"\x4fabcd\x04\x00\x8a\x00"), "a match reaches beyond the block's raw size"),
+    (lz4_chunk(160, b"\x1f\x01\x01\x00\x8c\x10\x02"), "literals reach beyond the block's raw size"),
+)
+
+
 def test_decode_chunk_says_what_and_where() -> None:
-    frame = np.arange(80, dtype=np.uint16).reshape(8, 10)
-    chunk = ours(frame[None])[0]
-    block = chunk[16:]
-    for wrong, words in (
-        (b"", "header needs 12 bytes"),
-        (chunk[:11], "header needs 12 bytes"),
-        (struct.pack(">QI", 161, 8192) + chunk[12:], "raw size"),
-        (struct.pack(">QI", 160, 0) + chunk[12:], "positive multiple of 8 elements"),
-        (struct.pack(">QI", 160, 24) + chunk[12:], "positive multiple of 8 elements"),
-        (chunk[:14], "inside a block's length"),
-        (chunk[:-1], r"a block's length reaches beyond the chunk \(block 0, byte 12"),
-        (chunk + b"x", "behind the last block"),
-        (chunk[:12] + struct.pack(">I", 0), "ends inside a sequence"),
-        (chunk[:12] + struct.pack(">I", 2) + b"\x10x", "ends before the block's raw size"),
-        (chunk[:12] + struct.pack(">I", 2) + b"\x20x", "literals reach beyond the LZ4 block"),
-        (chunk[:12] + struct.pack(">I", 163) + b"\xf0\x92" + bytes(161), "literals reach beyond the block's raw size"),
-        (chunk[:12] + struct.pack(">I", 5) + b"\x10x\x02\x00\x00", "a match begins before the block"),
-        (chunk[:12] + struct.pack(">I", 5) + b"\x1fx\x01\x00\xfa", "a match reaches beyond the block's raw size"),
-    ):
+    for right in AT_THE_LIMIT:
+        assert not raises(right, (8, 10), "uint16")
+    for wrong, words in WRONG:
         with pytest.raises(DecodeError, match=f"bitshuffle-LZ4 chunk of {len(wrong)} bytes for uint16 .8, 10.: .*{words}"):
             decode_chunk(wrong, (8, 10), "uint16")
-    assert same(decode_chunk(chunk[:12] + struct.pack(">I", len(block)) + block, (8, 10), "uint16"), frame)
+
+
+def test_limits_on_every_backend(target: Any) -> None:
+    op, chunks = BitshuffleLZ4Decode((8, 10), "uint16"), [*AT_THE_LIMIT, *(w for w, _ in WRONG)]
+    want = op(*rows_of(chunks), backend="numpy")
+    got, status = decoded_on(target, op, chunks)
+    assert same(got, want.code) and same(status, want.frame_status)
+    assert list(status > 0) == [False] * len(AT_THE_LIMIT) + [True] * len(WRONG)
 
 
 def test_frames_that_no_chunk_can_hold() -> None:

@@ -10,7 +10,7 @@
 #define WORDS 256u /* of a bitmap of one block */
 #define MIN_MATCH 4u
 #define END_LITERALS 5u
-#define END_START 11u
+#define END_START 12u
 #define UNIT (8u * SIZE)
 
 /* swap the off-diagonal squares of side s: after all steps bit j of v[p] is bit p of v[j], in each byte or half word */

@@ -12,8 +12,10 @@ import numpy as np
 
 from ..op import DecodeError
 from . import hdf5_layout as layout
-from .bitshuffle_lz4_decode import decode_chunk
+from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
 from .crc32c import crc32c
+
+BATCH = 32 << 20    # bytes that are decoded at a time: bounds the memory
 
 
 class Chunks:
@@ -36,6 +38,7 @@ class Chunks:
             raise ValueError(f"{label} of {self.shape} has chunks of {dataset.chunks}; read() knows one frame or one panel a chunk")
         self.chunk_shape, self.per_frame = self.shape[self.lead :], math.prod(self.shape[1 : self.lead])
         self.nbytes = layout.frame_nbytes(self.chunk_shape, self.dtype)
+        self.decoder = BitshuffleLZ4Decode(self.chunk_shape, self.dtype.name)
         self.file_size = dataset.file.id.get_filesize()
         self._held: tuple[int, int, np.ndarray] = (0, 0, np.empty(0, np.uint32))
 
@@ -94,14 +97,27 @@ class Chunks:
             self._held = (i, i + len(held), held)
         return int(held[i - self._held[0]])
 
-    def decode(self, row: int, out: np.ndarray) -> None:
-        for k in range(self.per_frame):
-            data = self.chunk(row, k)
+    def decode(self, rows: Sequence[int], out: np.ndarray) -> None:
+        """Fill out (len(rows), *frame)."""
+        keys = [(row, k) for row in rows for k in range(self.per_frame)]
+        step, flat = max(1, BATCH // self.nbytes), out.reshape((-1, *self.chunk_shape))
+        for a in range(0, len(keys), step):
+            self._decode(keys[a : a + step], [self.chunk(*key) for key in keys[a : a + step]], flat[a : a + step])
+
+    def _decode(self, keys: list[tuple[int, int]], chunks: list[bytes], out: np.ndarray) -> None:
+        size = np.array([len(c) for c in chunks], np.uint32)
+        unit = self.nbytes // 8 + 64    # few capacities, so that few plans are made
+        payload = np.empty((len(chunks), -(-int(size.max()) // unit) * unit), np.uint8)
+        for row, data in zip(payload, chunks, strict=True):
+            row[: len(data)] = np.frombuffer(data, np.uint8)
+        _, status = self.decoder(payload, size, out=(out, np.empty(len(chunks), np.uint32)))
+        for i in np.flatnonzero(status):
             try:
-                values = decode_chunk(data, self.chunk_shape, self.dtype)
+                decode_chunk(chunks[i], self.chunk_shape, self.dtype)       # the same decoder, and what it finds in words
+                reason = "it cannot be decoded"
             except DecodeError as e:
-                raise DecodeError(f"{self._name(row, k)}: {e}") from None
-            out.reshape((-1, *self.chunk_shape))[k] = values
+                reason = str(e)
+            raise DecodeError(f"{self._name(*keys[i])}: {reason}")
 
 
 def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> Any:

@@ -18,10 +18,8 @@ import numpy as np
 from ..op import DecodeError
 from . import hdf5_layout as layout
 from .dequantize import CODES, Dequantize
-from .hdf5_chunks import Chunks, damage, local
+from .hdf5_chunks import BATCH, Chunks, damage, local
 from .quantize import Quantize
-
-BATCH = 64 << 20    # bytes of codes that are dequantised at a time
 
 
 def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | None = None, unchecked: bool = False) -> np.ndarray:
@@ -129,8 +127,7 @@ class Stored:
         self.check_sizes(chosen if isinstance(chosen, range) else sorted(set(chosen)))
         out = np.empty((len(chosen), *frame), np.float32 if self.codes else main.dtype)
         if not self.codes:
-            for i, row in enumerate(chosen):
-                main.decode(row, out[i])
+            main.decode(chosen, out)
             return out
         step = max(1, BATCH // layout.frame_nbytes(frame, main.dtype))
         for a in range(0, len(chosen), step):
@@ -139,14 +136,13 @@ class Stored:
 
     def _energy(self, rows: Sequence[int], masked: float | None, out: np.ndarray) -> None:
         code = np.empty(out.shape, self.main.dtype)
-        for i, row in enumerate(rows):
-            self.main.decode(row, code[i])
+        self.main.decode(rows, code)
         index, value, count = self.outliers(rows)
         self.inverse(code, index, value, count, out=out)
         kind = self.inverse.kind
         for i, row in enumerate(rows):
             if row in self.lossless_rows:
-                self.lossless.decode(self.lossless_rows[row], out[i])     # type: ignore[union-attr]
+                self.lossless.decode([self.lossless_rows[row]], out[i : i + 1])     # type: ignore[union-attr]
             elif np.count_nonzero(code[i] == kind.fill) != count[i] or np.any(code[i].reshape(-1)[index[i, : count[i]]] != kind.fill):
                 raise DecodeError(f"frame {row} of {self.main.label}: its outliers are not where its codes say")
             out[i][code[i] == kind.masked] = math.nan if masked is None else masked

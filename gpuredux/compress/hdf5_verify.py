@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..op import DecodeError
-from .hdf5_chunks import damage
+from .hdf5_chunks import BATCH, damage
 from .hdf5_reader import Stored, opened
 
 
@@ -33,14 +33,20 @@ def verify(where: Any, name: str) -> Report:
         if there < stored.committed:
             problems.append(f"{main.label} has CRCs of {stored.committed} frames, and chunks of {there}")
         total = outliers = 0
-        for row in range(min(stored.committed, there)):
+        step = max(1, BATCH // (main.nbytes * main.per_frame))
+        work = [range(a, min(a + step, stored.committed, there)) for a in range(0, min(stored.committed, there), step)][::-1]
+        while work:
+            rows = work.pop()
             try:
-                with damage(f"frame {row} of {main.label}"):
-                    size = stored.check_sizes([row])
-                    stored.frames([row], None)
-                    outliers += int(stored.outliers([row])[2][0]) if stored.codes else 0
+                with damage(f"frames {rows[0]} to {rows[-1]} of {main.label}"):
+                    size = stored.check_sizes(rows)
+                    stored.frames(rows, None)
+                    outliers += int(stored.outliers(rows)[2].sum()) if stored.codes else 0
                     total += size
             except DecodeError as e:
-                problems.append(str(e))
+                if len(rows) == 1:
+                    problems.append(str(e))
+                else:
+                    work.extend(range(k, k + 1) for k in reversed(rows))
         exact = len(stored.lossless_rows) if stored.codes else 0
         return Report(stored.committed, stored.committed * main.per_frame, total, outliers, exact, tuple(problems))
