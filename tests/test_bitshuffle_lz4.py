@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import runpy
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from gpuredux.compress import BitshuffleLZ4, BitshuffleLZ4Decode, decode_chunk
 from gpuredux.compress.bitshuffle_lz4 import bit_planes, chunk_of, frame_layout, second_row
 from gpuredux.datasets import real as recorded
 
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 # odd, tiny, 7 and 8 elements, exactly one block of 2-byte elements, one element more and 8 more, several blocks, panels
 FRAMES = ((3, 5), (37, 53), (1,), (7,), (8,), (13, 1), (1, 4096), (1, 4097), (1, 4104), (61, 300), (3, 41, 52))
 DTYPES = ("uint8", "int16", "uint32", "float32", "float64", "uint64")
@@ -214,32 +216,12 @@ def test_any_cut_into_spans_gives_the_same_bytes() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- recorded frames
-# file, dataset, and how many leading axes count frames: every dataset of images among the recorded files
-RECORDED = (
-    ("bcdi_timepix_rocking", "data", 1), ("bcdi_timepix_rocking", "whitefield", 0), ("bsa_saxs_ccd", "data", 1), ("ceo2_pilatus1m_waxs", "data", 0),
-    ("cspad_asic_float", "data", 0), ("cspad_thermolysin_1", "data", 0), ("eiger2_16m_roi4m_stream", "data", 0), ("eiger500k_powder", "data", 1),
-    ("eiger9m_sparse_f0", "data", 1), ("epix10ka_quad_raw", "raw", 1), ("hexitec_30", "data", 1), ("jungfrau_dark_10", "raw", 1),
-    ("jungfrau_m049_raw_to_photons", "raw", 1), ("jungfrau_m049_raw_to_photons", "conv", 1), ("jungfrau_m049_raw_to_photons", "ped", 1),
-    ("muscle_pilatus1m", "data", 1), ("pilatus2m_lcysteine_01", "data", 1), ("pilatus6m_thaumatin_crop", "data", 1),
-    ("projection_flat_dark", "projection", 0), ("projection_flat_dark", "flat", 0), ("projection_flat_dark", "dark", 0),
-    ("saxs_ccd_agbe_dark", "agbehenate", 0), ("saxs_ccd_agbe_dark", "dark", 0), ("saxs_ccd_agbe_dark", "empty", 0), ("timepix_ed", "data", 0),
-    ("tomo_tooth", "data", 1), ("xpcs_aerogel_qmap", "I", 0), ("xpcs_aerogel_qmap", "roi_map", 0), ("xpcs_stack_100", "data", 1),
-)
-
-
 def test_ratio_on_recorded_frames() -> None:
     """Of the library's: at least 0.92 on every dataset, at least 1.00 on average. Each chunk decodes."""
-    folder = recorded.folder(Path(__file__).parents[1])
+    folder = recorded.folder(ROOT)
     if folder is None:
         pytest.skip("no recorded frames: set GPUREDUX_DATA to a folder that holds bcdi_timepix_rocking.h5 and the others")
-    share = {}
-    for file, dataset, lead in RECORDED:
-        x = recorded.read(folder, f"{file}.h5", dataset)
-        x = np.ascontiguousarray(x.reshape(-1, *x.shape[lead:]))
-        chunks = ours(x)
-        for frame, chunk in zip(x[:5], chunks, strict=False):
-            assert same(decode_chunk(chunk, frame.shape, frame.dtype), frame)
-        share[f"{file}/{dataset}"] = sum(12 + len(bitshuffle.compress_lz4(f)) for f in x) / sum(map(len, chunks))
+    share = {r.name: r.share for r in runpy.run_path(str(ROOT / "bench" / "bench_bitshuffle_lz4.py"))["ratios"](folder)}
     assert min(share.values()) >= 0.92, share
     assert np.mean(list(share.values())) >= 1.0, share
 
@@ -281,6 +263,7 @@ def state_machine(chunk, frame_bytes, itemsize, raw):
 
 @numba.njit(cache=True)
 def block_machine(block, n, raw, itemsize):
+    """One LZ4 block and its bit planes. Long: a state machine is read at one place."""
     out = np.zeros(n, np.uint8)
     done, state, left, match, distance = 0, TOKEN, 0, 0, 0
     for byte in block:

@@ -1,4 +1,4 @@
-"""The tiles of calib.gain for the CPU: 64 pixels at a time in vector registers, stores that bypass the cache."""
+"""The tiles of calib.gain for the CPU: 64 pixels at a time in vector registers. Over 200 lines: with the vector pieces that LLVM gets."""
 
 import numpy as np
 from llvmlite import ir

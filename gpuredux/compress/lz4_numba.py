@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 BLOCK = 8192
@@ -16,7 +17,7 @@ MARGIN = 64
 SLOT = BLOCK + BLOCK // 255 + 16 + 16     # the largest LZ4 block of 8192 bytes and its length, a multiple of 16
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 I1, I8, I32, I64 = (ir.IntType(k) for k in (1, 8, 32, 64))
-V64 = ir.VectorType(I8, 64)
+V64, V4 = ir.VectorType(I8, 64), ir.VectorType(I64, 4)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 # What can be wrong with a chunk; decode.REASONS has the words.
@@ -58,15 +59,65 @@ def first_one(typingctx, x):
     return types.int64(types.uint64), codegen
 
 
+def _of_all(builder, name, *args):
+    """An LLVM intrinsic on vectors of four words, or from one to a word (reduce)."""
+    result = I64 if "reduce" in name else V4
+    return builder.call(get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name), args)
+
+
+def _windows(context, builder, sig, args, shift):
+    """Of the four bitmaps, interleaved word by word: 64 bits each, from bit `shift` of word args[1] on."""
+    at = builder.shl(args[1], ir.Constant(I64, 5))
+    low = _load(context, builder, sig.args[0], args[0], at, V4)
+    high = _load(context, builder, sig.args[0], args[0], builder.add(at, ir.Constant(I64, 32)), V4)
+    return _of_all(builder, "llvm.fshr.v4i64", high, low, shift)
+
+
+def _four(*values):
+    return ir.Constant(V4, list(values))
+
+
 @intrinsic
-def window(typingctx, low, high, shift):
-    """64 bits of high:low from bit `shift` (0 to 63) on."""
+def starts(typingctx, equal, w):
+    """Bit k: at bit k of word w four ones follow in some bitmap."""
 
     def codegen(context, builder, sig, args):
-        funnel = builder.module.declare_intrinsic("llvm.fshr", [I64], ir.FunctionType(I64, [I64, I64, I64]))
-        return builder.call(funnel, [args[1], args[0], args[2]])
+        four = _windows(context, builder, sig, args, _four(0, 0, 0, 0))
+        for shift in (1, 2, 3):
+            four = builder.and_(four, _windows(context, builder, sig, args, _four(*[shift] * 4)))
+        return _of_all(builder, "llvm.vector.reduce.or.v4i64", four)
 
-    return types.uint64(types.uint64, types.uint64, types.uint64), codegen
+    return types.uint64(equal, types.int64), codegen
+
+
+@intrinsic
+def longest(typingctx, equal, w, shift):
+    """The longest run of ones at bit `shift` of word w over the four bitmaps, and at the next bit (upper 32 bits): 4 * length + 3 - bitmap.
+    A length of 63 or more may go on beyond what was looked at."""
+
+    def codegen(context, builder, sig, args):
+        one = builder.insert_element(ir.Constant(V4, ir.Undefined), args[2], ir.Constant(I32, 0))
+        shifts = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, 4), [0] * 4))
+        unequal = builder.xor(_windows(context, builder, sig, args, shifts), _four(*[-1] * 4))
+        keys = []
+        for x in (unequal, builder.lshr(unequal, _four(1, 1, 1, 1))):
+            length = _of_all(builder, "llvm.cttz.v4i64", x, ir.Constant(I1, 0))
+            key = builder.or_(builder.shl(length, _four(2, 2, 2, 2)), _four(3, 2, 1, 0))
+            keys.append(_of_all(builder, "llvm.vector.reduce.umax.v4i64", key))
+        return builder.or_(keys[0], builder.shl(keys[1], ir.Constant(I64, 32)))
+
+    return types.int64(equal, types.int64, types.uint64), codegen
+
+
+@intrinsic
+def put(typingctx, to, i, byte):
+    """to[i] = the low byte, i never from the end."""
+
+    def codegen(context, builder, sig, args):
+        builder.store(builder.trunc(args[2], I8), _at(context, builder, sig.args[0], args[0], args[1], I8))
+        return context.get_dummy_value()
+
+    return types.void(to, types.int64, types.int64), codegen
 
 
 def _copier(width):
@@ -237,24 +288,22 @@ def unshuffle(planes, start, n, size, raw, at, spare):
 # ----------------------------------------------------------------------------------------------------------- encoder
 @fast
 def _bitmaps(b, n, offsets, equal, start):
-    """equal[k], bit i: b[i] == b[i - offsets[k]], i < n - 5.  start, bit i: four such ones in a row for some k, i <= n - 12."""
+    """equal[w, k], bit i: b[j] == b[j - offsets[k]] for j = 64 * w + i < n - 5.  start, bit i: four ones in a row for some k, j <= n - 12."""
     words = (n + 63) >> 6
-    end = n - 5
-    for k in range(offsets.shape[0]):
+    equal[: words + 2] = np.uint64(0)
+    for k in range(4):
         o = offsets[k]
         first = min(o >> 6, words) if o > 0 else words
-        equal[k, : words + 2] = np.uint64(0)
         for w in range(first, words):
-            equal[k, w] = equal64(b, MARGIN + 64 * w, o)
+            equal[w, k] = equal64(b, MARGIN + 64 * w, o)
         if first < words:
-            equal[k, first] &= FULL << np.uint64(o & 63)
-        equal[k, end >> 6] &= ~(FULL << np.uint64(end & 63))
-        equal[k, (end >> 6) + 1 : words + 2] = np.uint64(0)
-    start[: words + 2] = np.uint64(0)
-    for k in range(offsets.shape[0]):
-        for w in range(words):
-            x, y = equal[k, w], equal[k, w + 1]
-            start[w] |= x & window(x, y, np.uint64(1)) & window(x, y, np.uint64(2)) & window(x, y, np.uint64(3))
+            equal[first, k] &= FULL << np.uint64(o & 63)
+    end = n - 5
+    for k in range(4):
+        equal[end >> 6, k] &= ~(FULL << np.uint64(end & 63))
+    equal[(end >> 6) + 1 : words + 2] = np.uint64(0)
+    for w in range(words):
+        start[w] = starts(equal, w)
     last = n - 11
     start[last >> 6] &= ~(FULL << np.uint64(last & 63))
     start[(last >> 6) + 1 : words + 2] = np.uint64(0)
@@ -262,56 +311,43 @@ def _bitmaps(b, n, offsets, equal, start):
 
 @fast
 def _run(equal, k, pos):
-    """How many ones follow from bit pos on."""
-    n = 0
-    while True:
-        w = pos >> 6
-        more = first_one(~window(equal[k, w], equal[k, w + 1], np.uint64(pos & 63)))
-        n += more
-        pos += more
-        if more < 64:
-            return n
+    """How many ones follow in bitmap k from bit pos on."""
+    w, n = pos >> 6, 64 - (pos & 63)
+    unequal = ~equal[w, k] >> np.uint64(pos & 63)
+    if unequal:
+        return first_one(unequal)
+    while equal[w + 1, k] == FULL:
+        w, n = w + 1, n + 64
+    return n + first_one(~equal[w + 1, k])
 
 
 @fast
-def _longest(equal, n_offsets, pos):
-    """The longest run at pos and its offset's number, and the same at pos + 1; the first of equals."""
-    w, s = pos >> 6, np.uint64(pos & 63)
-    best, which, best1, which1 = -1, 0, -1, 0
-    for k in range(n_offsets):
-        x = ~window(equal[k, w], equal[k, w + 1], s)
-        run, run1 = first_one(x), first_one(x >> np.uint64(1))
-        if run > best:
-            best, which = run, k
-        if run1 > best1:
-            best1, which1 = run1, k
-    if best < 63 and best1 < 63:
-        return best, which, best1, which1
-    best, which, best1, which1 = -1, 0, -1, 0      # a run may leave the window
-    for k in range(n_offsets):
+def _longest_of_all(equal, pos):
+    """`longest` at bit pos, for runs of any length."""
+    key = key1 = 0
+    for k in range(4):
         run = _run(equal, k, pos)
         run1 = run - 1 if run > 0 else _run(equal, k, pos + 1)
-        if run > best:
-            best, which = run, k
-        if run1 > best1:
-            best1, which1 = run1, k
-    return best, which, best1, which1
+        key, key1 = max(key, 4 * run + 3 - k), max(key1, 4 * run1 + 3 - k)
+    return key | key1 << 32
 
 
 @fast
 def _extend(out, at, left):
     """The bytes of a length behind its token."""
-    many = left // 255
-    for i in range(0, many, 64):
-        splat64(out, at + i, np.uint8(255))
-    out[at + many] = np.uint8(left - 255 * many)
+    many = 0
+    if left >= 255:
+        many = left // 255
+        for i in range(0, many, 64):
+            splat64(out, at + i, np.uint8(255))
+    put(out, at + many, left - 255 * many)
     return at + many + 1
 
 
 @fast
 def _literals(out, at, b, anchor, count, match):
     """Token, literal length, literals."""
-    out[at] = np.uint8(min(count, 15) << 4 | min(match, 15))
+    put(out, at, min(count, 15) << 4 | min(match, 15))
     at += 1
     if count >= 15:
         at = _extend(out, at, count - 15)
@@ -324,14 +360,12 @@ def _literals(out, at, b, anchor, count, match):
 @fast
 def lz4_block(b, n, offsets, equal, start, out):
     """The LZ4 block of b[MARGIN : MARGIN + n]; its length."""
-    at = anchor = w = 0
+    at = anchor = w = words = 0
     m = np.uint64(0)
-    words = (n + 63) >> 6
     if n >= 13:
+        words = (n + 63) >> 6
         _bitmaps(b, n, offsets, equal, start)
         m = start[0]
-    else:
-        words = 0
     while True:
         while m == 0 and w + 1 < words:
             w += 1
@@ -339,16 +373,21 @@ def lz4_block(b, n, offsets, equal, start, out):
         if m == 0:
             break
         pos = 64 * w + first_one(m)
-        best, which, best1, which1 = _longest(equal, offsets.shape[0], pos)
-        if best1 > best + 1 and pos + 1 <= n - 12:
-            pos, best, which = pos + 1, best1, which1
-        at = _literals(out, at, b, anchor, pos - anchor, best - 4)
-        out[at] = np.uint8(offsets[which] & 255)
-        out[at + 1] = np.uint8(offsets[which] >> 8)
+        keys = longest(equal, w, np.uint64(pos & 63))
+        if keys & 0xFFFFFFFF >= 252 or keys >> 32 >= 252:       # a run of 63 or more: look further
+            keys = _longest_of_all(equal, pos)
+        key, later = keys & 0xFFFFFFFF, keys >> 32
+        if later >> 2 > (key >> 2) + 1 and pos + 1 <= n - 12:
+            pos, key = pos + 1, later
+        length = key >> 2
+        at = _literals(out, at, b, anchor, pos - anchor, length - 4)
+        offset = offsets[3 - (key & 3)]
+        put(out, at, offset)
+        put(out, at + 1, offset >> 8)
         at += 2
-        if best >= 19:
-            at = _extend(out, at, best - 19)
-        anchor = pos + best
+        if length >= 19:
+            at = _extend(out, at, length - 19)
+        anchor = pos + length
         w = anchor >> 6
         m = start[w] & (FULL << np.uint64(anchor & 63))
     return _literals(out, at, b, anchor, n - anchor, 0)
@@ -358,7 +397,7 @@ def lz4_block(b, n, offsets, equal, start, out):
 def _encode_span(raw, first, last, usable, size, row, second, to, at):
     """Blocks first to last of one frame, each behind its length, to[at:]; the bytes written."""
     planes, out = np.zeros(BLOCK + 4 * MARGIN, np.uint8), np.zeros(SLOT + 4 * MARGIN, np.uint8)
-    equal, start = np.zeros((4, BLOCK // 64 + 4), np.uint64), np.zeros(BLOCK // 64 + 4, np.uint64)
+    equal, start = np.zeros((BLOCK // 64 + 4, 4), np.uint64), np.zeros(BLOCK // 64 + 4, np.uint64)
     spare = np.zeros((2, 512), np.uint8)
     offsets = np.array([1, 0, row, second])
     begin = at
