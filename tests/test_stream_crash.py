@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 
 def test_kill_9(tmp_path: Path) -> None:
-    """At whatever instant after the journal's first record: what the journal calls committed is there, bit for bit, opens with plain h5py, and each event has its place."""
+    """At whatever instant after the journal's first record: what it calls committed is there, bit for bit, opens with plain h5py; each event has its place."""
     path = config(tmp_path, BASE.replace("shape: [64, 128]", "shape: [16, 32]"), frames="120", part_frames="3", batch="4", min_lit="5")
     nursery = subprocess.Popen([sys.executable, "-c", NURSERY, str(path), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert nursery.stdin and nursery.stdout
