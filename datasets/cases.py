@@ -98,10 +98,10 @@ def gain() -> Iterator[Case]:
     for i, frame in enumerate(FRAMES):
         for j, kind in enumerate(kinds):
             n, rows = FILLED[(i + j) % 4]
-            yield gain_case(f"{kind.name}-{frame}-{n}-live{rows}", kind, frame, n, rows, (i + j) % 4 == 1, status=(i // 2 + j) % 2 == 0)
+            yield gain_case(f"{kind.name}-{frame}-{n}-live{rows}", kind, frame, n, rows, i == (0, 7, 5, 3)[j], status=(i // 2 + j) % 2 == 0)
     for n, rows in ROWS:
         yield gain_case(f"rows-{n}-live{rows}", kinds[0], (3, 5), n, rows, status=True)
-        yield gain_case(f"rows8-{n}-live{rows}", kinds[0], (4, 10), n, rows, n in (0, 17) or rows == -3)
+        yield gain_case(f"rows8-{n}-live{rows}", kinds[0], (4, 10), n, rows, n in (0, 17))
     for cells, frame in ((1, (3, 5)), (3, (24, 17)), (3, (37, 53))):
         yield gain_case(f"cells{cells}-{frame}", kinds[0], frame, 37, 33, cells == 3, cells=cells, status=cells == 3)
     for bad_value in (np.nan, -0.0, 0.0):
@@ -325,17 +325,17 @@ def quantize_case(name: str, frame: tuple[int, ...], n: int, rows: int | None, g
 
 
 def quantize() -> Iterator[Case]:
-    codes = ("int16", "uint16", "int32")
+    codes = {"int16": "good status frame", "uint16": "status frame", "int32": ""}     # not all with all: each choice is a kernel to compile
     for i, frame in enumerate(FRAMES):
-        for j, code in enumerate(codes):
+        for j, (code, given) in enumerate(codes.items()):
             n, rows = FILLED[(i + j) % 4]
-            yield quantize_case(f"{code}-{frame}-{n}-live{rows}", frame, n, rows, ("", "good status frame", "status frame")[(i + j) % 3], code=code)
+            yield quantize_case(f"{code}-{frame}-{n}-live{rows}", frame, n, rows, given, code=code)
     for n, rows in ROWS:
         yield quantize_case(f"rows-{n}-live{rows}", (4, 10), n, rows, "good frame")
         yield quantize_case(f"rows1-{n}-live{rows}", (3, 5), n, rows, "frame status")
     for bound in (1.0, 1 / 3, 2.0**-100, 2.0**100, 7.31e-5):
-        for code in codes:
-            yield quantize_case(f"{code}-abs{bound}", (24, 17), 6, None, "frame", code=code, abs=bound, capacity=408)
+        for code, given in codes.items():
+            yield quantize_case(f"{code}-abs{bound}", (24, 17), 6, None, given, code=code, abs=bound, capacity=408)
     yield quantize_case("one-outlier", (24, 17), 6, None, "frame", capacity=1)
     yield quantize_case("list-longer-than-the-frame", (3, 5), 6, None, "frame", capacity=64)
 
@@ -438,8 +438,9 @@ def encode_case(name: str, frame: tuple[int, ...], dtype: str, n: int | None = N
 
 def bitshuffle_lz4() -> Iterator[Case]:
     for dtype in ("uint8", "int16", "int32", "float32", "float64", "uint64", "bool", "complex64"):
-        for frame in ((3, 5), (24, 17)):
-            yield encode_case(f"{dtype}-{frame}", frame, dtype)
+        yield encode_case(f"{dtype}-(3, 5)", (3, 5), dtype)
+    for dtype in ("int16", "float32"):
+        yield encode_case(f"{dtype}-(24, 17)", (24, 17), dtype)
     for frame in ((7,), (8,), (1, 1), (16,), (37, 53), (4, 1024), (2, 3, 8), (9, 8), (3, 1366)):
         yield encode_case(f"uint16-{frame}", frame, "uint16", known=frame != (9, 8))
     yield encode_case("uint16-several-blocks", (64, 300), "uint16")

@@ -104,6 +104,10 @@ class Backend:
     def wait(self, device: Device, stream: Any = None) -> None:
         """Block until all that was enqueued is done."""
 
+    def current(self, device: Device, stream: Any) -> Any:
+        """The stream meant by None: a plan keeps it, so that it always runs on the same one."""
+        return stream
+
     def stream_key(self, stream: Any) -> Any:
         return None
 
@@ -216,6 +220,12 @@ class Cupy(Backend):
         with self._on(device, stream):
             cupy.cuda.get_current_stream().synchronize()
 
+    def current(self, device: Device, stream: Any) -> Any:
+        import cupy
+
+        with cupy.cuda.Device(device.index):
+            return cupy.cuda.get_current_stream() if stream is None else stream
+
     def stream_key(self, stream: Any) -> Any:
         return None if stream is None else stream.ptr
 
@@ -243,7 +253,7 @@ class Cupy(Backend):
 
 
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true")
-_programs: dict[Any, Any] = {}     # compiled modules by device and source: the one cache of this package that outlives plans
+_programs: dict[Any, Any] = {}     # compiled modules by device and source; with _contexts and _queues what outlives plans
 
 
 @cache

@@ -71,7 +71,7 @@ def nbytes(*x: Any) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """One operation: fields that are arrays are constants, the others configuration. See DESIGN in the README."""
+    """One operation: fields that are arrays are constants, the others configuration."""
 
     name: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...]] = ()
@@ -118,7 +118,10 @@ class Op:
 
     def own(self, field: str, dtype: Any = None) -> np.ndarray:
         """Replace an array field by a read-only copy; for __post_init__."""
-        copy = np.array(getattr(self, field), dtype=dtype, order="C", copy=True)
+        given = np.asarray(getattr(self, field))
+        if dtype is not None and given.dtype.kind not in "iuf":
+            raise TypeError(f"{self.name}: {field} must be real numbers, got {given.dtype}")
+        copy = np.array(given, dtype=dtype, order="C", copy=True)
         copy.setflags(write=False)
         object.__setattr__(self, field, copy)
         return copy
@@ -199,13 +202,14 @@ class Op:
             if device not in shared.constants:
                 put = BACKENDS[device.backend].put
                 shared.constants[device] = {k: put(v, device, stream) for k, v in self.constants().items()}
+                BACKENDS[device.backend].wait(device, stream)       # plans on other streams will read them
             return shared.constants[device]
 
     def plan(self, *x: Any, backend: str | None = None, device: Device | None = None, stream: Any = None, **named: Any) -> Plan:
         """A plan for inputs like these (arrays, or Specs together with backend=): constants uploaded, scratch allocated, kernels compiled."""
         full = self.bind(x, named)
         chosen, where = choose(self.name, full, backend, device)
-        return self._plan(full, chosen, where, stream)
+        return self._plan(full, chosen, where, chosen.current(where, stream))
 
     def _plan(self, full: tuple[Any, ...], backend: Backend, device: Device, stream: Any) -> Plan:
         return Plan(self, full, backend, device, stream)
@@ -214,6 +218,7 @@ class Op:
         """Run on arrays; they decide the device. Plans are kept (8 per op)."""
         full = self.bind(x, named)
         chosen, where = choose(self.name, full, backend, None)
+        stream = chosen.current(where, stream)
         key = (tuple(None if a is None else spec_of("", a) for a in full), chosen.name, where, chosen.stream_key(stream), threading.get_ident())
         shared = self._shared()
         with shared.lock:

@@ -19,7 +19,7 @@ TINY = np.finfo(np.float32).tiny
 class Gain(Op):
     """energy = (adc - pedestal[plane]) * (1 / gain[plane]), each step rounded once in float32; 1 / gain is taken on the host in float64.
 
-    fields: pedestal, gain (planes, [cells,] *frame) [ADU], [ADU per output unit]; good (*frame) bool, True = use, None = all
+    fields: pedestal, gain (planes, [cells,] *frame) [ADU], [ADU per output unit], rounded to float32; good (*frame) bool, True = use, None = all
     in:  raw (n, *frame) u16 [ADU]; cell (n,) u16, only with cells > 0; frame_status (n,) u32; live (1,) i32
     out: energy (n, *frame) f32 [the unit of gain]: bad_value (0 or NaN) wherever the pixel status is not 0
          pixel_status (n, *frame) u8, with status=True: MASKED alone, else SATURATED, MISSING, INVALID_CODE (a cell that
@@ -92,7 +92,8 @@ class Gain(Op):
         if count:
             first = tuple(int(k) for k in np.argwhere(bad)[0])
             raise ValueError(
-                f"{self.name}: {count} good pixels have a gain that is NaN, Inf or 0, or a pedestal that is not finite; the first is {first}"
+                f"{self.name}: {count} good pixels have a gain that is NaN, Inf or 0 (or 1 / gain is no normal float32), or a pedestal that is not finite;"
+                f" the first is {first}"
                 f" (plane, {'cell, ' if self.cells else ''}pixel): pedestal {self.pedestal[first]}, gain {self.gain[first]};"
                 " mask them with good=, or pass invalid='mask'"
             )

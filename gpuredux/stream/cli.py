@@ -17,7 +17,7 @@ from rich.console import Console
 
 from .. import __version__
 from . import config, monitor
-from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED, finish
+from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED, finish, refuse
 from .faults import ConfigError
 from .part_bytes import SinkFailed
 from .pipeline import Pipeline
@@ -82,6 +82,7 @@ def execute(prepared: Prepared, max_frames: int | None, console: Console) -> dic
         monitor.write_summary(folder, summary)
     except OSError as e:
         summary["problems"].append(f"{folder / 'summary.json'}: {e.strerror}")
+        refuse(summary, summary["problems"][-1])
     monitor.show(console, monitor.table(summary))
     for problem in summary["problems"]:
         print(problem, file=sys.stderr)

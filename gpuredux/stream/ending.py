@@ -35,8 +35,15 @@ def finish(run: Runner) -> dict[str, Any]:
         run.sink.note({"kind": "end", "account": account, "closes": closes, "expected": run.expected, "exit": code, "reason": reason})
     except SinkFailed as e:
         problems.append(f"{e}: the journal has no last record")
+        refuse(summary, problems[-1])
     run.sink.journal.close()
     return summary
+
+
+def refuse(summary: dict[str, Any], why: str) -> None:
+    """The disk took all frames, but not the record of the run's end: a failure of the sink, if nothing worse happened before."""
+    if summary["exit"] in (COMPLETE, INTERRUPTED):
+        summary["exit"], summary["reason"] = SINK_FAILED, why
 
 
 def _ending(run: Runner, account: dict[str, int], closes: bool, missing: int) -> tuple[int, str]:

@@ -51,9 +51,10 @@ class Sink:
         self.committed = {"parts": 0, "payload": 0, "bytes": 0, "lossless": 0, "reduced": 0, "unreduced": 0}
         about = {"versions": VERSIONS, "start_time": datetime.now(UTC).isoformat(timespec="seconds")}
         self._about = {"version": __version__, "start_time": about["start_time"], **{f"{k}_version": v for k, v in VERSIONS.items() if k != "gpuredux"}}
+        claim(document, folder)     # again: another run may have begun here since the configuration was checked
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for old in [p for p in folder.iterdir() if OURS.fullmatch(p.name)]:     # claim() saw that this is wanted
+            for old in [p for p in folder.iterdir() if OURS.fullmatch(p.name)] if document.config.sink.overwrite else []:
                 old.unlink()
             self.journal = JournalWriter(folder)
             self.journal.append({"kind": "start", "format": FORMAT, **about, "config": document.text, "config_sha256": document.digest,
