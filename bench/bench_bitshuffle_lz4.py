@@ -59,15 +59,16 @@ def ratios(folder: Path) -> Iterator[Ratio]:
 
 
 def best_rates(x: np.ndarray, runs: tuple[Callable[[], Any], ...], seconds: float) -> list[float]:
-    """GB/s of raw bytes of each, by its best run; the runs take turns, so that a busy neighbour disturbs all alike."""
+    """GB/s of raw bytes of each, by its best run. They take turns, so that a busy neighbour disturbs all alike; several runs a turn, because the
+    threads of the one before spin for a while after it."""
     best = [np.inf] * len(runs)
     stop = time.perf_counter() + seconds
     for turn in range(1_000_000):
-        for i, run in enumerate(runs):
+        for i in (i for i in range(len(runs)) for _ in range(5)):
             begin = time.perf_counter()
-            run()
+            runs[i]()
             best[i] = min(best[i], time.perf_counter() - begin)
-        if turn >= 4 and time.perf_counter() > stop:
+        if turn and time.perf_counter() > stop:
             break
     return [float(x.nbytes / t / 1e9) for t in best]
 
