@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numba
@@ -43,7 +45,7 @@ class BitshuffleLZ4(Op):
         if (self.shape is None) != (self.dtype is None):
             raise ValueError(f"{self.name}: shape and dtype are given together or not at all, got {self.shape} and {self.dtype}")
         if self.shape is not None:
-            frame_layout(self.name, self.shape, np.dtype(self.dtype))
+            frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
             object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
             object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
 
@@ -89,11 +91,11 @@ class BitshuffleLZ4(Op):
     def numba(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         n, layout = live_rows(code, live), frame_layout(self.name, code.shape[1:], code.dtype)
         threads = numba.get_num_threads()
-        spans = 1 if threads == 1 or n == 0 else min(max(layout.blocks // 16, 1), max(8 * threads // n, 1))
+        spans = 1 if threads == 1 or n == 0 else min(max(layout.blocks // 8 // threads, 1) * threads, max(8 * threads // n, 1))
         raw = code.reshape(len(code), -1).view(np.uint8) if n else np.empty((0, layout.nbytes), np.uint8)
         slots = plan.scratch["slots"].reshape(len(code), max(layout.blocks, 1) * SLOT)
         width = code.shape[-1]
-        encode_frames(raw[:n], code.dtype.itemsize, width // 8, second_row(width), payload[:n], size[:n], slots[:n], spans)
+        encode_frames(raw[:n], code.dtype.itemsize, width // 8, second_row(width), payload[:n], size[:n], slots[:n], spans, threads)
 
     def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         layout, width = frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)), code.shape[-1]
@@ -122,13 +124,14 @@ class Layout:
     align: int
 
 
+@lru_cache(256)
 def frame_layout(who: str, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
     """Raises TypeError or ValueError for frames that this filter cannot hold."""
     if not fits(dtype):
         raise TypeError(f"{who}: the dtype must be native numbers of 1, 2, 4 or 8 bytes, got {dtype}")
     if len(frame) < 1 or min(frame) < 1:
         raise ValueError(f"{who}: frames must have pixels, got the frame shape {tuple(frame)}")
-    total = int(np.prod(frame, dtype=np.int64)) * dtype.itemsize
+    total = math.prod(frame) * dtype.itemsize
     usable = total // (8 * dtype.itemsize) * 8 * dtype.itemsize
     blocks = -(-usable // BLOCK)
     worst = HEADER + sum((4 + n + n // 255 + 16) * k for n, k in ((BLOCK, usable // BLOCK), (usable % BLOCK, 1))) + total - usable

@@ -413,34 +413,44 @@ def _encode_span(raw, first, last, usable, size, row, second, to, at):
     return at - begin
 
 
+@fast
+def _place(f, s, spans, blocks, usable, length, raw, payload, sizes, slots):
+    """Span s of frame f to its place behind the spans before it; the last one adds header, tail and the chunk's size."""
+    frame_bytes = raw.shape[1]
+    at = 12
+    for k in range(s):
+        at += length[f, k]
+    if s > 0:
+        copy_bytes(payload[f], at, slots[f], SLOT * (blocks * s // spans), length[f, s])
+    if s == spans - 1:
+        at += length[f, s]
+        for k in range(12):
+            payload[f, k] = np.uint8(frame_bytes >> (56 - 8 * k) & 255) if k < 8 else np.uint8(BLOCK >> (88 - 8 * k) & 255)
+        copy_bytes(payload[f], at, raw[f], usable, frame_bytes - usable)
+        sizes[f] = at + frame_bytes - usable
+
+
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def encode_frames(raw, size, row, second, payload, sizes, slots, spans):
+def encode_frames(raw, size, row, second, payload, sizes, slots, spans, threads):
     """Chunks of all frames raw (n, bytes) u8. A frame is cut into spans of blocks so that a few large frames use all cores: the
     first span is written in its place, the others to slots (n, >= blocks * SLOT) and then moved."""
     n, frame_bytes = raw.shape
     usable = frame_bytes // (8 * size) * (8 * size)
     blocks = (usable + BLOCK - 1) // BLOCK
     length = np.zeros((n, spans), np.int64)
-    for item in prange(n * spans):
-        f, s = item // spans, item % spans
+    total = n * spans
+    share = total // threads if total % threads == 0 else total     # prange deals in runs: a thread takes every threads-th span
+    for item in prange(total):
+        turn = item % share * (total // share) + item // share
+        f, s = turn // spans, turn % spans
         first, last = blocks * s // spans, blocks * (s + 1) // spans
         if s == 0:
             length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, payload[f], 12)
         else:
             length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, slots[f], SLOT * first)
-    for item in prange(n * spans):
-        f, s = item // spans, item % spans
-        at = 12
-        for k in range(s):
-            at += length[f, k]
-        if s > 0:
-            copy_bytes(payload[f], at, slots[f], SLOT * (blocks * s // spans), length[f, s])
-        if s == spans - 1:
-            at += length[f, s]
-            for k in range(12):
-                payload[f, k] = np.uint8(frame_bytes >> (56 - 8 * k) & 255) if k < 8 else np.uint8(BLOCK >> (88 - 8 * k) & 255)
-            copy_bytes(payload[f], at, raw[f], usable, frame_bytes - usable)
-            sizes[f] = at + frame_bytes - usable
+    for item in prange(total):      # each thread the spans that it has in its cache
+        turn = item % share * (total // share) + item // share
+        _place(turn // spans, turn % spans, spans, blocks, usable, length, raw, payload, sizes, slots)
 
 
 # ----------------------------------------------------------------------------------------------------------- decoder
