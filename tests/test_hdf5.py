@@ -520,6 +520,51 @@ def test_what_exists_is_not_overwritten(small):
         assert set(f) == {"other", "other_side"}
 
 
+@pytest.mark.parametrize(("frames", "codec", "error"), [
+    (np.zeros((2, 12, 13)), Quantize(abs=1), TypeError), (np.zeros((2, 12, 26), np.uint16)[:, :, ::2], "bitshuffle_lz4", ValueError),
+    (np.zeros((2, 12, 13), np.float32), Quantize(abs=1, good=np.ones((3, 4), bool)), ValueError),
+    (np.zeros((2, 12, 13), np.uint16), "bitshuffle_lz4", OSError),      # the disk fills up after the first frames
+])
+def test_a_failed_overwrite_leaves_the_old_dataset(small, monkeypatch, frames, codec, error):
+    path, x = small
+    if error is OSError:
+        def full(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(hdf5.Writer, "commit", full)
+    with h5py.File(path, "r+") as f:
+        before = f["d"].id.get_offset(), f["d"].attrs["side"], h5py.h5o.get_info(f["d"].id).addr
+        with pytest.raises(error):
+            hdf5.write(f, "d", frames, codec, overwrite=True)
+        assert set(f) == {"d", "d_side"} and before == (f["d"].id.get_offset(), f["d"].attrs["side"], h5py.h5o.get_info(f["d"].id).addr)
+    assert same(hdf5.read(path, "d"), x)
+
+
+def test_an_overwritten_dataset_is_as_if_new(small, tmp_path):
+    path, x = small
+    y = energies((12, 13))
+    with h5py.File(path, "r+") as f:
+        hdf5.write(f, "g/h", x)
+        hdf5.write(f["g"], "/h/", y, Quantize(abs=0.5, capacity=16), overwrite=True)
+        hdf5.write(f, "new", x, overwrite=True)
+        f.move("new", "lone")
+        hdf5.write(f, "new", x[:1], overwrite=True)         # only its side was there
+        assert set(f) == {"d", "d_side", "g", "lone", "new", "new_side"} and set(f["g"]) == {"h", "h_side"} and f["g/h"].attrs["side"] == "h_side"
+    hdf5.write(tmp_path / "b.h5", "g/h", y, Quantize(abs=0.5, capacity=16))
+    assert same(hdf5.read(path, "g/h"), hdf5.read(tmp_path / "b.h5", "g/h")) and same(hdf5.read(path, "new"), x[:1]) and same(hdf5.read(path, "d"), x)
+    plain((path, "g/h", y, 0.5))
+
+
+def test_a_replaced_file_is_on_the_disk_before_its_name(small, monkeypatch):
+    path, x = small
+    steps = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append("replace"), replace(a, b)))
+    hdf5.write(path, "d", x[:1], overwrite=True)
+    assert steps == [f"{path}.{os.getpid()}.part", "replace", str(path.parent)]
+
+
 @pytest.mark.parametrize(("frames", "codec", "more", "error", "match"), [
     ([[1, 2]], "bitshuffle_lz4", {}, TypeError, "must be an array"),
     (np.zeros(5), "bitshuffle_lz4", {}, TypeError, "must be an array"),

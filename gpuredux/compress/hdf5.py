@@ -29,6 +29,7 @@ a Writer should do so with libver="v110" or later. A full disk is found before H
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +37,7 @@ from typing import Any
 
 import h5py
 
+from . import hdf5_layout as layout
 from .hdf5_reader import read
 from .hdf5_verify import Report, verify
 from .hdf5_writer import Writer
@@ -48,32 +50,54 @@ def write(where: Any, name: str, frames: Any, codec: Any = "bitshuffle_lz4", *, 
           attrs: Mapping[str, Any] | None = None, panels: bool = False) -> None:
     """Write frames (n, *frame), of numpy, cupy or opencl, encoded where they are: a new file, or a dataset in an open Group.
 
-    codec: "bitshuffle_lz4" (lossless) or a Quantize (float32); panels: one panel a chunk; overwrite: replace the file, once the new one is
-    whole. A write that fails leaves no file or dataset behind, and an old file as it was
+    codec: "bitshuffle_lz4" (lossless) or a Quantize (float32); panels: one panel a chunk; overwrite: replace the file or dataset, once the
+    new one is whole. A write that fails leaves no file or dataset behind, and an old one as it was
     """
     if not (codec == "bitshuffle_lz4" or isinstance(codec, Quantize)):
         raise TypeError(f"hdf5.write: codec must be 'bitshuffle_lz4' or a compress.Quantize, got {codec!r}")
     if not hasattr(frames, "dtype") or len(getattr(frames, "shape", ())) < 2:
         raise TypeError(f"hdf5.write: frames must be an array (n, *frame), got {type(frames).__name__} {getattr(frames, 'shape', '')}")
     shape, kind = tuple(frames.shape[1:]), frames.dtype if isinstance(codec, str) else codec
+    settings: dict[str, Any] = {"panels": panels, "attrs": attrs, "backend": backend}
     if isinstance(where, h5py.Group):
-        writer = Writer(where, name, shape, kind, panels=panels, overwrite=overwrite, attrs=attrs, backend=backend)
-        try:
-            with writer:
-                writer.append(frames)
-        except BaseException:
-            with suppress(OSError, RuntimeError, KeyError):
-                del where[writer.dataset.name], where[writer.side.name]
-            raise
-        return
+        _write_dataset(where, name.strip("/"), frames, (shape, kind), overwrite, settings)
+    else:
+        _write_file(where, name, frames, (shape, kind), overwrite, settings)
+
+
+def _write_dataset(group: Any, name: str, frames: Any, form: tuple[Any, Any], overwrite: bool, settings: dict[str, Any]) -> None:
+    """A dataset in an open group. One that is replaced lives until the new one is whole: this is written under another name first."""
+    old = [key for key in (name, layout.side_of(name)) if overwrite and name and group.get(key, getlink=True) is not None]
+    free = (f"{name}.{i}.part" for i in itertools.count())
+    writer = Writer(group, next(key for key in free if key not in group) if old else name, *form, **settings)
+    try:
+        with writer:
+            writer.append(frames)
+    except BaseException:
+        with suppress(OSError, RuntimeError, KeyError):
+            del group[writer.name], group[layout.side_of(writer.name)]
+        raise
+    if old:
+        writer.dataset.attrs["side"] = layout.side_of(name).rpartition("/")[2]
+        for key in old:
+            del group[key]
+        group.move(writer.name, name)
+        group.move(layout.side_of(writer.name), layout.side_of(name))
+        group.file.flush()
+
+
+def _write_file(where: Any, name: str, frames: Any, form: tuple[Any, Any], overwrite: bool, settings: dict[str, Any]) -> None:
+    """A file of its own. One that is replaced lives until the new one is on the disk, and so is the new name before this returns."""
     replaces = overwrite and os.path.exists(where)
     path = f"{os.fspath(where)}.{os.getpid()}.part" if replaces else where
-    writer = Writer(path, name, shape, kind, panels=panels, attrs=attrs, backend=backend)
+    writer = Writer(path, name, *form, **settings)
     try:
         with writer:
             writer.append(frames)
         if replaces:
+            layout.sync(path)
             os.replace(path, where)
+            layout.sync(os.path.dirname(os.path.abspath(where)))
     except BaseException as e:
         with suppress(OSError):
             os.unlink(path)

@@ -105,6 +105,17 @@ def reserve(file: Any, need: int) -> None:
         raise OSError(problem, os.strerror(problem), os.fsdecode(file.filename))
 
 
+def sync(path: Any) -> None:
+    """Make the bytes of a closed file, or the names in a folder, last through a power failure."""
+    if os.path.isdir(path) and os.name != "posix":
+        return      # elsewhere a folder cannot be opened; its names are the system's affair
+    fd = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def trim(file: Any) -> None:
     """Give back what reserve() took beyond the end that HDF5 knows; after a flush."""
     if file.driver == "sec2":

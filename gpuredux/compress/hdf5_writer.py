@@ -36,8 +36,8 @@ class Writer:
     exist from the start, so that the file's owner can switch it to SWMR. After an OSError the writer takes no more frames: close it.
     """
 
-    def __init__(self, where: Any, name: str, frame_shape: tuple[int, ...], codec: Any, *, panels: bool = False, overwrite: bool = False,
-                 attrs: Mapping[str, Any] | None = None, provenance: dict[str, Any] | None = None, backend: str | None = None) -> None:
+    def __init__(self, where: Any, name: str, frame_shape: tuple[int, ...], codec: Any, *, panels: bool = False, attrs: Mapping[str, Any] | None = None,
+                 provenance: dict[str, Any] | None = None, backend: str | None = None) -> None:
         self.name, self.panels, self.backend = name.strip("/"), panels, backend
         if not self.name:
             raise ValueError("hdf5.Writer: name must name a dataset, got an empty one")
@@ -59,23 +59,21 @@ class Writer:
         clash = sorted(own.keys() & (attrs or {}).keys())
         if clash:
             raise ValueError(f"hdf5.Writer: attrs must leave {', '.join(clash)} to the writer")
-        self._own = None if isinstance(where, h5py.Group) else _new_file(where, overwrite)
+        self._own = None if isinstance(where, h5py.Group) else _new_file(where)
         try:
-            self._create(where if self._own is None else self._own, overwrite, {**own, **(attrs or {})})
+            self._create(where if self._own is None else self._own, {**own, **(attrs or {})})
         except BaseException:
             if self._own:
                 self._own.close()
                 os.unlink(where)
             raise
 
-    def _create(self, group: Any, overwrite: bool, attrs: dict[str, Any]) -> None:
+    def _create(self, group: Any, attrs: dict[str, Any]) -> None:
         """The dataset, its attributes, and the empty lists beside it."""
         self.file, self._path, side = group.file, group.file.filename, layout.side_of(self.name)
         for old in (self.name, side):
             if group.get(old, getlink=True) is not None:
-                if not overwrite:
-                    raise FileExistsError(errno.EEXIST, f"{old!r} exists (overwrite=True replaces it)", str(self._path))
-                del group[old]
+                raise FileExistsError(errno.EEXIST, f"{old!r} exists (hdf5.write with overwrite=True replaces it)", str(self._path))
         layout.reserve(self.file, 0)
         self.dataset = layout.create_chunks(group, self.name, self.frame, self.dtype, self.panels, self.codec.fill_code if self.codec else None)
         self.dataset.attrs.update(attrs)
@@ -227,13 +225,13 @@ class Writer:
             self.close()
 
 
-def _new_file(path: Any, overwrite: bool) -> Any:
+def _new_file(path: Any) -> Any:
     """An HDF5 file of our own."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"hdf5.Writer: where must be a path or an open h5py Group, got {type(path).__name__}")
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(Path(path).parent))
     try:
-        return h5py.File(path, "w" if overwrite else "x", libver=layout.LIBVER)
+        return h5py.File(path, "x", libver=layout.LIBVER)
     except FileExistsError:
-        raise FileExistsError(errno.EEXIST, "the file exists (overwrite=True replaces it)", os.fspath(path)) from None
+        raise FileExistsError(errno.EEXIST, "the file exists (hdf5.write with overwrite=True replaces it)", os.fspath(path)) from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..compress.crc32c import crc32c
+from ..compress.hdf5_layout import sync
 
 MARK = b"\xabGRJ"
 HEAD = struct.Struct("<4sIII")
@@ -50,7 +51,7 @@ class JournalWriter:
         self._number = 0
         self._size = 0
         self._closed = False
-        sync_folder(folder)
+        sync(folder)
 
     def append(self, payload: dict[str, Any], durable: bool = True) -> None:
         """Write one record whole; after an error the file is cut back to the record before. Raises OSError."""
@@ -72,15 +73,6 @@ class JournalWriter:
             if not self._closed:
                 self._closed = True
                 os.close(self._fd)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def read_journal(folder: Path) -> Journal:

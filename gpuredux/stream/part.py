@@ -20,10 +20,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..compress.hdf5_layout import sync
 from ..compress.hdf5_writer import Writer
 from .config import Document
 from .event import Ids, pack_ids
-from .journal import sync_folder
 from .part_bytes import PartBytes, SinkFailed
 from .pipeline import Pipeline, Slot
 
@@ -102,7 +102,7 @@ class Part:
             size = os.fstat(self.bytes.fd).st_size
             self.bytes.close()
             os.rename(self.partial, self.path)
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
         kept = stored(decision)
         return {"kind": "commit", "part": self.number, "file": self.path.name, "bytes": size, "events": len(ids), "written": pack_ids(ids[kept]),
                 "vetoed": pack_ids(ids[~kept]), "reduced": pack_ids(np.concatenate(self.reduced)),
