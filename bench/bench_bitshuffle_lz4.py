@@ -76,7 +76,7 @@ def best_rates(x: np.ndarray, runs: tuple[Callable[[], Any], ...], seconds: floa
 def main() -> None:
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     threads = numba.get_num_threads()
-    print(f"threads {threads}, copy {host_copy(threads):.1f} GB/s")
+    print(f"threads {threads}, copy {host_copy(threads).speed():.1f} GB/s")
     print(f"{'':42}{'dtype':8} {'ratio':>7} {'ours/its':>8} | {'library':>7} {'ours':>6} {'single':>6}  ours/its")
     shares, faster = [], []
     for name, x, library, share in ratios(folder):

@@ -1,7 +1,7 @@
 """gpuredux-bench: every op x backend x detector size, checked, then timed, beside its roofline. Over 200 lines: the check and the clock are one command.
 
 A result that differs from numpy's is never timed and ends with exit code 1. A speed is the bytes that an op must move (Op.traffic)
-by the median time of one run on buffers that are not in the cache; its roofline is the best copy of the same run of this command.
+by the median time of one run on buffers that are not in the cache; its roofline is the fastest copy known, timed in turns with it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numba
 import numpy as np
 import typer
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -70,40 +73,80 @@ def last_level_cache() -> int:
     return max((int(s[:-1]) * units[s[-1]] for s in sizes if s[-1:] in units), default=32 << 20)
 
 
+@intrinsic
+def copy_line(typingctx, source, target):  # type: ignore[no-untyped-def]
+    """64 bytes from one address to another, past the cache: a plain store would read the line first."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        line = ir.VectorType(ir.IntType(64), 8)
+        value = builder.load(builder.inttoptr(args[0], line.as_pointer()))
+        value.align = 8
+        store = builder.store(value, builder.inttoptr(args[1], line.as_pointer()))
+        store.align = 64
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64), codegen
+
+
+@numba.njit(nogil=True, parallel=True)
+def copy_past_cache(source, target):  # type: ignore[no-untyped-def]
+    """target begins at a multiple of 64 bytes, and both hold whole lines."""
+    a, b = np.uint64(source.ctypes.data), np.uint64(target.ctypes.data)
+    for i in numba.prange(len(source) // 8):
+        copy_line(a + np.uint64(64 * i), b + np.uint64(64 * i))
+
+
 @numba.njit(nogil=True, parallel=True)
 def copy_words(source, target):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(source)):
         target[i] = source[i]
 
 
+class Copy(NamedTuple):
+    """The fastest copy known of buffers of 8 times the last-level cache: how it is done, the bytes read plus written, and one run of it."""
+
+    kind: str
+    nbytes: int
+    run: Callable[[], Any]
+
+    def speed(self, times: int = 7) -> float:
+        """GB/s of the best run."""
+        self.run()
+        return self.nbytes / min(seconds_of(self.run) for _ in range(times)) / 1e9
+
+
+def seconds_of(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
 @cache
-def host_copy(threads: int) -> float:
-    """GB/s, read plus written, of the best parallel copy of buffers of 8 times the last-level cache."""
-    words = last_level_cache()      # 8 bytes each
+def host_copy(threads: int) -> Copy:
+    """The best of a threaded memcpy and two loops of numba, one of them past the cache."""
+    words = last_level_cache() + 8      # 8 bytes each
     source, target = np.ones(words), np.zeros(words)
-    cuts = np.linspace(0, words, threads + 1).astype(int)
+    shift = -(target.ctypes.data // 8) % 8
+    source, target = source[: words - 8], target[shift : shift + words - 8]
+    cuts = np.linspace(0, len(source), threads + 1).astype(int)
+    pool = ThreadPoolExecutor(threads)
 
     def by_threads() -> None:
         list(pool.map(lambda a, b: np.copyto(target[a:b], source[a:b]), cuts[:-1], cuts[1:]))
 
-    with ThreadPoolExecutor(threads) as pool:
-        return 2 * source.nbytes / min(best_of(by_threads), best_of(lambda: copy_words(source, target))) / 1e9
+    size = 2 * source.nbytes
+    kinds = (Copy("memcpy", size, by_threads), Copy("loop", size, lambda: copy_words(source, target)),
+             Copy("non-temporal loop", size, lambda: copy_past_cache(source, target)))
+    return max(kinds, key=Copy.speed)
 
 
-def best_of(run: Callable[[], Any], times: int = 7) -> float:
-    run()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def device_copy(backend: Backend, device: Device) -> float:
-    """GB/s of a copy kernel; where the device is this machine's CPU, of the best host copy if that is faster."""
-    on_cpu = backend.name == "opencl" and is_cpu(device)
-    size = 8 * last_level_cache() if on_cpu else 1 << 30
+@cache
+def device_copy(backend: Backend, device: Device) -> Copy:
+    """A copy kernel on the device; where that is this machine's CPU, the host's copy by all its threads."""
+    if backend.name == "opencl" and is_cpu(device):
+        return host_copy(numba.config.NUMBA_NUM_THREADS)
+    size = 1 << 30
     source, target = (backend.put(np.ones(size // 4, np.uint32), device) for _ in range(2))
     device_h = (Path(gpuredux.__file__).parent / "device.h").read_text()
     kernel = backend.compile(device, f"#define WARP_TIER {device.warp}\n{device_h}{COPY_KERNEL}", "copy_all")
@@ -112,8 +155,7 @@ def device_copy(backend: Backend, device: Device) -> float:
         backend.launch(kernel, device, (-(-size // 8192),), 128, (source, target, np.uint64(size // 16)), None)
         backend.wait(device)
 
-    speed = 2 * size / best_of(run) / 1e9
-    return max(speed, host_copy(os.cpu_count() or 1)) if on_cpu else speed
+    return Copy("kernel", 2 * size, run)
 
 
 def is_cpu(device: Device) -> bool:
@@ -163,8 +205,10 @@ class Reference:
 
 
 # -------------------------------------------------------------------------------------------------------------- the clock
-def timed(case: Case, backend: Backend, device: Device, seconds: float, repeat: int) -> np.ndarray:
-    """Seconds of each run. Enough buffers in turn that none is in the cache when its turn comes."""
+def timed(case: Case, backend: Backend, device: Device, copy: Copy, seconds: float, repeat: int) -> tuple[np.ndarray, float]:
+    """Seconds of each run, and GB/s of the copy, which takes turns with them: what slows this machine slows both.
+
+    Enough buffers in turn that none is in the cache when its turn comes."""
     first = {k: backend.put(v, device) for k, v in case.inputs.items()}
     plan = case.op.plan(**first, backend=backend.name)
     size = sum(v.nbytes for v in case.inputs.values()) + sum(s.nbytes for s in plan.outs)
@@ -175,23 +219,26 @@ def timed(case: Case, backend: Backend, device: Device, seconds: float, repeat: 
         plan.run(x, out)
     backend.wait(device)
     spent: list[float] = []
+    copied: list[float] = []
     group = 8 if backend.name == "cupy" else 1      # a GPU's queue hides the launch; the host waits once a group
     while len(spent) < 5 or (len(spent) < repeat if repeat else sum(spent) * group < seconds):
+        if len(copied) < 5 or sum(copied) < sum(spent) * group:
+            copied.append(seconds_of(copy.run))
         start = time.perf_counter()
         for k in range(group):
             plan.run(*turns[(len(spent) * group + k) % len(turns)])
         backend.wait(device)
         spent.append((time.perf_counter() - start) / group)
-    return np.array(spent)
+    return np.array(spent), copy.nbytes / float(np.median(copied)) / 1e9
 
 
-def measure(row: Row, case: Case, backend: Backend, device: Device, copy: float, seconds: float, repeat: int) -> Row:
-    spent = timed(case, backend, device, seconds, repeat)
+def measure(row: Row, case: Case, backend: Backend, device: Device, copy: Copy, seconds: float, repeat: int) -> Row:
+    spent, row.copy_gb_per_s = timed(case, backend, device, copy, seconds, repeat)
     p20, median, p80 = np.percentile(spent, (20, 50, 80))
     row.median_ms, row.p20_ms, row.p80_ms = median * 1e3, p20 * 1e3, p80 * 1e3
     row.frames_per_s = row.frames / median
     row.gb_per_s = case.op.traffic(*case.op.bind((), case.inputs)) / median / 1e9
-    row.copy_gb_per_s, row.share_of_copy = copy, row.gb_per_s / copy
+    row.share_of_copy = row.gb_per_s / row.copy_gb_per_s
     return row
 
 
@@ -217,7 +264,7 @@ def cases_of(op: str, size: str, frames: int) -> Iterator[Case]:
 
 
 def rows(
-    ops: list[str], where: list[tuple[Backend, Device]], sizes: list[str], frames: int, clock: tuple[float, int], copies: dict[Device, float]
+    ops: list[str], where: list[tuple[Backend, Device]], sizes: list[str], frames: int, clock: tuple[float, int], copies: dict[Device, Copy]
 ) -> Iterator[Row]:
     for op in ops:
         for size in sizes:
@@ -231,11 +278,11 @@ def rows(
                     yield row if wrong else measure(row, case, backend, device, copies[device], *clock)
 
 
-def provenance(copies: dict[Device, float]) -> dict[str, Any]:
+def provenance(copies: dict[Device, Copy]) -> dict[str, Any]:
     return {
         "gpuredux": gpuredux.__version__, "numpy": np.__version__, "numba": numba.__version__, "python": platform.python_version(),
         "machine": f"{processor()}, {os.cpu_count()} cores", "threads": numba.get_num_threads(), "last_level_cache": last_level_cache(),
-        "copy_gb_per_s": {str(d): round(v, 2) for d, v in copies.items()},
+        "copy": {str(d): c.kind for d, c in copies.items()}, "copy_buffers": f"2 x {next(iter(copies.values())).nbytes // 2:,} bytes",
     }
 
 
@@ -250,13 +297,16 @@ def show(made: Iterator[Row], console: Console, about: dict[str, Any]) -> list[R
     for key, value in about.items():
         console.print(f"{key}: {value}", highlight=False, soft_wrap=True, markup=False)
     console.print("median time of runs on buffers that are not in the cache; checked: so much of it against numpy, and all of it against numba;"
-                  " copy: GB/s read plus written of the best copy just now", highlight=False, soft_wrap=True)
-    head = f"{'op':30} {'size':8} {'frames':>6} {'median':>10} {'p20..p80 ms':>18} {'frames/s':>9} {'GB/s':>7} {'of copy':>8}  checked, data, device"
-    console.print(head, style="bold", highlight=False, soft_wrap=True)
+                  " copy: GB/s read plus written of the fastest copy, in turns with the runs", highlight=False, soft_wrap=True)
+    head = f"{'op':30} {'size':8} {'frames':>6} {'median':>10} {'p20..p80 ms':>18} {'frames/s':>9} {'GB/s':>7} {'copy':>7} {'of copy':>8}"
+    console.print(f"{head}  checked, data, device", style="bold", highlight=False, soft_wrap=True)
     kept = []
     for r in made:
         kept.append(r)
-        numbers = f"{r.median_ms:7.2f} ms {r.p20_ms:8.2f}..{r.p80_ms:8.2f} {r.frames_per_s:9.0f} {r.gb_per_s:7.2f} {r.share_of_copy:8.0%}" if r.ok else " " * 56
+        numbers = (
+            f"{r.median_ms:7.2f} ms {r.p20_ms:8.2f}..{r.p80_ms:8.2f} {r.frames_per_s:9.0f} {r.gb_per_s:7.2f} {r.copy_gb_per_s:7.2f} {r.share_of_copy:8.0%}"
+            if r.ok else " " * 64
+        )
         console.print(f"{r.op:30} {r.size:8} {r.frames:6} {numbers}  {r.check}; {r.data}; {r.device}", style=None if r.ok else "bold red",
                       highlight=False, soft_wrap=True, markup=False)
     return kept

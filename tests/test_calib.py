@@ -37,3 +37,25 @@ def test_gain_is_rounded_three_times() -> None:
     difference = np.float32(np.float64(raw) - np.float64(np.float32(pedestal[0])))
     want = np.float32(np.float64(difference) * np.float64(np.float32(1 / np.float64(np.float32(gain[0])))))
     assert np.array_equal(Gain(pedestal, gain, detector="epix100")(raw, backend="numpy"), want)
+
+
+@pytest.mark.parametrize("cells", (0, 2))
+@pytest.mark.parametrize("shape", ((5, 90, 1024 // 4 - 1), (3, 128, 256)))
+def test_gain_numba_places_its_tiles_anywhere(shape: tuple[int, ...], cells: int) -> None:
+    """Frames of several tiles, outputs that begin anywhere in a cache line, frames taken one, two and four at a time, gain switching in some."""
+    rng = np.random.default_rng(5)
+    pedestal = rng.normal(2000, 50, (3, *(cells,) * (cells > 0), *shape)).astype(np.float32)
+    op = Gain(pedestal, rng.normal(40, 5, pedestal.shape), good=rng.random(shape) > 0.01, cells=cells, status=True)
+    raw = rng.integers(1900, 2100, (11, *shape), dtype=np.uint16)
+    lit = rng.random(raw.shape) < np.array([0, 0, 1e-3, 0, 0.3, 0, 1e-3, 0, 0, 0, 2e-4]).reshape(-1, *(1,) * len(shape))
+    raw[lit] |= rng.choice(np.array([1, 2, 3], np.uint16), int(lit.sum())) << 14
+    named = {"cell": np.array([0, 0, 0, 0, 1, 1, 0, 1, 1, 9, 1], np.uint16)} if cells else {}
+    status = np.zeros(len(raw), np.uint32)
+    want = op(raw, frame_status=status, backend="numpy", **named)
+    for shift in (0, 1, 7, 15):
+        room = np.full(raw.size + 32, np.float32(-7))
+        energy = room[shift : shift + raw.size].reshape(raw.shape)
+        got = op(raw, frame_status=status, backend="numba", out=(energy, np.empty(raw.shape, np.uint8), np.empty_like(status)), **named)
+        for a, b in zip(got, want, strict=True):
+            assert a.tobytes() == b.tobytes()
+        assert (room[:shift] == -7).all() and (room[shift + raw.size :] == -7).all()
