@@ -1,6 +1,6 @@
 """The four backends: numpy, numba, cupy, opencl. Over 200 lines: all that knows an array library stands here, and nothing else does.
 
-A backend is four small roles: whose array is this (is_mine, device_of), memory (empty, put, get), the compiler
+A backend is four small roles: whose array is this (is_mine, device_of), memory (empty, put, get, extent), the compiler
 (compile, launch) and the clock (wait). Adding a device that compiles C kernels is one class below and one line in BACKENDS.
 """
 
@@ -97,10 +97,6 @@ class Backend:
         """The constant x with the values of new: the same memory where kernels hold its address."""
         raise NotImplementedError
 
-    def fill_zero(self, x: Array, stream: Any = None) -> None:
-        """Set to zero, in stream order."""
-        raise NotImplementedError
-
     def wait(self, device: Device, stream: Any = None) -> None:
         """Block until all that was enqueued is done."""
 
@@ -110,6 +106,10 @@ class Backend:
 
     def stream_key(self, stream: Any) -> Any:
         return None
+
+    def extent(self, x: Array) -> tuple[Any, int, int]:
+        """Where a contiguous array lies: the owner of these addresses, its first byte and the one behind its last."""
+        raise NotImplementedError
 
     def misfit(self, x: Array) -> str:
         """Why kernels cannot take this array as it lies in memory, and the call that would fix it; '' if they can."""
@@ -153,8 +153,9 @@ class Numpy(Backend):
     def overwrite(self, x: Array, new: np.ndarray, stream: Any = None) -> Array:
         return new
 
-    def fill_zero(self, x: Array, stream: Any = None) -> None:
-        x[...] = 0
+    def extent(self, x: Array) -> tuple[Any, int, int]:
+        begin: int = x.ctypes.data
+        return None, begin, begin + x.nbytes
 
 
 class Numba(Numpy):
@@ -210,10 +211,6 @@ class Cupy(Backend):
             x.set(new)
         return x
 
-    def fill_zero(self, x: Array, stream: Any = None) -> None:
-        with self._on(self.device_of(x), stream):
-            x.data.memset_async(0, x.nbytes)
-
     def wait(self, device: Device, stream: Any = None) -> None:
         import cupy
 
@@ -228,6 +225,9 @@ class Cupy(Backend):
 
     def stream_key(self, stream: Any) -> Any:
         return None if stream is None else stream.ptr
+
+    def extent(self, x: Array) -> tuple[Any, int, int]:
+        return None, x.data.ptr, x.data.ptr + x.nbytes     # CUDA has one space of addresses for all devices
 
     def misfit(self, x: Array) -> str:
         if x.size and x.data.ptr % 16:
@@ -325,18 +325,22 @@ class Opencl(Backend):
             x.set(np.ascontiguousarray(new), queue=self._queue(self.device_of(x), stream))
         return x
 
-    def fill_zero(self, x: Array, stream: Any = None) -> None:
-        import pyopencl
-
-        if x.size:
-            queue = self._queue(self.device_of(x), stream)
-            pyopencl.enqueue_fill_buffer(queue, x.base_data, np.zeros(1, np.uint8), x.offset, x.nbytes)
-
     def wait(self, device: Device, stream: Any = None) -> None:
         self._queue(device, stream).finish()
 
     def stream_key(self, stream: Any) -> Any:
         return None if stream is None else stream.int_ptr
+
+    def extent(self, x: Array) -> tuple[Any, int, int]:
+        if x.size == 0:
+            return None, 0, 0
+        import pyopencl
+
+        buffer, begin = x.base_data, x.offset
+        whole = buffer.get_info(pyopencl.mem_info.ASSOCIATED_MEMOBJECT)
+        if whole is not None:       # the buffer is a region of another one
+            buffer, begin = whole, begin + buffer.get_info(pyopencl.mem_info.OFFSET)
+        return buffer.int_ptr, begin, begin + x.nbytes
 
     def misfit(self, x: Array) -> str:
         if x.size and x.offset % 128:

@@ -330,15 +330,15 @@ class Plan:
         given: tuple[Any, ...] = (None,) * len(self.outs) if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
         if len(given) != len(self.outs):
             raise ValueError(f"{self.op.name}: out must hold {len(self.outs)} arrays ({', '.join(o.name for o in self.outs)}), got {len(given)}")
-        results = []
         for spec, a in zip(self.outs, given, strict=True):
-            if a is None:
-                a = self.backend.empty(spec.shape, spec.dtype, self.device, self.stream)
-            else:
+            if a is not None:
                 self._check(spec, a)
                 if isinstance(a, np.ndarray) and not a.flags.writeable:
                     raise ValueError(f"{self.op.name}: out {spec.name} is read-only")
-            results.append(a)
+        if out is not None:
+            self._check_apart(x, given)
+        empty = self.backend.empty
+        results = [empty(s.shape, s.dtype, self.device, self.stream) if a is None else a for s, a in zip(self.outs, given, strict=True)]
         self.execute(x, results)
         return self._result(*results) if self._result else results[0]
 
@@ -358,6 +358,18 @@ class Plan:
         wrong = self.backend.misfit(a)
         if wrong:
             raise ValueError(f"{self.op.name}: {spec.name} {wrong}")
+
+    def _check_apart(self, x: Sequence[Any], given: Sequence[Any]) -> None:
+        """Nothing that is written may lie in what is read, or be written twice. By address ranges alone: this is the hot loop."""
+        taken = [(f"input {s.name}", self.backend.extent(a)) for s, a in zip(self.specs, x, strict=True) if s is not None]
+        for spec, a in zip(self.outs, given, strict=True):
+            if a is None:
+                continue
+            owner, begin, end = self.backend.extent(a)
+            for other, (its_owner, its_begin, its_end) in taken:
+                if max(begin, its_begin) < min(end, its_end) and owner == its_owner:
+                    raise ValueError(f"{self.op.name}: out {spec.name} overlaps {other} in memory; pass an array of its own")
+            taken.append((f"out {spec.name}", (owner, begin, end)))
 
     def launch(self, file: str, kernel: str, grid: tuple[int, ...], block: int, args: tuple[Any, ...], load: Any = None, **defines: Any) -> None:
         """Enqueue a kernel of a .cl file. load: the array or Fused input that the kernel reads through LOAD; its arguments come first."""

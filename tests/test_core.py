@@ -130,6 +130,58 @@ def test_an_array_inside_a_buffer(device_target: Target) -> None:
     assert np.array_equal(device_target.get(a_gain()(big[2])), expected(np.resize(words(), (5, 64, 4, 10))[2]))
 
 
+def region(base: Any, start: int, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The array that lies so many bytes behind the beginning of another one of u8."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return base[start : start + size].view(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize(("raw_at", "energy_at", "apart"), [
+    (0, 1280, True), (2560, 0, True), (0, 0, False), (0, 1152, False), (2432, 0, False), (1280, 0, False), (0, 2560, True),
+])
+def test_an_out_that_overlaps_an_input(target: Target, raw_at: int, energy_at: int, apart: bool) -> None:
+    """16 frames: 1280 bytes of raw, 2560 of energy, in one buffer; each at a multiple of 128, adjacent or overlapping."""
+    host = np.zeros(5120, np.uint8)
+    region(host, raw_at, (16, *FRAME), np.uint16)[...] = words(16)
+    base = target.put(host.copy())
+    raw, energy = region(base, raw_at, (16, *FRAME), np.uint16), region(base, energy_at, (16, *FRAME), np.float32)
+    for op in (a_gain(), Chain([a_gain()], keep=("energy",))):
+        plan = op.plan(raw, backend=target.backend.name)
+        if apart:
+            assert np.array_equal(target.get(plan(raw, out=energy)), expected(words(16)))
+        else:
+            with pytest.raises(ValueError, match=rf"^{op.name}: out energy overlaps input raw in memory; pass an array of its own$"):
+                plan(raw, out=energy)
+    assert np.array_equal(target.get(raw), words(16))
+
+
+def test_outs_that_overlap(target: Target) -> None:
+    op, raw, base = a_gain(status=True), target.put(words(16)), target.put(np.zeros(5120, np.uint8))
+    energy, adjacent, inside = region(base, 0, (16, *FRAME), np.float32), *(region(base, k, (16, *FRAME), np.uint8) for k in (2560, 2432))
+    assert np.array_equal(target.get(op(raw, out=(energy, adjacent)).energy), expected(words(16)))
+    with pytest.raises(ValueError, match=r"^calib\.gain: out pixel_status overlaps out energy in memory; pass an array of its own$"):
+        op(raw, out=(energy, inside))
+    flags = target.put(np.zeros(16, np.uint32))
+    with pytest.raises(ValueError, match=r"^calib\.gain: out frame_status overlaps input frame_status in memory"):
+        op(raw, frame_status=flags, out=(None, None, flags))
+    none, empty = target.put(words(0)), target.put(np.zeros((0, *FRAME), np.float32))
+    assert a_gain()(none, out=empty) is empty, "no byte, no overlap"
+
+
+def test_a_region_of_an_opencl_buffer(device_target: Target) -> None:
+    """Two buffer objects, one memory: the second is a region of the first."""
+    if device_target.backend.name != "opencl":
+        pytest.skip("only OpenCL's buffers have regions")
+    import pyopencl.array
+
+    base = device_target.put(np.zeros(8192, np.uint8))
+    raw = region(base, 0, (16, *FRAME), np.uint16)
+    inside, behind = (pyopencl.array.Array(base.queue, (16, *FRAME), np.float32, data=base.base_data.get_sub_region(k, 2560)) for k in (0, 4096))
+    with pytest.raises(ValueError, match="out energy overlaps input raw"):
+        a_gain()(raw, out=inside)
+    a_gain()(raw, out=behind)
+
+
 def test_a_missing_backend_says_why() -> None:
     try:
         backends.get("cupy")
