@@ -242,7 +242,8 @@ class _Shared:
         self.latest: dict[Device, Op] = {}      # what update() made of the op
 
 
-_LOCK = threading.Lock()
+_LOCK = threading.Lock()        # held for moments: a swap of constants, their reading at the start of a run
+_UPDATES = threading.Lock()     # one update at a time
 
 
 def _plain(value: Any) -> Any:
@@ -301,6 +302,7 @@ class Plan:
         self.outs = op.outputs(*x)
         self._result = namedtuple("Outputs", [o.name for o in self.outs]) if len(self.outs) > 1 else None
         self._kernels: dict[Any, Any] = {}
+        self._shared = op._shared()
         self._prepare(x)
 
     def _prepare(self, x: tuple[Any, ...]) -> None:
@@ -339,8 +341,14 @@ class Plan:
             self._check_apart(x, given)
         empty = self.backend.empty
         results = [empty(s.shape, s.dtype, self.device, self.stream) if a is None else a for s, a in zip(self.outs, given, strict=True)]
+        with _LOCK:
+            self.take_constants()
         self.execute(x, results)
         return self._result(*results) if self._result else results[0]
+
+    def take_constants(self) -> None:
+        """The constants as they are now: a run looks once, so that an update comes before or after it as a whole."""
+        self.constants = self._shared.constants[self.device]
 
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
         """The run itself, on arrays that were checked."""
@@ -397,26 +405,37 @@ class Plan:
         self.launch("status.cl", "frame_status_start", (-(-n // 128),), 128, args, LIVE=live is not None)
 
     def update(self, **fields: np.ndarray) -> None:
-        """Overwrite constants of the op on this device, in stream order, for all its plans there: plan.update(pedestal=new).
+        """Overwrite constants of the op on this device for all its plans there: plan.update(pedestal=new).
 
-        The new values pass the op's own checks; nothing is recompiled or recaptured. The op object keeps what it was made with."""
-        _update(self.op, self.device, self.stream, fields)
+        The new values pass the op's own checks before any is written; nothing is recompiled or recaptured. The op object keeps what it
+        was made with. On the host a run sees the constants before or after an update, never some of each. On a device they are overwritten
+        where they lie, in the order of this plan's stream: let plans on other streams wait for it, and enqueue no run from another thread meanwhile."""
+        _update([(self.op, fields)], self.device, self.stream)
 
 
-def _update(op: Op, device: Device, stream: Any, fields: dict[str, Any]) -> None:
+def _update(changes: Sequence[tuple[Op, dict[str, Any]]], device: Device, stream: Any) -> None:
+    """All of them or none: first what can be refused, then the bytes, then one swap."""
+    backend = BACKENDS[device.backend]
+    with _UPDATES:
+        made = [(op._shared(), op.device_constants(device, stream), *_updated(op, device, stream, fields)) for op, fields in changes]
+        swaps = [(shared, new, {k: backend.overwrite(held[k], v, stream) for k, v in values.items()}) for shared, held, new, values in made]
+        with _LOCK:
+            for shared, new, constants in swaps:
+                shared.constants[device], shared.latest[device] = constants, new
+
+
+def _updated(op: Op, device: Device, stream: Any, fields: dict[str, Any]) -> tuple[Op, dict[str, np.ndarray]]:
+    """The op with these fields on top of its updates before, and its constants: of the same names, shapes and dtypes."""
     unknown = [f for f in fields if not isinstance(op._fields().get(f), np.ndarray)]
     if unknown:
         arrays = [k for k, v in op._fields().items() if isinstance(v, np.ndarray)]
         raise ValueError(f"{op.name}: no constant named {', '.join(unknown)}; it has {', '.join(arrays) or 'none'}")
-    shared = op._shared()
-    with shared.lock:
-        new = dataclasses.replace(shared.latest.get(device, op), **fields)
-        held = op.device_constants(device, stream)
-        for key, value in new.constants().items():
-            if spec_of("", held[key]) != spec_of("", value):
-                raise ValueError(f"{op.name}: {key} must stay {held[key].dtype} {tuple(held[key].shape)}, got {value.dtype} {value.shape}")
-            held[key] = BACKENDS[device.backend].overwrite(held[key], value, stream)
-        shared.latest[device] = new
+    new = dataclasses.replace(op._shared().latest.get(device, op), **fields)
+    held, values = op.device_constants(device, stream), new.constants()
+    for key, value in values.items():
+        if spec_of("", held[key]) != spec_of("", value):
+            raise ValueError(f"{op.name}: {key} must stay {held[key].dtype} {tuple(held[key].shape)}, got {value.dtype} {value.shape}")
+    return new, values
 
 
 class _Step:
@@ -548,6 +567,12 @@ class _ChainPlan(Plan):
             specs[i] = fused
         return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feeder
 
+    def take_constants(self) -> None:
+        for _, plan, feeder in self._steps:
+            plan.take_constants()
+            if feeder is not None:
+                feeder.take_constants()
+
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
         arrays: dict[Any, Any] = {None: None, **self._own}
         arrays.update(enumerate(a for a in x if a is not None))
@@ -576,13 +601,13 @@ class _ChainPlan(Plan):
         return tuple(rows)
 
     def update(self, **fields: np.ndarray) -> None:
-        """plan.update(pedestal=new): goes to every op of the chain that has such a constant."""
+        """plan.update(pedestal=new): goes to every op of the chain that has such a constant, to all of them or to none."""
         takers = {id(op): op for op in self.op.ops if any(isinstance(op._fields().get(f), np.ndarray) for f in fields)}
         left = [f for f in fields if not any(isinstance(op._fields().get(f), np.ndarray) for op in takers.values())]
         if left:
             raise ValueError(f"chain: no op has a constant named {', '.join(left)}")
-        for op in takers.values():
-            _update(op, self.device, self.stream, {f: v for f, v in fields.items() if isinstance(op._fields().get(f), np.ndarray)})
+        changes = [(op, {f: v for f, v in fields.items() if isinstance(op._fields().get(f), np.ndarray)}) for op in takers.values()]
+        _update(changes, self.device, self.stream)
 
 
 def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]:

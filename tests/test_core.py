@@ -270,6 +270,45 @@ def test_a_bad_update_changes_nothing(target: Target, which: str) -> None:
     assert np.array_equal(target.get(plan(raw)), expected(words()))
 
 
+def test_an_update_of_a_chain_is_all_or_none(target: Target) -> None:
+    raw = target.put(words())
+    plan = Chain([a_gain(), Quantize(0.5, good=np.ones(FRAME, bool))]).plan(raw)
+    with pytest.raises(ValueError, match="good must stay uint8"):
+        plan.update(pedestal=np.full((3, *FRAME), 110, np.float32), good=np.ones((2, 2), bool))
+    assert np.array_equal(target.get(plan(raw).code), np.rint(expected(words())).astype(np.int16))
+
+
+CHANGE = {"pedestal": np.full((3, *FRAME), 110, np.float32), "gain": np.full((3, *FRAME), 1, np.float32)}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_run_amid_an_update_on_the_host_sees_all_old(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run between the first constant and the second, as another thread may make it."""
+    op, seen = a_gain(), []
+    plan, other = op.plan(words(), backend=backend), op.plan(words(), backend=backend)
+    monkeypatch.setattr(backends.Numpy, "overwrite", lambda self, x, new, stream: seen.append(other(words())) or new)
+    plan.update(**CHANGE)
+    assert len(seen) == 2 and all(np.array_equal(x, expected(words())) for x in seen)
+    assert np.array_equal(other(words()), 2 * expected(words(), 10))
+
+
+def test_an_update_amid_a_run_on_the_host_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a run's first look at its constants and its second; in a chain, between its ops."""
+    good = np.zeros(FRAME, bool)
+    op, quantize = a_gain(), Quantize(0.5, good=~good)
+    chain = Chain([op, quantize])
+
+    def gain(self: Gain, plan: Any, raw: Any, cell: Any, frame_status: Any, live: Any, energy: Any, *rest: Any) -> None:
+        pedestal = plan.constants["pedestal"]
+        updating.update(**CHANGE, good=good)
+        energy[...] = (raw - pedestal[0]) * plan.constants["factor"][0]
+
+    monkeypatch.setattr(Gain, "numba", gain)
+    updating, running, alone = chain.plan(words()), chain.plan(words()), op.plan(words())
+    assert np.array_equal(running(words()).code, np.rint(expected(words())).astype(np.int16))
+    assert (running(words()).code == quantize.masked_code).all() and np.array_equal(alone(words()), 2 * expected(words(), 10))
+
+
 def test_update_of_one_device_leaves_the_others(device_target: Target) -> None:
     op = a_gain()
     here, there = op.plan(device_target.put(words())), op.plan(words())
