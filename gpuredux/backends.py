@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
@@ -260,13 +261,14 @@ _programs: dict[Any, Any] = {}     # compiled modules by device and source; with
 def _cupy_devices() -> tuple[Device, ...]:
     try:
         import cupy
-    except ImportError as e:
+    except ModuleNotFoundError as e:
         raise BackendUnavailable(f"cupy: not installed ({e}); pip install 'gpuredux[cuda12]' or 'gpuredux[cuda13]'") from None
+    except Exception as e:      # an installation that is broken raises whatever it likes
+        raise BackendUnavailable(f"cupy: installed but broken: import cupy raises {type(e).__name__}: {e}") from e
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(cupy.cuda.runtime.getDeviceCount())]
     except cupy.cuda.runtime.CUDARuntimeError as e:
         raise BackendUnavailable(f"cupy: no CUDA device ({e})") from None
-    names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
     return tuple(Device("cupy", i, name, 1) for i, name in enumerate(names))
 
 
@@ -276,7 +278,8 @@ class Opencl(Backend):
     name, impls, kernels = "opencl", ("device",), True
 
     def devices(self) -> tuple[Device, ...]:
-        return _opencl_devices()[0]
+        with _OPENCL:
+            return _opencl_devices()[0]
 
     def is_mine(self, x: Array) -> bool:
         return type(x).__module__.partition(".")[0] == "pyopencl" and hasattr(x, "dtype")
@@ -285,25 +288,31 @@ class Opencl(Backend):
         return self._device(x.context if x.queue is None else x.queue.context)
 
     def _device(self, context: Any) -> Device:
-        known = _contexts.get(context.int_ptr)
-        if known is None:   # the user's own context: a device of its own
-            known = _admit(context, len(self.devices()) + len(_contexts), None)
-        return known
+        with _OPENCL:
+            known = _contexts.get(context.int_ptr)
+            if known is None:   # the user's own context: a device of its own
+                known = _admit(context, len(self.devices()) + len(_contexts), None)
+            return known
 
     def force_warp_tier(self, device: Device, tier: int) -> Device:
-        """The same device with warp operations of another tier (tests: the emulation on a device that has sub-groups)."""
+        """The same device with warp operations of this tier (tests: the emulation on a device that has sub-groups)."""
         import pyopencl
 
-        return _admit(pyopencl.Context(device.handle.devices), device.index, tier)
+        with _OPENCL:       # one context a Device: constants and plans are kept by Device
+            for known in _contexts.values():
+                if (known.index, known.name, known.warp) == (device.index, device.name, tier):
+                    return known
+            return _admit(pyopencl.Context(device.handle.devices), device.index, tier)
 
     def _queue(self, device: Device, stream: Any) -> Any:
         if stream is not None:
             return stream
         import pyopencl
 
-        if device.handle.int_ptr not in _queues:
-            _queues[device.handle.int_ptr] = pyopencl.CommandQueue(device.handle)
-        return _queues[device.handle.int_ptr]
+        with _OPENCL:
+            if device.handle.int_ptr not in _queues:
+                _queues[device.handle.int_ptr] = pyopencl.CommandQueue(device.handle)
+            return _queues[device.handle.int_ptr]
 
     def empty(self, shape: tuple[int, ...], dtype: Any, device: Device | None = None, stream: Any = None) -> Array:
         import pyopencl.array
@@ -369,6 +378,7 @@ def _buffer(x: Array) -> Any:
     return x.base_data if x.offset == 0 else x.base_data.get_sub_region(x.offset, x.nbytes)
 
 
+_OPENCL = threading.RLock()      # of the two tables below: one Device a context and one default queue, whichever thread comes first
 _contexts: dict[int, Device] = {}
 _queues: dict[int, Any] = {}
 ADMISSION = """
@@ -420,6 +430,20 @@ def _vendor_files() -> dict[str, str]:
     return found
 
 
+def _cl_devices(platforms: list[Any]) -> tuple[list[Any], list[str]]:
+    """Their devices, GPUs and sub-groups first; and a remark on every platform that does not answer: a broken driver hides no other one."""
+    import pyopencl
+
+    found: list[tuple[bool, bool, Any]] = []
+    remarks: list[str] = []
+    for platform in platforms:
+        try:
+            found += [(not d.type & pyopencl.device_type.GPU, "cl_khr_subgroup_ballot" not in d.extensions, d) for d in platform.get_devices()]
+        except pyopencl.Error as e:
+            remarks.append(f"opencl: {platform.name}: {e}")
+    return [d for _, _, d in sorted(found, key=lambda f: f[:2])], remarks
+
+
 @cache
 def _opencl_devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
     """Devices admitted, and remarks on what was left out. The loader inside pyopencl's wheel reads OCL_ICD_VENDORS once, so it is set first."""
@@ -433,21 +457,23 @@ def _opencl_devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
         for name, library in vendors.items():
             (Path(folder) / name).write_text(library)
         os.environ["OCL_ICD_VENDORS"] = folder
-    import pyopencl
-
+    try:
+        import pyopencl
+    except Exception as e:      # an installation that is broken raises whatever it likes
+        raise BackendUnavailable(f"opencl: installed but broken: import pyopencl raises {type(e).__name__}: {e}") from e
     try:
         platforms = pyopencl.get_platforms()
     except pyopencl.Error as e:
         raise BackendUnavailable(f"opencl: no platform ({e}); pip install 'gpuredux[opencl-cpu]' brings a CPU runtime") from None
     admitted: list[Device] = []
-    remarks: list[str] = []
-    cl_devices = [d for p in platforms for d in p.get_devices()]
-    cl_devices.sort(key=lambda d: (not d.type & pyopencl.device_type.GPU, "cl_khr_subgroup_ballot" not in d.extensions))
+    cl_devices, remarks = _cl_devices(platforms)
     for cl_device in cl_devices:
         try:
             admitted.append(_admit(pyopencl.Context([cl_device]), len(admitted), None))
         except BackendUnavailable as e:
             remarks.append(str(e))
+        except pyopencl.Error as e:
+            remarks.append(f"opencl: {cl_device.name}: no context: {e}")
     if "intel-cpu.icd" in vendors and not any("Intel" in p.name for p in platforms):
         why = "OCL_ICD_VENDORS is set by hand" if own else "OpenCL was queried before gpuredux"
         remarks.append(f"opencl: Intel's CPU runtime is installed but not seen: {why}")

@@ -9,13 +9,14 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import NUMPY, Target
+from conftest import FOUND, NUMPY, Target
 
 import gpuredux
 from gpuredux import Chain, backends
@@ -412,6 +413,73 @@ def test_available_in_a_fresh_process() -> None:
     if list(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
         assert "Portable Computing Language" in found and "warp tier 3" in found
     assert "left out" not in found
+
+
+BROKEN_PLATFORM = """
+import gpuredux, json, pyopencl
+working = pyopencl.get_platforms
+class Broken:
+    name = "Broken platform"
+    def get_devices(self):
+        raise pyopencl.RuntimeError("the driver is gone")
+pyopencl.get_platforms = lambda: [Broken(), *{others}]
+print(json.dumps(gpuredux.backends.available()))
+"""
+
+
+def test_a_broken_platform_hides_no_other_one() -> None:
+    pytest.importorskip("pyopencl", reason="not installed: pyopencl")
+    (alone,) = json.loads(fresh_python(BROKEN_PLATFORM.format(others="()")))["opencl"]
+    assert alone.startswith("cannot run: opencl: Broken platform: the driver is gone")
+    if not any(t.backend.name == "opencl" for t in FOUND):
+        pytest.skip("no OpenCL platform that works")
+    *found, remark = json.loads(fresh_python(BROKEN_PLATFORM.format(others="working()")))["opencl"]
+    assert found and all(line.startswith("opencl:") for line in found)
+    assert remark == "left out: opencl: Broken platform: the driver is gone"
+
+
+def test_a_broken_library_is_not_a_crash(tmp_path: Path) -> None:
+    for name in ("cupy", "pyopencl"):
+        (tmp_path / f"{name}.py").write_text("raise AttributeError('half an installation')")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.dont_write_bytecode = True; import gpuredux, json"
+    table = json.loads(fresh_python(f"{program}; print(json.dumps(gpuredux.backends.available()))"))
+    for name in ("cupy", "opencl"):
+        library = "cupy" if name == "cupy" else "pyopencl"
+        assert table[name] == [f"cannot run: {name}: installed but broken: import {library} raises AttributeError: half an installation"]
+
+
+def test_a_device_is_one_context(device_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever thread comes first, and however often a tier is forced: constants and plans are kept by Device."""
+    if device_target.backend.name != "opencl":
+        pytest.skip("only OpenCL has contexts and default queues of ours")
+    import pyopencl
+
+    opencl, device = backends.OPENCL, device_target.device
+    assert opencl.force_warp_tier(device, device.warp) is device
+    assert opencl.force_warp_tier(device, 3) is opencl.force_warp_tier(device, 3)
+    context, start, got = pyopencl.Context(device.handle.devices), threading.Barrier(4), []
+
+    class Slow(dict[int, Any]):
+        """Gives the other threads time between the look and what follows from it."""
+
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            time.sleep(0.02)
+            return found
+
+    monkeypatch.setattr(backends, "_queues", Slow(backends._queues))
+
+    def work() -> None:
+        start.wait()
+        mine = opencl._device(context)
+        got.append((id(mine), id(opencl._queue(mine, None))))
+
+    pool = [threading.Thread(target=work) for _ in range(4)]
+    for t in pool:
+        t.start()
+    for t in pool:
+        t.join()
+    assert len(got) == 4 and len(set(got)) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------- device.h
