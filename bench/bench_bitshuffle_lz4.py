@@ -1,6 +1,6 @@
 """Ratio and CPU speed of compress.BitshuffleLZ4 beside the bitshuffle library, on recorded frames, with as many threads as the environment says.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python bench/bench_bitshuffle_lz4.py FOLDER [SECONDS]
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python bench/bench_bitshuffle_lz4.py FOLDER [SECONDS [CSV]]
 
 FOLDER: the recorded frames (datasets/README.md). library: bitshuffle.compress_lz4, frame by frame into memory that it allocates; ours: one run of
 a plan for all frames into memory that is there; single: one run a frame. Whatever is timed was decoded and compared first. GB/s are raw bytes, of
@@ -9,6 +9,8 @@ the best run; `copy` is the copy bandwidth of as many threads, read plus written
 
 from __future__ import annotations
 
+import csv
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ import bitshuffle
 import numba
 import numpy as np
 
-from gpuredux.bench import host_copy
+from gpuredux.bench import host_copy, provenance
 from gpuredux.compress import BitshuffleLZ4, decode_chunk
 from gpuredux.datasets import real
 
@@ -34,6 +36,8 @@ RECORDED = (
     ("saxs_ccd_agbe_dark", "agbehenate", 0), ("saxs_ccd_agbe_dark", "dark", 0), ("saxs_ccd_agbe_dark", "empty", 0), ("timepix_ed", "data", 0),
     ("tomo_tooth", "data", 1), ("xpcs_aerogel_qmap", "I", 0), ("xpcs_aerogel_qmap", "roi_map", 0), ("xpcs_stack_100", "data", 1),
 )
+
+HEAD = ("dataset", "dtype", "frames", "bytes", "library_ratio", "our_ratio_by_its", "library_gb_per_s", "our_gb_per_s", "single_gb_per_s", "our_speed_by_its")
 
 
 class Ratio(NamedTuple):
@@ -76,9 +80,11 @@ def best_rates(x: np.ndarray, runs: tuple[Callable[[], Any], ...], seconds: floa
 def main() -> None:
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     threads = numba.get_num_threads()
-    print(f"threads {threads}, copy {host_copy(threads).speed():.1f} GB/s")
+    about = {**provenance({}), "bitshuffle": bitshuffle.__version__, "threads of the library": os.environ.get("OMP_NUM_THREADS", "all"),
+             "copy_gb_per_s": f"{host_copy(threads).speed():.1f}"}
+    print("\n".join(f"{k}: {v}" for k, v in about.items()))
     print(f"{'':42}{'dtype':8} {'ratio':>7} {'ours/its':>8} | {'library':>7} {'ours':>6} {'single':>6}  ours/its")
-    shares, faster = [], []
+    shares, faster, table = [], [], []
     for name, x, library, share in ratios(folder):
         op = BitshuffleLZ4()
         plan, out, each, first = op.plan(x), op(x), op.plan(x[:1]), op(x[:1])
@@ -89,9 +95,14 @@ def main() -> None:
         ), seconds)
         shares.append(share)
         faster.append(rates[1] / rates[0])
+        table.append([name, x.dtype, len(x), x.nbytes, *(f"{v:.4g}" for v in (library, share, *rates, faster[-1]))])
         print(f"{name:42}{x.dtype!s:8} {library:7.2f} {share:8.3f} | {rates[0]:7.2f} {rates[1]:6.2f} {rates[2]:6.2f}  {faster[-1]:.2f}", flush=True)
     print(f"ratio: lowest {min(shares):.3f}, mean {np.mean(shares):.3f} of the library's")
     print(f"speed: lowest {min(faster):.2f}, mean {np.mean(faster):.2f} times the library's")
+    if len(sys.argv) > 3:
+        with open(sys.argv[3], "w", newline="") as f:
+            f.writelines(f"# {k}: {v}\n" for k, v in about.items())
+            csv.writer(f).writerows([HEAD, *table])
 
 
 if __name__ == "__main__":
