@@ -303,7 +303,7 @@ def rows(
 def provenance(copies: dict[Device, Copy]) -> dict[str, Any]:
     commit = checkout()
     return {
-        "gpuredux": gpuredux.__version__ + (f" at {commit}" if commit else ""), "command": shlex.join(["gpuredux-bench", *sys.argv[1:]]),
+        "gpuredux": gpuredux.__version__ + (f" at {commit}" if commit else ""), "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "numpy": np.__version__, "numba": numba.__version__, "python": platform.python_version(),
         "machine": f"{processor()}, {os.cpu_count()} cores", "threads": numba.get_num_threads(), "last_level_cache": last_level_cache(),
         **{f"copy on {d}": f"{c.kind}, {c.nbytes // 2:,} bytes read and as many written" for d, c in copies.items()},
