@@ -333,6 +333,63 @@ def test_threads_with_a_plan_each(target: Target) -> None:
     assert not failures
 
 
+def another_stream(target: Target) -> Any:
+    """A second OpenCL queue, or a CUDA stream that the default one does not wait for."""
+    if target.backend.name == "opencl":
+        import pyopencl
+
+        return pyopencl.CommandQueue(target.device.handle)
+    import cupy
+
+    with cupy.cuda.Device(target.device.index):
+        return cupy.cuda.Stream(non_blocking=True)
+
+
+def test_a_stream_of_ones_own(device_target: Target) -> None:
+    """Plans, calls and updates on it; two streams of one op share its constants but no plan."""
+    stream, backend, op, raw = another_stream(device_target), device_target.backend, a_gain(), device_target.put(words())
+    backend.wait(device_target.device)      # raw is there, for another stream too
+    plan, chain, usual = op.plan(raw, stream=stream), Chain([op, Quantize(0.5)]).plan(raw, stream=stream), op.plan(raw)
+    assert backend.stream_key(plan.stream) == backend.stream_key(stream) != backend.stream_key(usual.stream)
+    assert plan.constants is usual.constants
+    for offset in (0, 10):
+        if offset:
+            plan.update(pedestal=np.full((3, *FRAME), 100 + offset, np.float32))
+        energy, again, code = plan(raw), op(raw, stream=stream), chain(raw).code
+        for x in (energy, again):
+            assert np.array_equal(backend.get(x, stream), expected(words(), offset))
+        assert np.array_equal(backend.get(code, stream), np.rint(expected(words(), offset)).astype(np.int16))
+    backend.wait(device_target.device, stream)      # the update is on one stream alone: others wait for it
+    assert np.array_equal(device_target.get(usual(raw)), expected(words(), 10))
+    op(raw)
+    assert len(op._shared().plans) == 2
+
+
+def test_a_graph_takes_up_an_update(device_target: Target) -> None:
+    if device_target.backend.name != "cupy":
+        pytest.skip(f"no CUDA graphs on {device_target.backend.name}: they need a CUDA device and cupy")
+    import cupy
+
+    op, raw = a_gain(), device_target.put(words())
+    energy, code = (device_target.put(np.zeros(words().shape, t)) for t in (np.float32, np.int16))
+    device_target.backend.wait(device_target.device)
+    stream = another_stream(device_target)
+    plan = op.plan(raw, stream=stream)
+    chain = Chain([op, Quantize(0.5)], keep=("code",)).plan(raw, stream=stream)
+    plan(raw, out=energy), chain(raw, out=code)
+    with cupy.cuda.Device(device_target.device.index), stream:
+        stream.begin_capture()
+        plan(raw, out=energy)
+        chain(raw, out=code)
+        graph = stream.end_capture()
+    for offset in (0, 10):
+        plan.update(pedestal=np.full((3, *FRAME), 100 + offset, np.float32))
+        graph.launch(stream=stream)
+        stream.synchronize()
+        assert np.array_equal(device_target.backend.get(energy, stream), expected(words(), offset))
+        assert np.array_equal(device_target.backend.get(code, stream), np.rint(expected(words(), offset)).astype(np.int16))
+
+
 # ------------------------------------------------------------------------------------------------------------------ chains
 def reduction(**keep: Any) -> Chain:
     return Chain([a_gain(), LitPixels(5.0, 10), Compact(), Quantize(0.5)], **keep)

@@ -22,7 +22,7 @@ def nothing(*_: Any) -> tuple[()]:
 
 
 ALL = [case for name in gpuredux.OPS for case in CASES.get(name, nothing)()]
-EACH = {case.op.name: case for case in ALL if len(next(iter(case.inputs.values())))}
+EACH = {case.op.name: case for case in ALL if min(len(next(iter(case.inputs.values()))), *case.inputs.get("live", [1])) > 0}     # writes something
 DIRT, OTHER_DIRT = 0xA5, 0x5A     # no byte in common: where both survive a run, nothing was written
 
 
@@ -133,6 +133,77 @@ def test_contract(target: Target, index: int) -> None:
     if dead is not None:
         compare(run(target, plan, guarded_inputs(target, dead), DIRT), want, plan, "other values in the rows that are not live")
     check_plan(plan)
+
+
+def case_on(target: Target, name: str, stream: Any) -> tuple[gpuredux.Plan, dict[str, Any], dict[str, Any], dict[str, np.ndarray]]:
+    """On a target: a plan of an op's one case on this stream, its inputs, outs full of dirt, and what numpy makes of it."""
+    index = ALL.index(EACH[name])
+    inputs = {k: target.put(v) for k, v in ALL[index].inputs.items()}
+    plan = ALL[index].op.plan(**inputs, backend=target.backend.name, stream=stream)
+    outs = {s.name: target.put(np.full(s.nbytes, DIRT, np.uint8).view(s.dtype).reshape(s.shape)) for s in plan.outs}
+    want = {s.name: reference(index, DIRT)[s.name][: s.nbytes] for s in plan.outs}
+    assert all((w != DIRT).any() for w in want.values())
+    target.backend.wait(target.device)      # what was put is there, for other streams too
+    return plan, inputs, outs, want
+
+
+def bytes_of(target: Target, x: Any, stream: Any = None) -> np.ndarray:
+    return np.ascontiguousarray(target.backend.get(x, stream)).reshape(-1).view(np.uint8)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_all_of_a_run_is_on_its_stream(device_target: Target, name: str) -> None:
+    """The stream is held by an event: a run of its plan returns, and nothing is written until the event comes."""
+    if device_target.backend.name != "opencl":
+        pytest.skip("only OpenCL has events that the host sets; on CUDA, a graph shows what is on its stream")
+    import pyopencl
+
+    queue = pyopencl.CommandQueue(device_target.device.handle)
+    plan, inputs, outs, want = case_on(device_target, name, queue)
+    gate = pyopencl.UserEvent(device_target.device.handle)
+    try:
+        pyopencl.enqueue_barrier(queue, wait_for=[gate])
+        plan(**inputs, out=list(outs.values()))
+        for k, x in outs.items():
+            assert (bytes_of(device_target, x) == DIRT).all(), f"{k} was written past the stream"
+    finally:
+        gate.set_status(pyopencl.command_execution_status.COMPLETE)
+    device_target.backend.wait(device_target.device, queue)
+    for k, x in outs.items():
+        assert np.array_equal(bytes_of(device_target, x), want[k]), k
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_run_in_a_cuda_graph(device_target: Target, name: str) -> None:
+    """On a stream that the default one does not wait for: run, captured without allocating, and the graph launched twice."""
+    if device_target.backend.name != "cupy":
+        pytest.skip(f"no CUDA graphs on {device_target.backend.name}: they need a CUDA device and cupy")
+    import cupy
+
+    def no_allocation(size: int) -> Any:
+        raise AssertionError(f"a run asked for {size} bytes")
+
+    def check_and_soil() -> None:
+        stream.synchronize()
+        for k, x in outs.items():
+            assert np.array_equal(bytes_of(device_target, x), want[k]), k
+            x.view(np.uint8).fill(DIRT)
+        device_target.backend.wait(device_target.device)
+
+    with cupy.cuda.Device(device_target.device.index):
+        stream = cupy.cuda.Stream(non_blocking=True)
+        plan, inputs, outs, want = case_on(device_target, name, stream)
+        plan(**inputs, out=list(outs.values()))
+        check_and_soil()
+        with stream, cupy.cuda.using_allocator(no_allocation):
+            stream.begin_capture()
+            plan(**inputs, out=list(outs.values()))
+            graph = stream.end_capture()
+        for k, x in outs.items():
+            assert (bytes_of(device_target, x) == DIRT).all(), f"{k} was written past the stream"
+        for _ in range(2):
+            graph.launch(stream=stream)
+            check_and_soil()
 
 
 def dead_rows_replaced(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
