@@ -19,7 +19,8 @@ Layout 1 of a dataset NAME:
   NAME_side/outlier_offset    (n + 1,) u64: frame i has the outliers offset[i] to offset[i + 1] of
   NAME_side/outlier_index     (m,) u32: the flat pixel in its frame, ascending, and
   NAME_side/outlier_value     (m,) f32: its exact value
-  NAME_side/lossless          (k, *frame) f32, filter 32008: the frames that have more outliers than Quantize.capacity, exact;
+  NAME_side/lossless          (k, *frame) f32, filter 32008: the frames that have more outliers than Quantize.capacity, exact, encoded
+                              on the host: with its own gpuredux_version, codec, codec_digest, provenance;
   NAME_side/lossless_frame    (k,) u64: which frames these are, and
   NAME_side/lossless_crc32c   (k,) u32: the CRC32C of their chunks. For a stock reader these frames' outliers are _FillValue, like others
 All lists have HDF5's Fletcher-32 checksum. Files made here are of HDF5 1.10, whose metadata have checksums too; whoever opens the file for

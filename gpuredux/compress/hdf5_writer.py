@@ -54,6 +54,8 @@ class Writer:
         self._pending: dict[str, list[np.ndarray]] = {}
         self._failed = self._closed = False
         self._provenance, self._encoder = dict(provenance or {}), BitshuffleLZ4()
+        hosts = backends.owners(np.empty(0))
+        self._host = next((b for b in hosts if b.name == backend), hosts[0])     # encodes the lossless frames beside codes
         own = {"gpuredux_layout": layout.LAYOUT, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
                **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
         clash = sorted(own.keys() & (attrs or {}).keys())
@@ -83,6 +85,7 @@ class Writer:
             lists |= {"max_error": np.float32, "outlier_index": np.uint32, "outlier_value": np.float32, "outlier_offset": np.uint64,
                       "lossless_frame": np.uint64, "lossless_crc32c": np.uint32}
             self._lossless = layout.create_chunks(self.side, "lossless", self.frame, np.float32)
+            self._lossless.attrs.update(layout.provenance([self._encoder], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
         for key, dtype in lists.items():
             layout.create_list(self.side, key, dtype, [0] if key == "outlier_offset" else [])
 
@@ -158,7 +161,7 @@ class Writer:
         self.frames, self.lossless_frames, self.stored_bytes = self.frames + n, self.lossless_frames + len(exact), self.stored_bytes + stored
 
     def _chunk(self, frame: np.ndarray) -> np.ndarray:
-        payload, size = self._encoder(np.ascontiguousarray(frame)[None])
+        payload, size = self._encoder(np.ascontiguousarray(frame)[None], backend=self._host.name)
         chunk: np.ndarray = payload[0, : size[0]]
         return chunk
 
