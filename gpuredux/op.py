@@ -47,6 +47,12 @@ def spec_of(name: str, x: Any) -> Spec:
 
 
 FRAMES = 16      # frames that a block of device.h walks
+MOST_FRAMES = FRAMES * 65535        # CUDA's gridDim.y
+MOST_PIXELS = 2**31 - 1             # of a frame: kernels number them in 32 bits, past the end by less than a block
+
+
+class _TooLarge(ValueError):
+    """More than kernels hold; the plan that asked puts its op's name in front."""
 
 
 def live_rows(x: Any, live: Any) -> int:
@@ -55,7 +61,13 @@ def live_rows(x: Any, live: Any) -> int:
 
 
 def frame_grid(n: int, npix: int, wide: int = 8) -> tuple[int, int]:
-    """Tiles of pixels x groups of frames, for kernels of 128 threads in which a thread owns VECTOR pixels over FRAMES frames."""
+    """Tiles of pixels x groups of frames, for kernels of 128 threads in which a thread owns VECTOR pixels over FRAMES frames.
+
+    Inside a plan (scratch, device) it raises ValueError for more than a launch holds, with the op's name."""
+    if n > MOST_FRAMES:
+        raise _TooLarge(f"{n} frames are more than one launch holds, {MOST_FRAMES}; plan for fewer")
+    if npix > MOST_PIXELS:
+        raise _TooLarge(f"{npix} pixels a frame are more than kernels can number, {MOST_PIXELS}; cut it into panels")
     return -(-npix // (128 * vector(npix, wide))), -(-n // FRAMES)
 
 
@@ -303,7 +315,10 @@ class Plan:
         self._result = namedtuple("Outputs", [o.name for o in self.outs]) if len(self.outs) > 1 else None
         self._kernels: dict[Any, Any] = {}
         self._shared = op._shared()
-        self._prepare(x)
+        try:
+            self._prepare(x)
+        except _TooLarge as e:
+            raise ValueError(f"{op.name}: {e}") from None
 
     def _prepare(self, x: tuple[Any, ...]) -> None:
         self.constants = self.op.device_constants(self.device, self.stream)

@@ -111,6 +111,36 @@ def test_backend_never_moves_data(device_target: Target) -> None:
         a_gain()(device_target.put(words()), backend="numba")
 
 
+FRAMES_OF = {
+    "calib.gain": (lambda: a_gain(), ("raw", np.uint16)),
+    "veto.lit_pixels": (lambda: LitPixels(5.0, 10), ("energy", np.float32)),
+    "compress.quantize": (lambda: Quantize(0.5), ("energy", np.float32)),
+    "compress.dequantize": (lambda: Quantize(0.5).inverse(), ("code", np.int16)),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES_OF)
+def test_more_than_a_launch_holds(device_target: Target, name: str) -> None:
+    """CUDA's grid holds 65535 groups of 16 frames, and kernels number a frame's pixels in 32 bits; specs alone: nothing so large is made."""
+    make, (first, dtype) = FRAMES_OF[name]
+    op = make()
+
+    def plan(n: int, frame: tuple[int, ...]) -> Any:
+        shapes = {first: ((n, *frame), dtype), "outlier_index": ((n, 1), np.uint32), "outlier_value": ((n, 1), np.float32), "outlier_count": ((n,), np.uint32)}
+        specs = {k: Spec(k, shape, np.dtype(t)) for k, (shape, t) in shapes.items() if k in op.input_names}
+        return op.plan(**specs, backend=device_target.backend.name, device=device_target.device)
+
+    plan(1_048_560, FRAME)
+    with pytest.raises(ValueError, match=rf"^{name}: 1048561 frames are more than one launch holds, 1048560; plan for fewer$"):
+        plan(1_048_561, FRAME)
+    if op.constants():
+        return      # a frame's size is that of the constants
+    for frame in ((1, 2**31), (2**16, 2**16), (2**20, 2**20)):
+        with pytest.raises(ValueError, match=rf"^{name}: {frame[0] * frame[1]} pixels a frame are more than kernels can number, 2147483647; cut it"):
+            plan(1, frame)
+    plan(1, (1, 2**31 - 8))
+
+
 def test_two_devices(device_target: Target) -> None:
     others = [d for d in device_target.backend.devices() if d != device_target.device and d.index != device_target.device.index]
     if not others:
