@@ -21,9 +21,9 @@ from test_stream_kit import BASE, SHAPE, chunks, config, content, file_config, p
 import gpuredux
 from gpuredux.compress import hdf5
 from gpuredux.simulate import Simulation
-from gpuredux.stream import part, part_bytes
-from gpuredux.stream.cli import execute, prepare
+from gpuredux.stream import demo, part, part_bytes
 from gpuredux.stream.journal import read_journal
+from gpuredux.stream.session import execute, prepare
 from gpuredux.stream.verify import verify
 
 SIMULATION = Simulation(SHAPE, seed=5, hit_fraction=0.5)
@@ -389,6 +389,13 @@ def test_demo(tmp_path: Path) -> None:
     done = subprocess.run([*command, "demo", "--output", str(tmp_path / "demo"), "--frames", "50"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pixels outside 0" in done.stdout and "0 missed, 0 kept without" in done.stdout and not done.stderr
+    with h5py.File(tmp_path / "demo" / "constants.h5", "r") as f:
+        assert f.attrs["gpuredux_version"] == gpuredux.__version__ and f.attrs["seed"] == demo.SEED and "simulated Jungfrau" in f.attrs["what"]
+        assert [f[k].attrs.get("units") for k in ("pedestal", "gain", "good")] == ["ADU", "ADU/keV", None]
+    (tmp_path / "demo" / "run" / "part_000099.h5").write_bytes(b"a crash may leave this")
+    read = subprocess.run([sys.executable, str(tmp_path / "demo" / "read_back.py")], capture_output=True, text=True, timeout=240)
+    (tmp_path / "demo" / "run" / "part_000099.h5").unlink()
+    assert read.returncode == 0 and read.stdout.strip() in done.stdout, read.stderr
     command += ["run", str(tmp_path / "demo" / "demo.yaml"), "--output", str(tmp_path / "again")]
     again = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr

@@ -12,9 +12,10 @@ from test_stream_kit import BASE, FILE, SHAPE, raw_file
 from typer.testing import CliRunner
 
 from gpuredux.stream import yaml12
-from gpuredux.stream.cli import app, prepare
+from gpuredux.stream.cli import app
 from gpuredux.stream.config import Config, parse
 from gpuredux.stream.faults import ConfigError
+from gpuredux.stream.session import prepare
 
 
 def faults(text: str, folder: Path) -> list[str]:

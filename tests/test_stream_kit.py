@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from rich.console import Console
 
-from gpuredux.stream.cli import execute, prepare
+from gpuredux.stream.session import execute, prepare
 from gpuredux.stream.sink import OURS
 
 SHAPE = (64, 128)

@@ -1,2 +1,2 @@
 """The stand-alone process gpuredux-stream: source -> compute -> sink, with an account of every event. The data's path is the file list:
-config, source, event, pipeline, runner, sink, part, journal, verify, monitor, cli."""
+config, source, event, slot, pipeline, runner, sink, part, journal, verify, monitor, session, cli."""

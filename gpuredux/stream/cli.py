@@ -1,30 +1,27 @@
 """The command gpuredux-stream: run, check, verify, demo.
 
 Exit codes: 0 complete and accounted; 2 configuration or usage; 3 the account does not close, or frames are missing, dropped, corrupt or
-failed; 4 the sink failed; 5 the source was lost; 130 interrupted, and all that was taken in was written.
+failed; 4 the sink failed; 5 the source was lost; 130 interrupted, and all that was taken in was written. A display that breaks (a pipe or
+terminal that closed) changes none of them.
 """
 
 from __future__ import annotations
 
 import math
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from .. import __version__
-from . import config, monitor
-from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED, finish, refuse
+from . import monitor
+from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED
 from .faults import ConfigError
+from .memory import memory, words
 from .part_bytes import SinkFailed
-from .pipeline import Pipeline
-from .runner import Runner
-from .sink import claim
-from .source import FromSimulation, Source
-from .source_hdf5 import FromHdf5
+from .session import execute, prepare
 from .verify import verify as verify_folder
 
 USAGE = 2
@@ -36,59 +33,10 @@ Output = Annotated[Path | None, typer.Option(metavar="DIR", help="write here ins
 MaxFrames = Annotated[int | None, typer.Option(min=1, metavar="N", help="stop after so many frames")]
 
 
-Prepared = tuple[config.Document, Path, Source, Pipeline]
-
-
-def prepare(file: Path, output: Path | None = None) -> Prepared:
-    """All of a run short of its first byte on the disk. Raises ConfigError."""
-    document = config.load(file)
-    folder = output.resolve() if output is not None else document.resolve(document.config.sink.path)
-    claim(document, folder)
-    block = document.config.source
-    source: Source = FromHdf5(document, block) if isinstance(block, config.Hdf5Source) else FromSimulation(document)
-    try:
-        return document, folder, source, Pipeline(document, source)
-    except BaseException:
-        source.close()
-        raise
-
-
 def _refuse(error: ConfigError) -> NoReturn:
     for text in error.lines:
-        print(text, file=sys.stderr)
+        monitor.complain(text)
     raise typer.Exit(USAGE)
-
-
-def execute(prepared: Prepared, max_frames: int | None, console: Console) -> dict[str, Any]:
-    """A whole run with its progress and summary. Raises SinkFailed."""
-    document, folder, source, pipeline = prepared
-    runner = Runner(document, source, pipeline, folder, max_frames)
-
-    def on_signal(number: int, frame: object) -> None:
-        if runner.interrupted:
-            runner.abort()
-        else:
-            runner.stop()
-
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with monitor.Monitor(console) as watch:
-            runner.run(watch)
-        summary = finish(runner)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    try:
-        monitor.write_summary(folder, summary)
-    except OSError as e:
-        summary["problems"].append(f"{folder / 'summary.json'}: {e.strerror}")
-        refuse(summary, summary["problems"][-1])
-    monitor.show(console, monitor.table(summary))
-    for problem in summary["problems"]:
-        print(problem, file=sys.stderr)
-    if summary["exit"] not in (0, INTERRUPTED):
-        print(f"gpuredux-stream: {summary['reason']}", file=sys.stderr)
-    return summary
 
 
 @app.command()
@@ -99,7 +47,7 @@ def run(file: ConfigFile, max_frames: MaxFrames = None, output: Output = None) -
     except ConfigError as e:
         _refuse(e)
     except SinkFailed as e:
-        print(f"gpuredux-stream: {e}", file=sys.stderr)
+        monitor.complain(f"gpuredux-stream: {e}")
         raise typer.Exit(SINK_FAILED) from None
     raise typer.Exit(summary["exit"])
 
@@ -113,16 +61,13 @@ def check(file: ConfigFile, output: Output = None) -> None:
         _refuse(e)
     source.close()
     console = Console(highlight=False)
-    block, memory = document.config.run, pipeline.memory
-    frame = 2 * math.prod(source.frame)
-    slots = f"{block.slots} slots of {memory['slot'] / 1e6:.1f} MB"
-    device = f", {memory['device'] / 1e6:.1f} MB in and out on the device" if memory["device"] else ""
+    block, frame = document.config.run, 2 * math.prod(source.frame)
     monitor.show(console, [
         ("source", f"{document.config.source.type}: {source.total} frames of {source.frame} uint16, {frame / 1e6:.2f} MB each"),
         ("operations", " -> ".join(op.name for op in pipeline.ops)),
         ("runs on", str(pipeline.device)),
-        ("batch", f"{block.batch} frames, {block.batch * frame / 1e6:.1f} MB; {slots}"),
-        ("memory", f"{block.slots * memory['slot'] / 1e6:.1f} MB in slots{device}"),
+        ("batch", f"{block.batch} frames, {block.batch * frame / 1e6:.1f} MB"),
+        *(("" if i else "memory", line) for i, line in enumerate(words(memory(pipeline), block.slots))),
         *(("passes" if i == 0 else "", f"{p.ops}: {p.traffic / 1e6:.1f} MB a batch") for i, p in enumerate(pipeline.plan.passes)),
         ("output", str(folder)),
     ])
@@ -139,7 +84,7 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folde
     verdict = verify_folder(folder, chunks)
     account = verdict.account
     print(f"{account['seen']} seen = " + " + ".join(f"{n} {k.replace('_', ' ')}" for k, n in account.items() if k != "seen"))
-    print(f"{verdict.parts} parts committed" + (f", {verdict.chunks} chunks have the CRC that was written" if chunks and not verdict.problems else ""))
+    print(f"{len(verdict.files)} parts committed" + (f", {verdict.chunks} chunks have the CRC that was written" if chunks and not verdict.problems else ""))
     if len(verdict.in_flight):
         some = ", ".join(map(str, verdict.in_flight[:5].tolist()))
         print(f"in flight when the run ended: pulse ids {some}{', ...' if len(verdict.in_flight) > 5 else ''}")
@@ -160,7 +105,7 @@ def demo(output: Annotated[Path, typer.Option(metavar="DIR", help="a new folder"
     except ConfigError as e:
         _refuse(e)
     except SinkFailed as e:
-        print(f"gpuredux-stream: {e}", file=sys.stderr)
+        monitor.complain(f"gpuredux-stream: {e}")
         raise typer.Exit(SINK_FAILED) from None
     raise typer.Exit(code)
 

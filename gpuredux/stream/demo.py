@@ -10,12 +10,14 @@ import h5py
 import numpy as np
 from rich.console import Console
 
+from .. import __version__
 from ..simulate import Simulation
-from .cli import execute, prepare
 from .faults import ConfigError
+from .session import execute, prepare
 from .source import FromSimulation
 
-SHAPE, SEED, DARKS = (512, 1024), 2026, 40
+SHAPE, DARKS = (512, 1024), 40
+SEED = 2018     # its first two frames that are kept unreduced are hits: even the shortest demo has reduced ones to compare with
 ABS = 1.0       # keV
 
 CONFIG = f"""\
@@ -42,7 +44,7 @@ stages:
   - type: veto.lit_pixels               # keep frames with at least min_lit pixels above threshold
     threshold: THRESHOLD
     min_lit: MIN_LIT
-    raw_every: 5                        # every fifth event is kept unreduced, too, whatever the veto says
+    raw_every: 20                       # every twentieth event is kept unreduced, too, whatever the veto says
   - type: compress.quantize             # |energy - code * scale_factor| <= abs, for every pixel
     abs: {ABS}
   - type: compress.bitshuffle_lz4       # standard HDF5 chunks
@@ -61,6 +63,7 @@ run:
 READER = '''\
 """Read the demo's files with nothing but NumPy, h5py and hdf5plugin, and hold the reduced frames against the unreduced ones."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -76,8 +79,8 @@ plane_of = np.array([0, 1, 0, 2])       # of the two gain bits
 
 frames = compared = outside = 0
 worst = bound = 0.0
-for path in sorted((here / "run").glob("part_*.h5")):
-    with h5py.File(path) as f:
+for name in json.loads((here / "run" / "summary.json").read_text())["part_files"]:      # these were committed; a crash may leave other files
+    with h5py.File(here / "run" / name) as f:
         codes, raw = f["entry/data/data"], f["entry/unreduced/data"]
         frames += len(codes)
         bound = float(codes.attrs["error_bound"])
@@ -116,15 +119,16 @@ def demonstrate(folder: Path, frames: int, console: Console) -> int:
     (folder / "demo.yaml").write_text(text)
     (folder / "read_back.py").write_text(READER)
     console.print(f"2. {frames} frames: calibrate, veto, quantise to |error| <= {ABS} keV, compress (the first batch waits for the compiler)", soft_wrap=True)
-    prepared = prepare(folder / "demo.yaml")
+    prepared, hits = prepare(folder / "demo.yaml"), list[bool]()
+    if isinstance(prepared[2], FromSimulation):
+        prepared[2].tell = lambda truth: hits.extend(truth.hit.tolist())
     summary = execute(prepared, None, console)
     if summary["exit"]:
         return int(summary["exit"])
     console.print("3. the files, read by h5py + hdf5plugin in a process without gpuredux", soft_wrap=True)
     read = subprocess.run([sys.executable, str(folder / "read_back.py")], capture_output=True, text=True, timeout=600)
     console.print("   " + (read.stdout or read.stderr).strip(), soft_wrap=True, markup=False)
-    source = prepared[2]
-    wrong = _against_truth(folder / "run", source.hits if isinstance(source, FromSimulation) else [], console)
+    wrong = _against_truth([folder / "run" / name for name in summary["part_files"]], hits, console)
     console.print(f"""4. where things are
    {folder}/run           part files, journal.bin, summary.json
    {folder}/demo.yaml     the configuration; {folder}/read_back.py  the reader
@@ -142,13 +146,17 @@ def write_constants(path: Path, simulation: Simulation) -> None:
     with h5py.File(path, "w") as file:
         file["pedestal"] = (total / DARKS).astype(np.float32)
         file["gain"], file["good"] = simulation.gain, simulation.good
-        file.attrs["origin"] = f"gpuredux.simulate.Simulation({SHAPE}, {SEED}): {DARKS} darks for each gain stage"
+        for name, (what, units) in {"pedestal": (f"mean of {DARKS} darks of each gain stage", "ADU"), "gain": ("slope of each gain stage", "ADU/keV"),
+                                    "good": ("neither dead nor hot", "")}.items():
+            file[name].attrs.update({"what": what, **({"units": units} if units else {})})
+        file.attrs.update({"gpuredux_version": __version__, "origin": "gpuredux.simulate.Simulation", "shape": SHAPE, "seed": SEED,
+                           "what": "constants of a simulated Jungfrau: planes are its 3 gain stages"})
 
 
-def _against_truth(folder: Path, hits: list[bool], console: Console) -> int:
+def _against_truth(parts: list[Path], hits: list[bool], console: Console) -> int:
     """How many verdicts of the veto are not the simulation's truth."""
     keep = np.zeros(len(hits), bool)
-    for path in sorted(folder.glob("part_*.h5")):
+    for path in parts:
         with h5py.File(path, "r") as file:
             keep[file["entry/events/pulse_id"][...]] = file["entry/events/keep"][...] != 0
     truth = np.array(hits)

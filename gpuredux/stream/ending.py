@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import __version__
 from .event import CORRUPT, DROPPED, FAILED
 from .part_bytes import SinkFailed
 from .runner import Runner
+from .sink import VERSIONS
 from .source import SourceLost
 from .verify import verify
 
@@ -27,7 +27,7 @@ def finish(run: Runner) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "exit": code, "reason": reason, "account": account, "closes": closes, "problems": problems, "expected": run.expected, "missing": missing, **done,
         "bytes_in": run.rates.bytes_in, "bytes_out": done["bytes"], "ratio": run.rates.bytes_in / done["bytes"] if done["bytes"] else None,
-        "seconds": seconds, "folder": str(run.folder), "version": __version__, "backend": run.pipeline.backend.name, "device": str(run.pipeline.device),
+        "seconds": seconds, "folder": str(run.folder), "part_files": verdict.files, **_provenance(run),
         "rates": {"frames_per_s": run.rates.frames / seconds, "gb_per_s_in": run.rates.bytes_in / seconds / 1e9,
                   "gb_per_s_out": done["bytes"] / seconds / 1e9, "busy": {k: v / seconds for k, v in run.rates.busy.items()}},
     }
@@ -38,6 +38,13 @@ def finish(run: Runner) -> dict[str, Any]:
         refuse(summary, problems[-1])
     run.sink.journal.close()
     return summary
+
+
+def _provenance(run: Runner) -> dict[str, Any]:
+    """What made the files."""
+    pipeline = run.pipeline
+    return {"versions": VERSIONS, "config_sha256": run.document.digest, "operations_sha256": pipeline.chain.digest(), "backend": pipeline.backend.name,
+            "device": str(pipeline.device), "dtype": pipeline.stored.name}
 
 
 def refuse(summary: dict[str, Any], why: str) -> None:

@@ -1,8 +1,10 @@
-"""What is known about events: sets of pulse ids, what became of each event, and the account that has to close."""
+"""What is known about events: sets of pulse ids, what became of each event, the account that has to close, and the pace."""
 
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -104,3 +106,18 @@ class Account:
         """All the numbers of one moment; in_flight is what seen events have no outcome yet."""
         with self._lock:
             return {"seen": self._seen, **self._count, "in_flight": self._seen - sum(self._count.values())}
+
+
+@dataclass
+class Rates:
+    """Of the run so far."""
+
+    frames: int = 0
+    bytes_in: int = 0
+    busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("source", "compute", "sink"), 0.0))     # seconds of work, waits apart
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.started

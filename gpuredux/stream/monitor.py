@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,35 +16,69 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ..compress.hdf5_layout import sync
 from .runner import Runner
 
 PLAIN_EVERY = 5.0       # seconds between plain lines
 
 
 class Monitor:
-    """Call it with the runner now and then."""
+    """Call it with the runner now and then. A display that breaks must not end a run: it is switched off, and `lost` says why."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._next = time.monotonic() + PLAIN_EVERY
-        self._last = (time.monotonic(), 0)
+        self.lost = ""
 
     def __enter__(self) -> Monitor:
         if self._live:
-            self._live.start()
+            self._attempt(self._live.start)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
-            self._live.stop()
+            self._attempt(self._live.stop)
 
     def __call__(self, runner: Runner) -> None:
         if self._live:
-            self._live.update(Text(line(runner), no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._attempt(self._live.update, Text(line(runner), no_wrap=True, overflow="ellipsis"), refresh=True)
         elif time.monotonic() >= self._next:
             self._next += PLAIN_EVERY
-            self._console.print(line(runner), highlight=False, soft_wrap=True)
+            self._attempt(self._console.print, line(runner), highlight=False, soft_wrap=True)
+
+    def show(self, rows: list[tuple[str, str]]) -> None:
+        """A table of two columns."""
+        self._attempt(show, self._console, rows)
+
+    def _attempt(self, display: Callable[..., object], *given: Any, **named: Any) -> None:
+        try:
+            if not self.lost:
+                display(*given, **named)
+        except (Exception, SystemExit) as e:        # SystemExit is what rich makes of a broken pipe
+            cause = e.__context__ if isinstance(e, SystemExit) and e.__context__ else e
+            self.lost = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
+            self._console.quiet = True
+            if self._live:
+                with suppress(OSError, ValueError, IndexError):     # it gives sys.stdout and sys.stderr back, whether it had started or not
+                    self._live.stop()
+            discard(self._console.file)
+
+
+def complain(text: str) -> None:
+    """A line on stderr. Where that is closed, the exit code and summary.json must do."""
+    try:
+        print(text, file=sys.stderr)
+    except (OSError, ValueError):
+        discard(sys.stderr)
+
+
+def discard(stream: Any) -> None:
+    """Send what a broken stream still holds to nowhere: Python would fail on it once more when it exits, and change the exit code."""
+    with suppress(OSError, ValueError):     # a stream that is no file holds nothing
+        number, nowhere = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 def line(runner: Runner) -> str:
@@ -81,9 +118,15 @@ def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """summary.json, whole or not at all. Raises OSError."""
     partial = folder / "summary.json.partial"
-    with open(partial, "w") as f:
-        json.dump(summary, f, indent=2)
-        f.write("\n")
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(partial, folder / "summary.json")
+    try:
+        with open(partial, "w") as f:
+            json.dump(summary, f, indent=2)
+            f.write("\n")
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, folder / "summary.json")
+        sync(folder)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise

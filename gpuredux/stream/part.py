@@ -1,5 +1,8 @@
 """One part file: NeXus, whole or not there at all. part_000000.h5.partial -> flush, fsync, rename to part_000000.h5, fsync of the folder.
 
+The commit record in the journal follows the rename, and it is what counts: a crash between the two leaves a whole part_000000.h5 that the
+journal does not name. Its events are in flight, as verify says, and readers take the names of parts from the journal or summary.json.
+
 /entry/data           NXdata: data (codes, or raw words), pulse_id, and data_side: what guards and completes the codes
 /entry/unreduced      NXdata: data (raw words), pulse_id, of the events that the veto marks to be kept raw
 /entry/events         every event seen, in order: pulse_id, keep, raw, reason, score
@@ -25,7 +28,8 @@ from ..compress.hdf5_writer import Writer
 from .config import Document
 from .event import Ids, pack_ids
 from .part_bytes import PartBytes, SinkFailed
-from .pipeline import Pipeline, Slot
+from .pipeline import Pipeline
+from .slot import Slot
 
 
 class Part:
@@ -51,12 +55,13 @@ class Part:
         """All groups and datasets that grow."""
         entry = _group(self.file, "entry", "NXentry", default="data")
         data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
-        where = {"backend": pipeline.backend.name, "device": str(pipeline.device)}
-        self.codes = Writer(data, "data", pipeline.frame, pipeline.quantize or np.dtype(np.uint16), provenance=where)
+        where, host = {"backend": pipeline.backend.name, "device": str(pipeline.device)}, pipeline.host
+        exact = {"lossless_energies": "numpy"} if pipeline.quantize else {}
+        self.codes = Writer(data, "data", pipeline.frame, pipeline.quantize or pipeline.stored, provenance={**where, **exact}, backend=host.name)
         self.raw: Writer | None = None
         if pipeline.keeps_raw:
             group = _group(entry, "unreduced", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
-            self.raw = Writer(group, "data", pipeline.frame, np.dtype(np.uint16), provenance={"backend": "host", "device": "host"})
+            self.raw = Writer(group, "data", pipeline.frame, np.dtype(np.uint16), provenance={"backend": host.name, "device": str(host.devices()[0])})
         _describe(entry, document, pipeline, {**about, **where, "part": self.number})
 
     def append(self, slot: Slot, start: int, stop: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,43 +13,14 @@ from ..backends import BackendUnavailable
 from ..detectors import DETECTORS
 from ..status import Frame
 from ..veto import Compact
-from ..veto.decision import DECISION
 from .config import Document, Stage
 from .constants import constants
-from .event import Ids
 from .faults import ConfigError
+from .slot import Slot
 from .source import Source
 from .wiring import PACK
 
 Array = Any
-
-
-@dataclass
-class Slot:
-    """The buffers of one batch, from the source to the sink; allocated once."""
-
-    raw: Array                      # (batch, *frame) u16
-    pulse_id: Ids                   # (batch,)
-    live: Array                     # (1,) i32
-    out: dict[str, Array]           # host copies of the chain's outputs
-    raw_payload: Array              # (batch, capacity) u8: events to be kept unreduced
-    raw_size: Array
-    n: int = 0                      # events in the batch
-    kept: int = 0                   # rows of out["payload"]
-    source: Array = None            # (kept,) the event of each row
-    raw_source: Array = None        # the event of each row of raw_payload
-    lossless: dict[int, Array] = field(default_factory=dict)    # rows whose outliers overflowed: their energies
-
-    @property
-    def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.raw, self.pulse_id, self.live, self.raw_payload, self.raw_size, *self.out.values()))
-
-    @property
-    def decision(self) -> Array:
-        """(n,) records of veto.decision.DECISION, or without a veto: keep all."""
-        if "decision" in self.out:
-            return self.out["decision"][: self.n].view(DECISION)[:, 0]
-        return np.array([(1, 0, 0, np.nan)] * self.n, DECISION)
 
 
 class Pipeline:
@@ -98,7 +69,8 @@ class Pipeline:
         if faults:
             raise ConfigError(faults)
         self.gain, self.veto = made.get("calib.gain"), made.get("veto.lit_pixels")
-        self.quantize, self.pack = made.get("compress.quantize"), made[PACK]
+        self.quantize: Any = made.get("compress.quantize")
+        self.pack = made[PACK]
         names = ("raw",) if self.quantize else ("code",)    # without codes, `code` is the raw words
         compact = [Compact(names=names)] if self.veto else []
         coded = [o for o in (self.gain, self.quantize) if o is not None] if self.quantize else []
@@ -122,22 +94,24 @@ class Pipeline:
         except (TypeError, ValueError) as e:
             raise ConfigError([self.document.at(("stages",), str(e))]) from None
         self.inputs = tuple(wired)
-        self._on_host = self.backend.is_mine(np.empty(0))
-        self._dev_in = {} if self._on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items()}
-        self._dev_out = [] if self._on_host else [self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs]
+        self.on_host = self.backend.is_mine(np.empty(0))
+        self.device_in = {} if self.on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items()}
+        self.device_out = [] if self.on_host else [self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs]
         self.keeps_raw = bool(self.veto is not None and self.veto.config()["raw_every"])
-        if self.keeps_raw:
-            host = "numpy" if self.backend.name == "numpy" else "numba"
-            self._raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=host)
-            self._raw_rows = np.zeros((n, *frame), np.uint16)
-        else:
-            self._raw_plan = None
+        self.host = backends.get("numpy" if self.backend.name == "numpy" else "numba")     # what encodes the frames that the chain does not
+        self.raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=self.host.name) if self.keeps_raw else None
+        self.raw_rows = np.zeros((n if self.keeps_raw else 0, *frame), np.uint16)
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """Of the reduced frames in the files: codes, or raw words."""
+        return self.quantize.kind.dtype if self.quantize else np.dtype(np.uint16)
 
     def slot(self) -> Slot:
         """A new slot."""
         n = self.batch
         out = {s.name: np.zeros(s.shape, s.dtype) for s in self.plan.outs}
-        payload, size = self._raw_plan.outs if self._raw_plan else (Spec("payload", (0, 0), np.dtype(np.uint8)), Spec("size", (0,), np.dtype(np.uint32)))
+        payload, size = self.raw_plan.outs if self.raw_plan else (Spec("payload", (0, 0), np.dtype(np.uint8)), Spec("size", (0,), np.dtype(np.uint32)))
         raw_payload, raw_size = (np.zeros(s.shape, s.dtype) for s in (payload, size))
         return Slot(np.zeros((n, *self.frame), np.uint16), np.zeros(n, np.uint64), np.zeros(1, np.int32), out, raw_payload, raw_size)
 
@@ -146,10 +120,10 @@ class Pipeline:
         """Reduce the batch of a slot: afterwards its outputs lie on the host."""
         slot.live[0] = slot.n
         given = {"raw": slot.raw, "code": slot.raw, "pulse_id": slot.pulse_id, "live": slot.live}
-        if not self._on_host:
+        if not self.on_host:
             self._run_on_device(slot, given)
         with self.parallel:
-            if self._on_host:
+            if self.on_host:
                 self.plan(out=[slot.out[s.name] for s in self.plan.outs], **{k: given[k] for k in self.inputs})
             slot.kept = int(slot.out["live"][0]) if "live" in slot.out else slot.n
             slot.source = slot.out["source"][: slot.kept] if "source" in slot.out else np.arange(slot.n)
@@ -158,9 +132,9 @@ class Pipeline:
 
     def _run_on_device(self, slot: Slot, given: dict[str, Array]) -> None:
         """In, run, wait; then the sizes, then only the bytes that are used."""
-        for k, array in self._dev_in.items():
+        for k, array in self.device_in.items():
             self.backend.overwrite(array, given["raw" if k == "code" else k])
-        results = self.plan(out=self._dev_out, **self._dev_in)
+        results = self.plan(out=self.device_out, **self.device_in)
         self.backend.wait(self.device)
         found = results._asdict()
         lists = {"payload": "size", "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
@@ -177,13 +151,13 @@ class Pipeline:
 
     def _pack_raw(self, slot: Slot) -> None:
         """Events to be kept unreduced: their raw words, losslessly, on the host."""
-        if self._raw_plan is None:
+        if self.raw_plan is None:
             slot.raw_source = np.zeros(0, np.int64)
             return
         slot.raw_source = np.flatnonzero(slot.decision["raw"])
         m = len(slot.raw_source)
-        np.take(slot.raw[: slot.n], slot.raw_source, axis=0, out=self._raw_rows[:m])
-        self._raw_plan(code=self._raw_rows, live=np.array([m], np.int32), out=[slot.raw_payload, slot.raw_size])
+        np.take(slot.raw[: slot.n], slot.raw_source, axis=0, out=self.raw_rows[:m], mode="clip")   # nothing to clip; any other mode copies `out`
+        self.raw_plan(code=self.raw_rows, live=np.array([m], np.int32), out=[slot.raw_payload, slot.raw_size])
 
     def _store_lossless(self, slot: Slot) -> None:
         """Frames with more outliers than their list holds: their energies anew, from the raw words, by the specification."""
@@ -193,8 +167,3 @@ class Pipeline:
         for j in np.flatnonzero(slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW).tolist():
             energy, status = (a[0] for a in self.gain(slot.raw[slot.source[j]][None], backend="numpy"))
             slot.lossless[j] = np.where(status == 0, energy, np.float32(np.nan))    # as codes say it: masked is no number
-
-    @property
-    def memory(self) -> dict[str, int]:
-        """Bytes on the host of one slot, and of the plan's arrays on its device."""
-        return {"slot": self.slot().nbytes, "device": sum(a.nbytes for a in (*self._dev_in.values(), *self._dev_out))}

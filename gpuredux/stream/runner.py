@@ -11,31 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .channel import Channel, Closed
 from .config import Document
-from .event import CORRUPT, DROPPED, DUPLICATE, FAILED, Account, Ids, PulseSet, pack_ids
+from .event import CORRUPT, DROPPED, DUPLICATE, FAILED, Account, Ids, PulseSet, Rates, pack_ids
 from .part_bytes import SinkFailed
-from .pipeline import Pipeline, Slot
+from .pipeline import Pipeline
 from .sink import Sink
+from .slot import Slot
 from .source import Source, SourceLost
-
-
-@dataclass
-class Rates:
-    """Of the run so far."""
-
-    frames: int = 0
-    bytes_in: int = 0
-    busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("source", "compute", "sink"), 0.0))     # seconds of work, waits apart
-    started: float = field(default_factory=time.monotonic)
-    ended: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        return (self.ended or time.monotonic()) - self.started
 
 
 class Runner:
@@ -59,18 +44,25 @@ class Runner:
 
     # ------------------------------------------------------------------ the main thread
     def run(self, progress: Callable[[Runner], None], every: float = 0.5) -> None:
-        """Run to the end; progress is called now and then from this thread."""
+        """Run to the end; progress is called now and then from this thread. Should it raise, the intake ends, and what was taken in is written."""
         self.rates.started = time.monotonic()
         steps = (("source", self._intake), ("compute", self._compute), ("sink", self._store))
         threads = [threading.Thread(target=self._guard, args=step, name=f"gpuredux-{step[0]}") for step in steps]
         for t in threads:
             t.start()
-        for t in threads:
-            while t.is_alive():
-                t.join(every)
-                progress(self)
-        self.rates.ended = time.monotonic()
-        self.source.close()
+        try:
+            for t in threads:
+                while t.is_alive():
+                    t.join(every)
+                    progress(self)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            for t in threads:
+                t.join()
+            self.rates.ended = time.monotonic()
+            self.source.close()
 
     def stop(self) -> None:
         """End the intake; what was taken in is written."""
@@ -127,10 +119,7 @@ class Runner:
             ids = slot.pulse_id[: found.n]
             new = known.add(ids)
             duplicate = ids[~new]
-            slot.n = found.n - len(duplicate)
-            if len(duplicate):
-                slot.raw[: slot.n] = slot.raw[: found.n][new]
-                slot.pulse_id[: slot.n] = ids[new]
+            slot.keep(found.n, new)
             seen += found.n + len(found.corrupt)
             self._announce(slot, duplicate, found.corrupt)
             self.rates.frames += found.n

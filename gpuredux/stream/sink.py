@@ -23,9 +23,10 @@ from .faults import ConfigError
 from .journal import FORMAT, NAME, JournalWriter
 from .part import Part, stored
 from .part_bytes import SinkFailed
-from .pipeline import Pipeline, Slot
+from .pipeline import Pipeline
+from .slot import Slot
 
-OURS = re.compile(r"part_\d{6,}\.h5(\.partial)?|journal\.bin|summary\.json")
+OURS = re.compile(r"part_\d{6,}\.h5(\.partial)?|journal\.bin|summary\.json(\.partial)?")
 EVENTS_PER_FRAME = 64
 VERSIONS = {"gpuredux": __version__, "numpy": np.__version__, "numba": numba.__version__, "h5py": h5py.__version__, "hdf5": h5py.version.hdf5_version,
             "python": platform.python_version()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..detectors import DETECTORS
-from ..simulate import Simulation
+from ..simulate import Simulation, Truth
 from .config import Document
 from .event import Ids
 from .faults import ConfigError
@@ -61,14 +62,15 @@ class FromSimulation:
             raise ConfigError([document.at(("source",), str(e).removeprefix("Simulation: "))]) from None
         self.total: int = block.model_dump()["frames"]
         self._next = 0
-        self.hits: list[bool] = []      # of the frames given: the truth
+        self.tell: Callable[[Truth], None] | None = None    # the truth of each frame that is given
 
     def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
         n = min(limit, len(raw), self.total - self._next)
         for i in range(n):
             frame, truth = self.simulation.frames(self._next + i, 1)
             raw[i], pulse_id[i] = frame[0], truth.pulse_id[0]
-            self.hits.append(bool(truth.hit[0]))
+            if self.tell is not None:
+                self.tell(truth)
         self._next += n
         return Read(n, NONE, n == 0)
 

@@ -26,7 +26,7 @@ class Verdict:
 
     account: dict[str, int]
     in_flight: Ids
-    parts: int = 0
+    files: list[str] = field(default_factory=list)      # the parts that were committed
     chunks: int = 0
     ended: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
@@ -52,7 +52,6 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
     if journal.torn:
         verdict.notes.append(journal.torn)
     ids: dict[str, list[Ids]] = {k: [] for k in ("seen", *OUTCOMES)}
-    files = set()
     for record in journal.records:
         if record["kind"] == "seen":
             ids["seen"].append(unpack_ids(record["ids"]))
@@ -61,8 +60,7 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
         elif record["kind"] == "lost":
             ids[record["outcome"]].append(unpack_ids(record["ids"]))
         elif record["kind"] == "commit":
-            files.add(record["file"])
-            verdict.parts += 1
+            verdict.files.append(record["file"])
             found, problems = _part(folder / record["file"], record, chunks)
             verdict.problems += problems
             verdict.chunks += found.pop("chunks")
@@ -71,12 +69,21 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
         elif record["kind"] == "end":
             verdict.ended = record
     _settle(verdict, {k: np.concatenate([NONE, *v]) for k, v in ids.items()})
+    committed = set(verdict.files)
     for path in sorted(folder.iterdir()):
-        if OURS.fullmatch(path.name) and path.name.startswith("part_") and path.name not in files:
-            verdict.notes.append(f"{path.name} is no part of the run: it was not committed; its events count as in flight")
+        if OURS.fullmatch(path.name) and path.name.startswith("part_") and path.name not in committed:
+            verdict.notes.append(f"{path.name} is no part of the run: {_stray(path)}")
     if verdict.ended is None:
         verdict.notes.append("the journal has no last record: the run did not end by itself")
     return verdict
+
+
+def _stray(path: Path) -> str:
+    """What a part file is that no commit record names."""
+    if path.suffix == ".partial":
+        return "it was still being written when the run ended; its events count as in flight"
+    return ("the run ended after the file got its name and before the journal recorded it, or somebody put it here; the journal decides: do not read it "
+            "as data of this run, its events count as in flight")
 
 
 def _settle(verdict: Verdict, ids: dict[str, Ids]) -> None:

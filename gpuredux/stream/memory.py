@@ -1,0 +1,51 @@
+"""The bytes that a run holds from its start to its end, counted from what it was built with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..op import Plan
+from .pipeline import Pipeline
+
+
+def memory(pipeline: Pipeline) -> dict[str, int]:
+    """Bytes by purpose, an array counted once: on the host all slots, constants (as they were read, and as operations keep them), plans (intermediate
+    arrays and scratch); on the device inputs and outputs, constants, plans. Not in it: what the source holds, the journal's and the parts' lists."""
+    seen: set[int] = set()
+
+    def size(arrays: Any) -> int:
+        new = {id(a): a.nbytes for a in arrays if id(a) not in seen}
+        seen.update(new)
+        return sum(new.values())
+
+    device_arrays = (*pipeline.device_in.values(), *pipeline.device_out)
+    plans = [(p, pipeline.on_host) for p in _plans(pipeline.plan)] + [(p, True) for p in ([pipeline.raw_plan] if pipeline.raw_plan else [])]
+    held = [pipeline.constants, *({k: v for k, v in vars(op).items() if hasattr(v, "nbytes")} for op in pipeline.ops)]
+    found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "plans": size([pipeline.raw_rows]),
+             "device_batch": size(device_arrays), "device_constants": 0, "device_plans": 0}
+    found["constants"] = sum(size(arrays.values()) for arrays in held)
+    for plan, host in plans:
+        where = "" if host else "device_"
+        found[f"{where}constants"] += size(plan.constants.values())
+        found[f"{where}plans"] += size((*plan.scratch.values(), *getattr(plan, "_own", {}).values()))
+    return found
+
+
+def _plans(plan: Plan) -> Iterator[Plan]:
+    """A plan, and if it is a Chain's, those of its steps and of what is fused into them."""
+    yield plan
+    for _, step, feeder in getattr(plan, "_steps", ()):
+        yield from (step, *([feeder] if feeder else []))
+
+
+def words(found: dict[str, int], slots: int) -> list[str]:
+    """For a person: a line for the host, and one for the device, if it has memory of its own."""
+    mb = {k: f"{v / 1e6:.1f} MB" for k, v in found.items()}
+    host = sum(v for k, v in found.items() if not k.startswith("device_"))
+    device = sum(found.values()) - host
+    lines = [f"{host / 1e6:.1f} MB on the host: {mb['slots']} in {slots} slots, {mb['constants']} of constants, {mb['plans']} of intermediate arrays"]
+    if device:
+        lines.append(f"{device / 1e6:.1f} MB on the device: {mb['device_batch']} in and out, {mb['device_constants']} of constants, "
+                     f"{mb['device_plans']} of intermediate arrays")
+    return lines
