@@ -464,6 +464,22 @@ def test_limits_on_every_backend(target: Any) -> None:
     assert list(status > 0) == [False] * len(AT_THE_LIMIT) + [True] * len(WRONG)
 
 
+def test_nothing_is_written_beyond_a_block(device_target: Any) -> None:
+    """A block of 20000 raw bytes, full, and one byte beyond by a match or by literals: what is refused could still have been written, to the
+    bytes of the workspace behind the block, where the next frame's lie. No output shows it."""
+    op, size = BitshuffleLZ4Decode((100, 200), "uint8"), 20000
+    match = b"\x4fabcd\x04\x00" + b"\xff" * 78       # 4 bytes, then a match of 19909 and what the next byte says
+    blocks = (match + b"\x57\x00", match + b"\x58\x00", match + b"\x58", match + b"\x56\x10x", match + b"\x56\x20xy", match + b"\x56\x20xy\x01\x00\x00")
+    payload, sizes = (device_target.put(x) for x in rows_of([struct.pack(">QII", size, size, len(b)) + b for b in blocks]))
+    plan = op.plan(payload, sizes)
+    planes, canary = plan.scratch["planes"], np.full(plan.scratch["planes"].shape, 0xA5, np.uint8)
+    device_target.backend.overwrite(planes, canary)
+    code, status = (device_target.get(x) for x in plan(payload, sizes))
+    assert list(status > 0) == [False, True, True, False, True, True]
+    assert code[[0, 3]].any(axis=(1, 2)).all() and not code[status > 0].any()
+    assert planes.shape == (6, size + 16) and (device_target.get(planes)[:, size:] == 0xA5).all()
+
+
 def test_frames_that_no_chunk_can_hold() -> None:
     for code, error, words in (
         (np.zeros(5, np.uint16), ValueError, r"code must be .* got uint16 \(5,\)"),
