@@ -24,6 +24,7 @@ from gpuredux.backends import BackendUnavailable
 from gpuredux.calib import Gain
 from gpuredux.compress import Quantize
 from gpuredux.op import Spec
+from gpuredux.simulate import Simulation
 from gpuredux.veto import Compact, LitPixels
 
 FRAME = (4, 10)
@@ -567,6 +568,26 @@ def test_a_device_is_one_context(device_target: Target, monkeypatch: pytest.Monk
     for t in pool:
         t.join()
     assert len(got) == 4 and len(set(got)) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------- simulate
+def test_no_two_random_streams_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constants, dark frames of each stage and event frames: no two begin alike. numpy pads a seed with zeros: (0, 1) and (0, 1, 0) are one."""
+    started: list[bytes] = []
+    begin = Simulation._rng
+
+    def rng(self: Simulation, *stream: int) -> np.random.Generator:
+        made = begin(self, *stream)
+        started.append(made.bit_generator.state["state"]["state"].tobytes())
+        return made
+
+    monkeypatch.setattr(Simulation, "_rng", rng)
+    for seed in (0, 1, 2):
+        sim = Simulation((16, 16), seed=seed, peak_width=0.5)
+        sim.frames(0, 8)
+        for gain in (None, 0, 1, 2):
+            sim.darks(8, gain)
+    assert len(set(started)) == len(started) > 3 * (8 + 4 * 8)
 
 
 # ---------------------------------------------------------------------------------------------------------------- device.h
