@@ -1,4 +1,4 @@
-"""What a detector is, as data: shape, word decoding, banks, error codes. A partial detector is a detector like any other."""
+"""What a detector is, as data: shape, word decoding, error codes. A partial detector is a detector like any other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Detector:
     gain_shift: int = 0
     planes: tuple[int, ...] = (0,)
     codes: tuple[tuple[int, Pixel], ...] = ()
-    bank: tuple[int, int] | None = None     # (rows, cols) of the area with one readout: common mode
 
     def __post_init__(self) -> None:
         n = len(self.planes)
@@ -62,7 +61,7 @@ class Detector:
 
 
 _JUNGFRAU: dict[str, Any] = {
-    "adc_mask": 0x3FFF, "gain_shift": 14, "planes": (0, 1, -1, 2), "bank": (256, 64),
+    "adc_mask": 0x3FFF, "gain_shift": 14, "planes": (0, 1, -1, 2),
     "codes": ((0xC000, Pixel.SATURATED), (0xFFFF, Pixel.MISSING), (0x4000, Pixel.MISSING)),
 }
 
@@ -73,7 +72,7 @@ DETECTORS: dict[str, Detector] = {
         Detector("jungfrau1M", (2, 512, 1024), **_JUNGFRAU),
         Detector("jungfrau4M", (8, 512, 1024), **_JUNGFRAU),
         Detector("jungfrau16M", (32, 512, 1024), **_JUNGFRAU),
-        Detector("epix100", (704, 768), adc_mask=0xFFFF, bank=(352, 96)),
+        Detector("epix100", (704, 768), adc_mask=0xFFFF),
     )
 }
 
