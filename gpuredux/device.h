@@ -6,9 +6,11 @@
  *   SYNC                    all threads of the block
  *   WARP_SCRATCH(w, T)      first line of a kernel that uses warp operations; w is passed to each of them
  *   warp_ballot(w, p)  warp_shuffle(w, v, lane)  warp_shuffle_xor(w, v, mask)  warp_scan(w, v)  warp_sum  warp_max
+ *   block_scan(w, sums, v, &total)   the same over a block of 128, by way of SHARED u32 sums[4]
  *
  * Hazard: every warp operation and every SYNC must be reached by all threads of the block equally often (block-uniform
- * loops and returns, predicates elsewhere). Tier 3 emulates a warp with block barriers and is silently wrong otherwise. */
+ * loops and returns, predicates elsewhere). Tier 3 emulates a warp with block barriers and is silently wrong otherwise.
+ * Hazard: no "continue" in a loop with a SYNC or a warp operation behind it, block-uniform or not: PoCL 3.1 loses that code (tried). */
 
 #if defined(__CUDACC_RTC__) || defined(__CUDACC__) /* ------------------------------------------------ CUDA: tier 1 */
 typedef unsigned char u8;
@@ -170,6 +172,33 @@ INLINE u32 warp_max(Warp w, u32 v) {
     return v;
 }
 
+/* inclusive prefix sum over a block of 128 threads; a SYNC must come before `sums` is written again */
+INLINE u32 block_scan(Warp w, SHARED_PTR u32 *sums, u32 v, u32 *total) {
+    u32 up_to = warp_scan(w, v), all = 0u;
+    if (LANE == 31u) sums[WARP] = up_to;
+    SYNC;
+    for (u32 k = 0; k < 4u; k++) {
+        up_to += k < WARP ? sums[k] : 0u;
+        all += sums[k];
+    }
+    *total = all;
+    return up_to;
+}
+
+/* ------------------------------------------------------------------------------------------ bit matrices in registers
+ * swap the off-diagonal squares of side s: after all steps bit j of v[p] is bit p of v[j], in each byte or half word */
+#define TRANSPOSE_STEP(v, count, s, mask)                       \
+    UNROLL                                                      \
+    for (u32 a_ = 0; a_ < (count); a_++)                        \
+        if ((a_ & (s)) == 0u) {                                 \
+            u32 t_ = (((v)[a_] >> (s)) ^ (v)[a_ + (s)]) & mask; \
+            (v)[a_ + (s)] ^= t_;                                \
+            (v)[a_] ^= t_ << (s);                               \
+        }
+#define TRANSPOSE8(v) TRANSPOSE_STEP(v, 8u, 4u, 0x0f0f0f0fu) TRANSPOSE_STEP(v, 8u, 2u, 0x33333333u) TRANSPOSE_STEP(v, 8u, 1u, 0x55555555u)
+#define TRANSPOSE16(v) TRANSPOSE_STEP(v, 16u, 8u, 0x00ff00ffu) TRANSPOSE_STEP(v, 16u, 4u, 0x0f0f0f0fu) \
+    TRANSPOSE_STEP(v, 16u, 2u, 0x33333333u) TRANSPOSE_STEP(v, 16u, 1u, 0x55555555u)
+
 /* --------------------------------------------------------------------------------- VECTOR pixels in 16-byte pieces
  * VECTOR is 8 where a frame's pixels are a multiple of 8, else 1; the pointer is 16-byte aligned for VECTOR = 8. */
 #ifdef VECTOR
@@ -207,6 +236,14 @@ INLINE void store_f32(GLOBAL f32 *p, const f32 *x) {
     ((GLOBAL float4 *)p)[1] = b;
 #else
     p[0] = x[0];
+#endif
+}
+INLINE void load_u32(GLOBAL const u32 *p, u32 *x) {
+#if VECTOR == 8
+    uint4 a = ((GLOBAL const uint4 *)p)[0], b = ((GLOBAL const uint4 *)p)[1];
+    x[0] = a.x; x[1] = a.y; x[2] = a.z; x[3] = a.w; x[4] = b.x; x[5] = b.y; x[6] = b.z; x[7] = b.w;
+#else
+    x[0] = p[0];
 #endif
 }
 INLINE void store_u32(GLOBAL u32 *p, const u32 *x) {

@@ -605,6 +605,19 @@ KERNEL(128) warps(GLOBAL const u32 *x, GLOBAL u32 *out) {
     o[6] = warp_scan(w, warp_shuffle(w, warp_sum(w, v) + LANE, 31u - LANE));
     o[7] = LANE | WARP << 8 | BLOCK << 16;
 }"""
+BLOCKS = """
+KERNEL(128) blocks(GLOBAL const u32 *x, GLOBAL u32 *out) {
+    WARP_SCRATCH(w, 128);
+    SHARED u32 sums[4];
+    GLOBAL u32 *o = out + (BLOCK * 128u + LID) * 8u;
+    u32 total = 0u, carry = 0u;
+    for (u32 k = 0; k < 4u; k++) {
+        o[2u * k] = carry + block_scan(w, sums, x[BLOCK * 128u + LID] >> k, &total);
+        o[2u * k + 1u] = total;
+        carry += total;
+        SYNC;
+    }
+}"""
 SCALARS = """
 KERNEL(128) scalars(GLOBAL const u32 *x, GLOBAL u32 *out) {
     u32 v = x[LID];
@@ -642,6 +655,17 @@ def test_warp_operations(device_target: Target) -> None:
     ]
     for name, a, b in zip(("ballot", "shuffle", "shuffle_xor", "scan", "sum", "max", "scan of shuffle of sum", "indices"), got, want, strict=True):
         assert np.array_equal(a, b), name
+
+
+def test_block_scan(device_target: Target) -> None:
+    """Four in a row, each on top of the totals before."""
+    x = np.random.default_rng(3).integers(0, 2**32, (3, 128), dtype=np.uint32)
+    got = run_source(device_target, BLOCKS, "blocks", x.reshape(-1), 3).reshape(8, 3, 128)
+    carry = np.zeros((3, 1), np.uint32)
+    for k in range(4):
+        up_to = (x >> np.uint32(k)).cumsum(1, dtype=np.uint32)
+        assert np.array_equal(got[2 * k], carry + up_to) and np.array_equal(got[2 * k + 1], np.broadcast_to(up_to[:, -1:], (3, 128)))
+        carry = carry + up_to[:, -1:]
 
 
 def test_scalar_functions(device_target: Target) -> None:

@@ -13,18 +13,6 @@
 #define END_START 12u
 #define UNIT (8u * SIZE)
 
-/* swap the off-diagonal squares of side s: after all steps bit j of v[p] is bit p of v[j], in each byte or half word */
-#define STEP(v, count, s, mask)                                 \
-    UNROLL                                                      \
-    for (u32 a_ = 0; a_ < (count); a_++)                        \
-        if ((a_ & (s)) == 0u) {                                 \
-            u32 t_ = (((v)[a_] >> (s)) ^ (v)[a_ + (s)]) & mask; \
-            (v)[a_ + (s)] ^= t_;                                \
-            (v)[a_] ^= t_ << (s);                               \
-        }
-#define TRANSPOSE8(v) STEP(v, 8u, 4u, 0x0f0f0f0fu) STEP(v, 8u, 2u, 0x33333333u) STEP(v, 8u, 1u, 0x55555555u)
-#define TRANSPOSE16(v) STEP(v, 16u, 8u, 0x00ff00ffu) STEP(v, 16u, 4u, 0x0f0f0f0fu) STEP(v, 16u, 2u, 0x33333333u) STEP(v, 16u, 1u, 0x55555555u)
-
 /* w[16] = the 64 bytes at p, zero from `count` on (count a multiple of 8) */
 INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
     UNROLL
@@ -192,7 +180,7 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
     SHARED u32 equal[4 * (WORDS + 1)];
     SHARED u32 start[WORDS], filled[9]; /* filled[8] stays 0 */
     SHARED u32 matches[BLOCK_BYTES / MIN_MATCH + 2];
-    SHARED u32 literal_at[128], literal_from[128], literal_count[128], sums[5], n_matches[1];
+    SHARED u32 literal_at[128], literal_from[128], literal_count[128], sums[4], n_matches[1];
     u32 frame = BLOCK / blocks, block = BLOCK % blocks;
     if (frame >= LIVE_ROWS(live, n)) return;
     u32 bytes = smaller(BLOCK_BYTES, frame_bytes / UNIT * UNIT - block * BLOCK_BYTES), plane = bytes / UNIT;
@@ -257,12 +245,8 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
             length = last ? 4u : MATCH_LENGTH(match);
             size = 1u + extension_bytes(count) + count + (last ? 0u : 2u + extension_bytes(length - 4u));
         }
-        u32 up_to = warp_scan(warp, size);
-        if (LANE == 31u) sums[WARP] = up_to;
-        SYNC;
-        u32 at = begin + up_to - size;
-        for (u32 k = 0; k < WARP; k++) at += sums[k];
-        begin += sums[0] + sums[1] + sums[2] + sums[3];
+        u32 all, at = begin + block_scan(warp, sums, size, &all) - size;
+        begin += all;
         if (s < total) {
             slot[at++] = (u8)(smaller(count, 15u) << 4 | smaller(length - 4u, 15u));
             at = put_extension(slot, at, count);
@@ -298,12 +282,8 @@ KERNEL(128) lz4_place(GLOBAL const u8 *code, GLOBAL const u32 *block_size, GLOBA
     GLOBAL u8 *chunk = payload + (u64)frame * cap;
     for (u32 first = 0; first < blocks; first += 128u) {
         u32 k = first + LID, mine = k < blocks ? 4u + block_size[(u64)frame * blocks + k] : 0u;
-        u32 up_to = warp_scan(warp, mine);
-        if (LANE == 31u) sums[WARP] = up_to;
-        SYNC;
-        u32 begin = at + up_to - mine;
-        for (u32 j = 0; j < WARP; j++) begin += sums[j];
-        at += sums[0] + sums[1] + sums[2] + sums[3];
+        u32 all, begin = at + block_scan(warp, sums, mine, &all) - mine;
+        at += all;
         if (k < blocks) block_start[(u64)frame * blocks + k] = begin;
         SYNC;
     }

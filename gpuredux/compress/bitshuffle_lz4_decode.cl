@@ -8,17 +8,6 @@
 #define UNIT (8u * SIZE)
 #define BLOCKS_OF(usable, block) ((usable) / (block) + ((usable) % (block) ? 1u : 0u)) /* the sum could overflow */
 
-#define STEP(v, count, s, mask)                                 \
-    UNROLL                                                      \
-    for (u32 a_ = 0; a_ < (count); a_++)                        \
-        if ((a_ & (s)) == 0u) {                                 \
-            u32 t_ = (((v)[a_] >> (s)) ^ (v)[a_ + (s)]) & mask; \
-            (v)[a_ + (s)] ^= t_;                                \
-            (v)[a_] ^= t_ << (s);                               \
-        }
-#define TRANSPOSE8(v) STEP(v, 8u, 4u, 0x0f0f0f0fu) STEP(v, 8u, 2u, 0x33333333u) STEP(v, 8u, 1u, 0x55555555u)
-#define TRANSPOSE16(v) STEP(v, 16u, 8u, 0x00ff00ffu) STEP(v, 16u, 4u, 0x0f0f0f0fu) STEP(v, 16u, 2u, 0x33333333u) STEP(v, 16u, 1u, 0x55555555u)
-
 #if LARGE
 typedef GLOBAL u8 *Planes;
 #else

@@ -12,15 +12,8 @@ typedef u16 Code;
 #endif
 #else
 typedef u32 Code;
+#define load_code load_u32
 #define CODE_VALUE(c) ((f32)(i32)(c))
-INLINE void load_code(GLOBAL const u32 *p, u32 *c) {
-#if VECTOR == 8
-    uint4 a = ((GLOBAL const uint4 *)p)[0], b = ((GLOBAL const uint4 *)p)[1];
-    c[0] = a.x; c[1] = a.y; c[2] = a.z; c[3] = a.w; c[4] = b.x; c[5] = b.y; c[6] = b.z; c[7] = b.w;
-#else
-    c[0] = p[0];
-#endif
-}
 #endif
 
 /* pixel's value in a list of so many entries; NaN if it is not among them */

@@ -27,15 +27,9 @@ KERNEL(128) quantize_scan(GLOBAL u32 *tile_start, GLOBAL const u32 *tile_error, 
             c = row[at];
             mine = c.x + c.y + c.z + c.w;
         }
-        u32 upto = warp_scan(w, mine), start = before - mine;
-        if (LANE == 31u) warps[WARP] = upto;
-        SYNC;
-        for (u32 k = 0; k < 4u; k++) {
-            start += k < WARP ? warps[k] : 0u;
-            before += warps[k];
-        }
+        u32 all, start = before + block_scan(w, warps, mine, &all) - mine;
+        before += all;
         SYNC; /* before the next round writes warps */
-        start += upto;
         if (at < n_tiles / 4u) {
             uint4 s;
             s.x = start; s.y = s.x + c.x; s.z = s.y + c.y; s.w = s.z + c.z;
@@ -65,16 +59,9 @@ typedef u16 Code;
 #define CODE_WORD(q) ((u32)(i32)(q) & 0xffffu)
 #else
 typedef u32 Code;
+#define load_code load_u32
 #define store_code store_u32
 #define CODE_WORD(q) ((u32)(i32)(q))
-INLINE void load_code(GLOBAL const u32 *p, u32 *c) {
-#if VECTOR == 8
-    uint4 a = ((GLOBAL const uint4 *)p)[0], b = ((GLOBAL const uint4 *)p)[1];
-    c[0] = a.x; c[1] = a.y; c[2] = a.z; c[3] = a.w; c[4] = b.x; c[5] = b.y; c[6] = b.z; c[7] = b.w;
-#else
-    c[0] = p[0];
-#endif
-}
 #endif
 
 /* |x - q * step|, for int32 the larger one of the decodes in float32 and, exact and then rounded up, in float64 */
@@ -167,7 +154,7 @@ KERNEL(128) quantize_outliers(LOAD_PARAMS, GLOBAL const Code *code, GLOBAL const
         u32 first = tile_start[(u64)frame * pitch + BLOCK * 4u], after = tile_start[(u64)frame * pitch + BLOCK * 4u + 4u];
         busy |= first != after && first < capacity ? 1u << (frame - BLOCK_Y * FRAMES) : 0u;
     }
-    for (; busy != 0u; busy &= busy - 1u) { /* and no "continue" in the loop above: PoCL 3.1 loses what follows it, if that has a barrier */
+    for (; busy != 0u; busy &= busy - 1u) { /* not the loop above with a "continue": see device.h */
         u32 frame = BLOCK_Y * FRAMES + trailing_zeros(busy), c[VECTOR], mine = 0u;
         if (pixel < npix) {
             load_code(code + (u64)frame * npix + pixel, c);

@@ -10,14 +10,8 @@ KERNEL(128) list_rows(GLOBAL const i32 *decision, GLOBAL const i32 *live, GLOBAL
         u32 row = base + LID;
         bool chosen = false;
         if (row < end) chosen = (BY_KEEP && decision[4u * row] != 0) || (BY_RAW && decision[4u * row + 1u] != 0);
-        u32 votes = warp_ballot(w, chosen), before = 0u, all = 0u;
-        if (LANE == 0u) chosen_in[WARP] = count_ones(votes);
-        SYNC;
-        for (u32 k = 0; k < 4u; k++) {
-            before += k < WARP ? chosen_in[k] : 0u;
-            all += chosen_in[k];
-        }
-        if (chosen) source[placed + before + count_ones(votes & ((1u << LANE) - 1u))] = (i32)row;
+        u32 all, up_to = block_scan(w, chosen_in, chosen ? 1u : 0u, &all);
+        if (chosen) source[placed + up_to - 1u] = (i32)row;
         placed += all;
         SYNC; /* chosen_in is written again */
     }
