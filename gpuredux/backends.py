@@ -39,13 +39,15 @@ class Device:
     """One place where arrays live and kernels run.
 
     warp: the tier of device.h (0 on numpy and numba, which have no kernels); vector: the pixels that a thread likes to own, 8 for 16-byte
-    loads, 1 where the compiler itself makes a vector of the threads."""
+    loads, 1 where the compiler itself makes a vector of the threads; frames: how many a block likes to walk, fewer on a CPU, which asks ahead
+    in few places at once."""
 
     backend: str
     index: int
     name: str
     warp: int = 0
     vector: int = 8
+    frames: int = 16
     handle: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -400,8 +402,8 @@ def _admit(context: Any, index: int, tier: int | None) -> Device:
     name = f"{cl_device.platform.name} {cl_device.platform.version.split()[1]}: {cl_device.name.strip()}"
     problem: object = ""
     for attempt in tiers:
-        wide = 1 if attempt == 2 and cl_device.type & pyopencl.device_type.CPU else 8
-        device = Device("opencl", index, name, attempt, wide, context)
+        wide, frames = (1, 4) if attempt == 2 and cl_device.type & pyopencl.device_type.CPU else (8, 16)
+        device = Device("opencl", index, name, attempt, wide, frames, context)
         source = f"#define WARP_TIER {attempt}\n" + _text("device.h") + ADMISSION
         _contexts[context.int_ptr] = device
         try:

@@ -93,7 +93,9 @@ typedef double f64;
 #endif
 
 /* frames: a block walks FRAMES of them; rows at or beyond live are neither read nor written */
+#ifndef FRAMES
 #define FRAMES 16u
+#endif
 #ifndef LIVE
 #define LIVE 0
 #endif
@@ -198,6 +200,30 @@ INLINE u32 block_scan(Warp w, SHARED_PTR u32 *sums, u32 v, u32 *total) {
 #define TRANSPOSE8(v) TRANSPOSE_STEP(v, 8u, 4u, 0x0f0f0f0fu) TRANSPOSE_STEP(v, 8u, 2u, 0x33333333u) TRANSPOSE_STEP(v, 8u, 1u, 0x55555555u)
 #define TRANSPOSE16(v) TRANSPOSE_STEP(v, 16u, 8u, 0x00ff00ffu) TRANSPOSE_STEP(v, 16u, 4u, 0x0f0f0f0fu) \
     TRANSPOSE_STEP(v, 16u, 2u, 0x33333333u) TRANSPOSE_STEP(v, 16u, 1u, 0x55555555u)
+
+/* --------------------------------------------------------------------------------------------- kernels of pixels alone
+ * KERNEL_PIXELS(T)   a kernel without warp operations, 16 lanes wide on Intel's CPU runtime (32: a quarter of the speed, tried).
+ * FIRST_PIXEL        of this thread, an Index: 64 bits in OpenCL, whose vectoriser cannot see in a 32-bit sum that neighbours lie
+ *                    side by side, and gathers (a quarter of the speed, tried).
+ * ANY_BESIDE(whole, p)   true at least where p is. Where a compiler makes vectors of threads: whether p holds in any of the same vector, so that
+ *                    all skip a rare branch at once; elsewhere simply true, and the branch is no branch. whole: a constant, true only
+ *                    where all threads of the block come by, which TILE_WHOLE(npix) says. */
+#if WARP_TIER == 2
+#define KERNEL_PIXELS(T) __kernel __attribute__((reqd_work_group_size(T, 1, 1))) __attribute__((intel_reqd_sub_group_size(16))) void
+#define TILE_WHOLE(npix) ((BLOCK + 1u) * 128u * VECTOR <= (npix))
+#define ANY_BESIDE(whole, p) (!(whole) || sub_group_any(p))
+#else
+#define KERNEL_PIXELS(T) KERNEL(T)
+#define TILE_WHOLE(npix) false
+#define ANY_BESIDE(whole, p) true
+#endif
+#if WARP_TIER == 1
+typedef u32 Index;
+#define FIRST_PIXEL ((BLOCK * 128u + LID) * VECTOR)
+#else
+typedef u64 Index;
+#define FIRST_PIXEL ((Index)get_global_id(0) * VECTOR)
+#endif
 
 /* --------------------------------------------------------------------------------- VECTOR pixels in 16-byte pieces
  * VECTOR is 8 where a frame's pixels are a multiple of 8, else 1; the pointer is 16-byte aligned for VECTOR = 8. */

@@ -46,8 +46,8 @@ def spec_of(name: str, x: Any) -> Spec:
     return Spec(name, tuple(int(k) for k in x.shape), np.dtype(x.dtype))
 
 
-FRAMES = 16      # frames that a block of device.h walks
-MOST_FRAMES = FRAMES * 65535        # CUDA's gridDim.y
+FRAMES = 16      # frames that a block of device.h walks, unless a kernel's FRAMES says otherwise
+MOST_FRAMES = FRAMES * 65535        # CUDA's gridDim.y; OpenCL has no such limit
 MOST_PIXELS = 2**31 - 1             # of a frame: kernels number them in 32 bits, past the end by less than a block
 
 
@@ -60,7 +60,7 @@ def live_rows(x: Any, live: Any) -> int:
     return len(x) if live is None else min(max(int(live[0]), 0), len(x))
 
 
-def frame_grid(n: int, npix: int, wide: int = 8) -> tuple[int, int]:
+def frame_grid(n: int, npix: int, wide: int = 8, frames: int = FRAMES) -> tuple[int, int]:
     """Tiles of pixels x groups of frames, for kernels of 128 threads in which a thread owns VECTOR pixels over FRAMES frames.
 
     Inside a plan (scratch, device) it raises ValueError for more than a launch holds, with the op's name."""
@@ -68,7 +68,7 @@ def frame_grid(n: int, npix: int, wide: int = 8) -> tuple[int, int]:
         raise _TooLarge(f"{n} frames are more than one launch holds, {MOST_FRAMES}; plan for fewer")
     if npix > MOST_PIXELS:
         raise _TooLarge(f"{npix} pixels a frame are more than kernels can number, {MOST_PIXELS}; cut it into panels")
-    return -(-npix // (128 * vector(npix, wide))), -(-n // FRAMES)
+    return -(-npix // (128 * vector(npix, wide))), -(-n // frames)
 
 
 def vector(npix: int, wide: int = 8) -> int:

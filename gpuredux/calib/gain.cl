@@ -9,7 +9,7 @@ typedef struct {
     u32 cell;
 } GainHeld;
 
-INLINE u64 gain_at(u32 plane, u32 c, u32 pixel, u32 npix) {
+INLINE u64 gain_at(u32 plane, u32 c, Index pixel, u32 npix) {
 #if CELLS
     return ((u64)plane * CELLS + c) * npix + pixel;
 #else
@@ -17,13 +17,13 @@ INLINE u64 gain_at(u32 plane, u32 c, u32 pixel, u32 npix) {
 #endif
 }
 
-INLINE void gain_hold(GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GainHeld *held, u32 c, u32 pixel, u32 npix) {
+INLINE void gain_hold(GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GainHeld *held, u32 c, Index pixel, u32 npix) {
     load_f32(pedestal + gain_at(0, c, pixel, npix), held->p);
     load_f32(factor + gain_at(0, c, pixel, npix), held->k);
     held->cell = c;
 }
 
-INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, u32 frame, u32 pixel, u32 npix, f32 *x, u32 *bits) {
+INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, bool whole, u32 frame, Index pixel, u32 npix, f32 *x, u32 *bits) {
     u32 word[VECTOR];
     load_u16(raw + (u64)frame * npix + pixel, word);
     u32 lost = 0u, c = 0u;
@@ -34,17 +34,21 @@ INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, u32 frame, u32 pixel, u32 np
 #endif
     UNROLL
     for (u32 k = 0; k < VECTOR; k++) {
-        u32 plane = PLANE_OF(word[k]), b = WORD_STATUS(word[k]);
         f32 p = held->p[k], factor_k = held->k[k];
-        bool masked = f32_bits(factor_k) == 0u;
-        b = b ? b : plane == 15u ? PIXEL_INVALID_CODE : 0u;
-        b = lost ? lost : b;
-        if (plane != 0u && b == 0u && !masked) {
-            p = pedestal[gain_at(plane, c, pixel + k, npix)];
-            factor_k = factor[gain_at(plane, c, pixel + k, npix)];
+        u32 b = 0u;
+        if (ANY_BESIDE(whole, (word[k] & GAIN_BITS) != 0u || factor_k == 0.0f || WORD_STATUS(word[k]) != 0u || lost != 0u)) {
+            u32 plane = PLANE_OF(word[k]);
+            bool masked = f32_bits(factor_k) == 0u;
+            b = WORD_STATUS(word[k]);
+            b = b ? b : plane == 15u ? PIXEL_INVALID_CODE : 0u;
+            b = lost ? lost : b;
+            if (plane != 0u && b == 0u && !masked) {
+                p = pedestal[gain_at(plane, c, pixel + k, npix)];
+                factor_k = factor[gain_at(plane, c, pixel + k, npix)];
+            }
+            b = b == 0u && factor_k == 0.0f ? PIXEL_BAD_CONSTANT : b;
+            b = masked ? PIXEL_MASKED : b;
         }
-        b = b == 0u && factor_k == 0.0f ? PIXEL_BAD_CONSTANT : b;
-        b = masked ? PIXEL_MASKED : b;
         f32 y = ((f32)(word[k] & ADC_MASK) - p) * factor_k;
         x[k] = b ? bits_f32(BAD_VALUE) : y;
         bits[k] = b;
@@ -55,20 +59,17 @@ INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, u32 frame, u32 pixel, u32 np
 #define LOAD_PARAMS GAIN_PARAMS
 typedef GainHeld Held;
 #define LOAD_BEGIN(held, pixel, npix) gain_hold(pedestal, factor, &(held), 0u, pixel, npix)
-#define LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), frame, pixel, npix, x, bits)
+#define LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), false, frame, pixel, npix, x, bits)
 #else
 
-KERNEL(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
-    u32 pixel = (BLOCK * 128u + LID) * VECTOR;
-    u32 end = FRAMES_END(live, n);
-    if (pixel >= npix) return;
+INLINE u64 gain_walk(GAIN_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, u32 end, Index pixel, u32 npix) {
     GainHeld held;
     gain_hold(pedestal, factor, &held, 0u, pixel, npix);
     u64 seen = 0;
     for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
         f32 x[VECTOR];
         u32 bits[VECTOR];
-        gain_pixel(raw, pedestal, factor, cell, &held, frame, pixel, npix, x, bits);
+        gain_pixel(raw, pedestal, factor, cell, &held, whole, frame, pixel, npix, x, bits);
         store_f32(energy + (u64)frame * npix + pixel, x);
 #if PIXEL_STATUS
         store_u8(pixel_status + (u64)frame * npix + pixel, bits);
@@ -76,6 +77,18 @@ KERNEL(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBA
 #if FRAME_STATUS
         for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
 #endif
+    }
+    return seen;
+}
+
+KERNEL_PIXELS(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
+    Index pixel = FIRST_PIXEL;
+    u32 end = FRAMES_END(live, n);
+    u64 seen = 0;
+    if (TILE_WHOLE(npix)) seen = gain_walk(raw, pedestal, factor, cell, true, energy, pixel_status, end, pixel, npix);
+    else {
+        if (pixel >= npix) return;
+        seen = gain_walk(raw, pedestal, factor, cell, false, energy, pixel_status, end, pixel, npix);
     }
 #if FRAME_STATUS
     frame_bits_write(frame_status, seen, end);

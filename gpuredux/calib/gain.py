@@ -177,10 +177,10 @@ class Gain(Op):
             plan.start_status(frame_status, new_status, live)
         unused = energy     # stands in where the kernel never looks
         optional = [unused if a is None else a for a in (pixel_status, new_status, live)]
-        n, npix, wide = raw.shape[0], self.npix, plan.device.vector
-        defines["VECTOR"] = vector(npix, wide)      # fused, it is the other kernel's
+        n, npix, wide, frames = raw.shape[0], self.npix, plan.device.vector, plan.device.frames
+        defines |= {"VECTOR": vector(npix, wide), "FRAMES": f"{frames}u"}      # fused, they are the other kernel's
         plan.launch(
-            file, "gain", frame_grid(n, npix, wide), 128, (*args, energy, *optional, np.uint32(n), np.uint32(npix)),
+            file, "gain", frame_grid(n, npix, wide, frames), 128, (*args, energy, *optional, np.uint32(n), np.uint32(npix)),
             PIXEL_STATUS=self.status, FRAME_STATUS=new_status is not None, LIVE=live is not None, **defines,
         )
 
