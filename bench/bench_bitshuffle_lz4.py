@@ -10,7 +10,6 @@ the best run; `copy` is the copy bandwidth of as many threads, read plus written
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -80,8 +79,7 @@ def best_rates(x: np.ndarray, runs: tuple[Callable[[], Any], ...], seconds: floa
 def main() -> None:
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     threads = numba.get_num_threads()
-    about = {**provenance({}), "bitshuffle": bitshuffle.__version__, "threads of the library": os.environ.get("OMP_NUM_THREADS", "all"),
-             "copy_gb_per_s": f"{host_copy(threads).speed():.1f}"}
+    about = {**provenance({}), "bitshuffle": bitshuffle.__version__, "copy_gb_per_s": f"{host_copy(threads).speed():.1f}"}
     print("\n".join(f"{k}: {v}" for k, v in about.items()))
     print(f"{'':42}{'dtype':8} {'ratio':>7} {'ours/its':>8} | {'library':>7} {'ours':>6} {'single':>6}  ours/its")
     shares, faster, table = [], [], []
