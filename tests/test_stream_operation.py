@@ -30,6 +30,7 @@ from gpuredux.stream import sink as sinks
 from gpuredux.stream.cli import app
 from gpuredux.stream.config import load
 from gpuredux.stream.ending import finish
+from gpuredux.stream.event import Account
 from gpuredux.stream.faults import ConfigError
 from gpuredux.stream.journal import NAME, JournalWriter, read_journal, record
 from gpuredux.stream.memory import memory
@@ -173,6 +174,20 @@ def test_a_second_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SinkFailed, match="File exists"):
         execute(later, None, Console(quiet=True))
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+
+
+def test_a_run_is_not_overwritten_while_it_writes(tmp_path: Path) -> None:
+    """sink.overwrite: true replaces an earlier run, not a living one."""
+    path = config(tmp_path)
+    document, folder, _, pipeline = prepare(path)
+    living = sinks.Sink(document, folder, pipeline, Account())
+    path.write_text(path.read_text().replace("sink:\n", "sink:\n  overwrite: true\n"))
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    result = CliRunner().invoke(app, ["run", str(path)])
+    assert result.exit_code == 2 and "a run is writing there" in result.output, result.output
+    assert before == {p.name: p.read_bytes() for p in folder.iterdir()}
+    living.journal.close()
+    assert CliRunner().invoke(app, ["run", str(path)]).exit_code == 0
 
 
 def test_a_crash_between_name_and_commit_record(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ u32 CRC-32C of the payload; integers little-endian. Records are numbered from 0.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +53,8 @@ class JournalWriter:
         self._number = 0
         self._size = 0
         self._closed = False
+        with suppress(OSError):     # for being_written; a file system without locks (Lustre, unless asked) goes without this guard
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sync(folder)
 
     def append(self, payload: dict[str, Any], durable: bool = True) -> None:
@@ -73,6 +77,18 @@ class JournalWriter:
             if not self._closed:
                 self._closed = True
                 os.close(self._fd)
+
+
+def being_written(folder: Path) -> bool:
+    """Whether a living process holds the journal of this folder."""
+    try:
+        with open(folder / NAME, "rb") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass        # no journal, or no locks there; what cannot be opened is not overwritten either
+    return False
 
 
 def read_journal(folder: Path) -> Journal:

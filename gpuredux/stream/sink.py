@@ -20,7 +20,7 @@ from .. import __version__
 from .config import Document
 from .event import VETOED, WRITTEN, Account, Ids
 from .faults import ConfigError
-from .journal import FORMAT, NAME, JournalWriter
+from .journal import FORMAT, NAME, JournalWriter, being_written
 from .part import Part, stored
 from .part_bytes import SinkFailed
 from .pipeline import Pipeline
@@ -33,9 +33,11 @@ VERSIONS = {"gpuredux": __version__, "numpy": np.__version__, "numba": numba.__v
 
 
 def claim(document: Document, folder: Path) -> None:
-    """Refuse a folder with an earlier run, unless overwrite is true. Touches nothing. Raises ConfigError."""
+    """Refuse a folder that a run is writing, and one with an earlier run, unless overwrite is true. Touches nothing. Raises ConfigError."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError([document.at(("sink", "path"), f"{folder} is not a folder")])
+    if being_written(folder):
+        raise ConfigError([document.at(("sink", "path"), f"{folder}: a run is writing there; choose another folder")])
     old = sorted(p.name for p in folder.iterdir() if OURS.fullmatch(p.name)) if folder.exists() else []
     if old and not document.config.sink.overwrite:
         raise ConfigError([document.at(("sink", "path"), f"{folder} holds an earlier run ({old[0]}{', ...' if len(old) > 1 else ''}): "
