@@ -38,7 +38,8 @@ def main() -> None:
         axes[2].axvline(edge, color="tab:red")
     axes[2].set(title="the error made [keV] and its bound", yticks=[])
     where = Path(__file__).parent / "results" / "frame.png"
-    figure.savefig(where)
+    about = f"python bench/picture.py; Simulation(shape=(512, 1024), seed=1), frame {hit}; calib.gain {gain.digest()[:16]}, Quantize(abs={ABS}); numba"
+    figure.savefig(where, metadata={"Software": f"gpuredux {gpuredux.__version__}, matplotlib {matplotlib.__version__}", "Description": about})
     print(f"{where}: frame {hit}, largest error {np.nanmax(np.abs(back - energy)):.6f} keV of {ABS}")
 
 
