@@ -544,6 +544,24 @@ def test_a_failed_overwrite_leaves_the_old_dataset(small, monkeypatch, frames, c
     assert same(hdf5.read(path, "d"), x)
 
 
+def test_a_failed_write_into_a_group_leaves_nothing(small):
+    """Whatever this call made goes, the groups above the dataset too; what was there stays, and the next write finds its place free."""
+    path, x = small
+    with h5py.File(path, "r+") as f:
+        f.create_group("g")
+        for name in ("new", "g/new", "g/h/new", "d"):
+            with pytest.raises(TypeError):
+                hdf5.write(f, name, x, attrs={"a": object()}, overwrite=True)
+            assert set(f) == {"d", "d_side", "g"} and not len(f["g"]), name
+        with pytest.raises(FileExistsError):
+            hdf5.write(f, "d", x[:1])
+        with pytest.raises(ValueError, match="strides|contiguous"):
+            hdf5.write(f, "g/h/new", np.zeros((2, 12, 26), np.uint16)[:, :, ::2])
+        assert set(f) == {"d", "d_side", "g"} and not len(f["g"])
+        hdf5.write(f, "g/h/new", x[:1])
+    assert same(hdf5.read(path, "d"), x) and same(hdf5.read(path, "g/h/new"), x[:1])
+
+
 def test_an_overwritten_dataset_is_as_if_new(small, tmp_path):
     path, x = small
     y = energies((12, 13))

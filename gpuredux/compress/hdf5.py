@@ -74,12 +74,12 @@ def _write_dataset(group: Any, name: str, frames: Any, form: tuple[Any, Any], ov
     try:
         with writer:
             writer.append(frames)
+        if old:
+            writer.dataset.attrs["side"] = layout.side_of(name).rpartition("/")[2]
     except BaseException:
-        with suppress(OSError, RuntimeError, KeyError):
-            del group[writer.name], group[layout.side_of(writer.name)]
+        writer.discard()
         raise
     if old:
-        writer.dataset.attrs["side"] = layout.side_of(name).rpartition("/")[2]
         for key in old:
             del group[key]
         group.move(writer.name, name)

@@ -28,6 +28,13 @@ def side_of(name: str) -> str:
     return name.rstrip("/") + "_side"
 
 
+def first_absent(group: Any, path: str) -> str:
+    """The first part of a path that is not there yet: where it begins to be made."""
+    parts = path.split("/")
+    paths = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+    return next((p for p in paths if group.get(p, getlink=True) is None), path)
+
+
 def frame_nbytes(shape: Sequence[int], dtype: Any) -> int:
     return math.prod(int(k) for k in shape) * np.dtype(dtype).itemsize
 

@@ -77,6 +77,14 @@ class Writer:
             if group.get(old, getlink=True) is not None:
                 raise FileExistsError(errno.EEXIST, f"{old!r} exists (hdf5.write with overwrite=True replaces it)", str(self._path))
         layout.reserve(self.file, 0)
+        self._made = [(group, layout.first_absent(group, path)) for path in (self.name, side)]
+        try:
+            self._fill(group, side, attrs)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _fill(self, group: Any, side: str, attrs: dict[str, Any]) -> None:
         self.dataset = layout.create_chunks(group, self.name, self.frame, self.dtype, self.panels, self.codec.fill_code if self.codec else None)
         self.dataset.attrs.update(attrs)
         self.side = group.create_group(side)
@@ -88,6 +96,12 @@ class Writer:
             self._lossless.attrs.update(layout.provenance([self._encoder], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
         for key, dtype in lists.items():
             layout.create_list(self.side, key, dtype, [0] if key == "outlier_offset" else [])
+
+    def discard(self) -> None:
+        """Delete the dataset, the lists beside it, and the groups that had to be made for them."""
+        for group, path in self._made:
+            with suppress(OSError, RuntimeError, KeyError):     # gone with the one before; and the first error is the one to be seen
+                del group[path]
 
     # ------------------------------------------------------------------------------------------------ appending
     def append(self, frames: Any, pixel_status: Any = None, frame_status: Any = None) -> None:
