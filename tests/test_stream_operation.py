@@ -207,6 +207,20 @@ def test_a_crash_between_name_and_commit_record(tmp_path: Path) -> None:
     assert name not in verify(folder).files
 
 
+def test_the_line_says_what_the_summary_says(tmp_path: Path) -> None:
+    """frames/s, GB/s in and out, ratio: of the last line, and of the summary. `out` is bytes of files; without any there is no ratio."""
+    document, folder, source, pipeline = prepare(config(tmp_path))
+    runner = Runner(document, source, pipeline, folder)
+    assert "ratio" not in monitor.line(runner) and "out 0.000 GB/s" in monitor.line(runner)
+    runner.run(lambda _: None)
+    summary, line = finish(runner), monitor.line(runner)
+    rates = summary["rates"]
+    assert summary["bytes_out"] == sum(p.stat().st_size for p in parts(folder))
+    for words in (f"{rates['frames_per_s']:.1f} frames/s", f"in {rates['gb_per_s_in']:.3f} GB/s", f"out {rates['gb_per_s_out']:.3f} GB/s",
+                  f"ratio {summary['ratio']:.1f} "):
+        assert words in line, (words, line)
+
+
 # ---------------------------------------------------------------------------------------------------------- provenance
 def provenance(dataset: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(dataset.attrs["provenance"])
