@@ -13,7 +13,7 @@ import json
 import os
 import struct
 import threading
-from contextlib import suppress
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,9 +53,12 @@ class JournalWriter:
         self._number = 0
         self._size = 0
         self._closed = False
-        with suppress(OSError):     # for being_written; a file system without locks (Lustre, unless asked) goes without this guard
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        sync(folder)
+        try:
+            _hold(self._fd)
+            sync(folder)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def append(self, payload: dict[str, Any], durable: bool = True) -> None:
         """Write one record whole; after an error the file is cut back to the record before. Raises OSError."""
@@ -79,11 +82,24 @@ class JournalWriter:
                 os.close(self._fd)
 
 
+def _hold(fd: int) -> None:
+    """The lock that being_written looks for. The file is new: what else holds it is such a look, for an instant. Raises BlockingIOError after 1 s."""
+    for left in range(99, -1, -1):
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(0.01)
+        except OSError:
+            return      # a file system without locks (Lustre, unless asked) goes without this guard
+
+
 def being_written(folder: Path) -> bool:
     """Whether a living process holds the journal of this folder."""
     try:
         with open(folder / NAME, "rb") as f:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)       # NFS refuses LOCK_EX on a descriptor that only reads
     except BlockingIOError:
         return True
     except OSError:
