@@ -47,6 +47,3 @@ class Channel(Generic[T]):
                 yield self.get()
             except Closed:
                 return
-
-    def __len__(self) -> int:
-        return len(self._items)
