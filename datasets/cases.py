@@ -109,15 +109,24 @@ def gain() -> Iterator[Case]:
         yield gain_case(f"bad-constants-{bad_value}", kinds[0], (24, 17), 18, None, bool(np.isnan(bad_value)), **fields)
     yield gain_case("bad-constants-cells", kinds[0], (5, 7), 18, None, invalid="mask", cells=3, status=True)
     yield gain_case("bare", kinds[0], (24, 17), 5, None, True, bare=True)
+    for name, word in (("a code whose gain bits mean no plane", 0xF000), ("a code that looks like plane 0", 0x0001), ("no plane", 0x5000)):
+        alone = gain_case(name, FIVE, (8, 72), 3, None, status=True)      # in one frame nothing but this word is odd
+        alone.inputs["raw"][1] = 3000
+        alone.inputs["raw"][1, 3, 5::16] = word
+        yield alone
+    masked = gain_case("a cell that does not exist, all pixels masked", kinds[0], (8, 72), 3, None, cells=2, status=True, masked=True)
+    masked.inputs["cell"][:] = (0, 7, 1)
+    yield masked
 
 
 def gain_case(
-    name: str, kind: Detector, frame: tuple[int, ...], n: int, rows: int | None, fuse: bool = False, bare: bool = False, **fields: Any
+    name: str, kind: Detector, frame: tuple[int, ...], n: int, rows: int | None, fuse: bool = False, bare: bool = False, masked: bool = False,
+    **fields: Any,
 ) -> Case:
     rng = seeded(name)
     cells = fields.get("cells", 0)
     pedestal, factor = gain_constants(rng, kind, frame, cells)
-    good = None if bare else rng.random(frame) > 0.1
+    good = None if bare else (rng.random(frame) > 0.1) & (not masked)
     if fields.get("invalid") == "mask":
         pedestal.flat[rng.integers(0, pedestal.size, 40)] = rng.choice(BAD_PEDESTAL, 40)
         factor.flat[rng.integers(0, pedestal.size, 90)] = rng.choice(BAD_GAIN, 90)

@@ -1,4 +1,4 @@
-"""The tiles of calib.gain for the CPU: 64 pixels at a time in vector registers. Over 200 lines: with the vector pieces that LLVM gets."""
+"""The tiles of calib.gain for the CPU: 64 pixels at a time in vector registers. Over 200 lines: the vector instructions and the loop they serve."""
 
 import numpy as np
 from llvmlite import ir
@@ -165,7 +165,7 @@ def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes
             many = 1 if lost else _together(cell, f, n, npix)
             if lost:
                 energy[f, begin:stop] = bad
-                flags[tile, f] = np.uint32(1)
+                flags[tile, f] = np.uint32((mark[0, 0, begin:stop] != 0).any())
             else:
                 _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, decode, planes, codes, bad, flags[tile], odd, row)
             for g in range(f, f + many):
@@ -289,6 +289,8 @@ def _mixed(at, raw, pedestal, factor, mark, row, c, j, decode, planes, codes, ba
         hit = _where(words, gain_bits if v else np.uint16(0), value)    # plane 0 for all at first
         g = planes[v]
         if g < 0:
+            for i in range(codes.shape[0]):     # a code says itself what it is
+                hit &= ~_where(words, np.uint16(0xFFFF), np.uint16(codes[i, 0]))
             flags |= _refuse(hit, row, mark, c, j, np.uint32(1), bad)
         elif _count(hit) > FEW:
             _select(words, p + np.uint64(g) * plane, k + np.uint64(g) * plane, to, adc_mask, bad, gain_bits if v else np.uint16(0), value)
