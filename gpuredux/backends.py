@@ -156,6 +156,11 @@ class Numpy(Backend):
     def overwrite(self, x: Array, new: np.ndarray, stream: Any = None) -> Array:
         return new
 
+    def misfit(self, x: Array) -> str:
+        if not x.flags.aligned:
+            return f"begins at no multiple of its {x.itemsize} bytes; pass a copy"
+        return super().misfit(x)
+
     def extent(self, x: Array) -> tuple[Any, int, int]:
         begin: int = x.ctypes.data
         return None, begin, begin + x.nbytes
@@ -336,6 +341,13 @@ class Opencl(Backend):
             x.set(np.ascontiguousarray(new), queue=self._queue(self.device_of(x), stream))
         return x
 
+    def current(self, device: Device, stream: Any) -> Any:
+        import pyopencl
+
+        if stream is not None and stream.properties & pyopencl.command_queue_properties.OUT_OF_ORDER_EXEC_MODE_ENABLE:
+            raise ValueError("opencl: kernels of a plan follow one another; pass a queue that runs in order")
+        return stream
+
     def wait(self, device: Device, stream: Any = None) -> None:
         self._queue(device, stream).finish()
 
@@ -354,8 +366,14 @@ class Opencl(Backend):
         return buffer.int_ptr, begin, begin + x.nbytes
 
     def misfit(self, x: Array) -> str:
-        if x.size and x.offset % 128:
-            return f"begins {x.offset} bytes into its buffer, not at a multiple of 128; pass a copy"
+        if x.size and x.offset:
+            import pyopencl
+
+            align = max(self.device_of(x).handle.devices[0].mem_base_addr_align // 8, 16)
+            if x.offset % align:
+                return f"begins {x.offset} bytes into its buffer, not at a multiple of {align}; pass a copy"
+            if x.base_data.get_info(pyopencl.mem_info.ASSOCIATED_MEMOBJECT) is not None:
+                return f"begins {x.offset} bytes into a region of a buffer, and OpenCL has no regions of regions; pass a copy"
         return super().misfit(x)
 
     def compile(self, device: Device, source: str, kernel: str) -> Any:

@@ -378,6 +378,8 @@ class Plan:
             raise TypeError(f"{self.op.name}: {spec.name} must be an array of {self.backend.name}, got {type(a).__module__}.{type(a).__name__}")
         if tuple(a.shape) != spec.shape or a.dtype != spec.dtype:
             raise ValueError(f"{self.op.name}: {spec.name} must be {spec.dtype} {spec.shape} as planned, got {a.dtype} {tuple(a.shape)}")
+        if self.backend.kernels and self.backend.device_of(a) != self.device:
+            raise ValueError(f"{self.op.name}: {spec.name} is on {self.backend.device_of(a)}, the plan on {self.device}; move it there")
         wrong = self.backend.misfit(a)
         if wrong:
             raise ValueError(f"{self.op.name}: {spec.name} {wrong}")

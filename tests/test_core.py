@@ -71,6 +71,8 @@ FAULTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "strides": (lambda: a_gain()(np.zeros((3, 4, 20), np.uint16)[..., ::2]), ValueError,
                 r"^calib\.gain: raw is not C-contiguous \(strides \(160, 40, 4\)\); pass numpy\.ascontiguousarray\(\.\.\.\)$"),
     "strides of out": (lambda: a_gain()(words(), out=np.zeros((3, 4, 20), np.float32)[..., ::2]), ValueError, "energy is not C-contiguous"),
+    "odd address of out": (lambda: a_gain()(words(), out=np.zeros(4 * 120 + 1, np.uint8)[1:].view(np.float32).reshape(3, *FRAME)), ValueError,
+                           "energy begins at no multiple of its 4 bytes; pass a copy"),
     "read-only out": (lambda: a_gain()(words(), out=read_only()), ValueError, "^calib.gain: out energy is read-only$"),
     "dtype of out": (lambda: a_gain()(words(), out=np.zeros((3, *FRAME))), ValueError, r"energy must be float32 \(3, 4, 10\) as planned, got float64"),
     "shape of out": (lambda: a_gain()(words(), out=np.zeros((4, *FRAME), np.float32)), ValueError, "energy must be .* as planned"),
@@ -694,3 +696,23 @@ def test_a_compiler_error_points_into_the_kernel(device_target: Target) -> None:
 
 def test_numpy_is_always_a_target() -> None:
     assert NUMPY.backend.devices() == (NUMPY.device,)
+
+
+def test_arrays_of_another_device_or_an_unordered_queue(device_target: Target) -> None:
+    """Every array of a run lies on the plan's device, and kernels follow one another."""
+    if device_target.backend.name != "opencl":
+        pytest.skip("OpenCL: the second CUDA device that this would need is not known to be there")
+    import pyopencl
+
+    plan, there = a_gain().plan(device_target.put(words())), device_target.put(words())
+    context = pyopencl.Context(device_target.device.handle.devices)
+    own = pyopencl.CommandQueue(context)
+    with pytest.raises(ValueError, match=r"^calib\.gain: raw is on opencl:.*, the plan on opencl:.*; move it there$"):
+        plan(pyopencl.array.to_device(own, words()))
+    with pytest.raises(ValueError, match=r"^calib\.gain: energy is on opencl:.*; move it there$"):
+        plan(there, out=pyopencl.array.empty(own, (3, *FRAME), np.float32))
+    unordered = pyopencl.command_queue_properties.OUT_OF_ORDER_EXEC_MODE_ENABLE
+    if not device_target.device.handle.devices[0].queue_properties & unordered:
+        pytest.skip("this OpenCL device has no queue that runs out of order")
+    with pytest.raises(ValueError, match=r"^opencl: kernels of a plan follow one another; pass a queue that runs in order"):
+        a_gain().plan(there, stream=pyopencl.CommandQueue(device_target.device.handle, properties=unordered))

@@ -20,7 +20,7 @@ def cuda_runs() -> dict[str, str]:
     for path in sorted((ROOT / "bench" / "results").glob("*.csv")):
         with path.open() as lines:
             for row in csv.DictReader(line for line in lines if not line.startswith("#")):
-                if row.get("backend") == "cupy":
+                if row.get("backend") == "cupy" and row["ok"] == "True":
                     ran.setdefault(row["op"], set()).add(path.stem)
     return {op: ", ".join(sorted(devices)) for op, devices in ran.items()}
 
