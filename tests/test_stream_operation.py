@@ -33,7 +33,7 @@ from gpuredux.stream.ending import finish
 from gpuredux.stream.event import Account
 from gpuredux.stream.faults import ConfigError
 from gpuredux.stream.journal import NAME, JournalWriter, read_journal, record
-from gpuredux.stream.memory import memory
+from gpuredux.stream.memory import memory, momentary
 from gpuredux.stream.part_bytes import SinkFailed
 from gpuredux.stream.pipeline import Pipeline
 from gpuredux.stream.runner import Runner
@@ -245,7 +245,7 @@ def test_provenance_is_of_what_really_wrote(tmp_path: Path, monkeypatch: pytest.
     assert "numba" in summary["versions"] and summary["backend"] == backend and summary["device"] == f"{backend}:0 host" and summary["dtype"] == "int16"
     where = {"backend": backend, "device": f"{backend}:0 host"}
     with h5py.File(parts(raw_folder / "out")[0]) as f:
-        assert provenance(f["entry/unreduced/data"]) == where and provenance(f["entry/data/data"]) == {**where, "lossless_energies": "numpy"}
+        assert provenance(f["entry/unreduced/data"]) == where and provenance(f["entry/data/data"]) == {**where, "lossless_energies": backend}
     text = NO_VETO.replace("shape: [64, 128]", "shape: [32, 48]")
     assert run(config(tmp_path, text, frames="15", backend=backend, abs="0.002\n    capacity: 8"))["lossless"]
     assert set(used) == {backend}
@@ -316,6 +316,30 @@ def test_the_hot_path_copies_no_batch(tmp_path: Path) -> None:
     raw, ids = slot.raw[wanted], slot.pulse_id[wanted]
     assert allocated(lambda: slot.keep(16, wanted)) < frame
     assert slot.n == 13 and np.array_equal(slot.raw[:13], raw) and np.array_equal(slot.pulse_id[:13], ids)
+
+
+def test_frames_that_overflow_take_no_more(tmp_path: Path) -> None:
+    """A batch in which every frame overflows: no second set of constants, no batch of energies; they are those of the specification."""
+    text = NO_VETO.replace("shape: [64, 128]", "shape: [256, 512]")
+    document = load(config(tmp_path, text, hit_fraction="1.0", abs="0.002\n    capacity: 8"))
+    source = FromSimulation(document)
+    pipeline = Pipeline(document, source)
+    slot, sink = pipeline.slot(), sinks.Sink(document, tmp_path / "out", pipeline, Account())
+    slot.n = source.read(slot.raw, slot.pulse_id, 16).n
+    frame, held = slot.raw[0].nbytes, memory(pipeline)
+    pipeline.run(slot)
+    rows = slot.overflowed
+    assert len(rows) > 8 and allocated(lambda: pipeline.run(slot)) < frame
+    gain: Any = pipeline.gain
+    for row in rows:
+        energy, status = (a[0] for a in gain(slot.raw[row : row + 1], backend="numpy"))
+        assert pipeline.exact(slot, row).tobytes() == np.where(status == 0, energy, np.float32(np.nan)).tobytes()
+    assert allocated(lambda: pipeline.exact(slot, rows[0])) < frame / 2
+    sink.write(slot)
+    assert allocated(lambda: sink.write(slot)) < momentary(pipeline) + 2 * frame < len(rows) * frame
+    assert memory(pipeline) == held
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml"), "--output", str(tmp_path / "other")])
+    assert f"{momentary(pipeline) / 1e6:.1f} MB more on the host while a frame" in result.output
 
 
 def test_a_source_keeps_nothing_of_what_it_gave(tmp_path: Path) -> None:

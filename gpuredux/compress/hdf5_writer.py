@@ -30,6 +30,7 @@ class Writer:
     frame_shape: of one frame, 1 to 4 axes; codec: the dtype of lossless frames, or a Quantize for float32 frames
     panels:      one panel (first axis of a frame) a chunk instead of one frame
     attrs:       more attributes of the dataset; provenance: what is known of the data's way, as JSON (append() adds backend and device)
+    encoder:     for writers that follow each other, so that its plan is made once
     counts:      frames, lossless_frames, stored_bytes: all appended since the writer was made
 
     A frame counts as committed when commit() or flush() returned; readers know these by the length of chunk_crc32c. All objects and attributes
@@ -37,7 +38,7 @@ class Writer:
     """
 
     def __init__(self, where: Any, name: str, frame_shape: tuple[int, ...], codec: Any, *, panels: bool = False, attrs: Mapping[str, Any] | None = None,
-                 provenance: dict[str, Any] | None = None, backend: str | None = None) -> None:
+                 provenance: dict[str, Any] | None = None, backend: str | None = None, encoder: Op | None = None) -> None:
         self.name, self.panels, self.backend = name.strip("/"), panels, backend
         if not self.name:
             raise ValueError("hdf5.Writer: name must name a dataset, got an empty one")
@@ -53,7 +54,7 @@ class Writer:
         self.frames = self.lossless_frames = self.stored_bytes = self._outliers = 0
         self._pending: dict[str, list[np.ndarray]] = {}
         self._failed = self._closed = False
-        self._provenance, self._encoder = dict(provenance or {}), BitshuffleLZ4()
+        self._provenance, self._encoder = dict(provenance or {}), encoder or BitshuffleLZ4()
         hosts = backends.owners(np.empty(0))
         self._host = next((b for b in hosts if b.name == backend), hosts[0])     # encodes the lossless frames beside codes
         own = {"gpuredux_layout": layout.LAYOUT, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),

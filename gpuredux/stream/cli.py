@@ -19,7 +19,7 @@ from .. import __version__
 from . import monitor
 from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED
 from .faults import ConfigError
-from .memory import memory, words
+from .memory import memory, momentary, words
 from .part_bytes import SinkFailed
 from .session import execute, prepare
 from .verify import verify as verify_folder
@@ -67,7 +67,7 @@ def check(file: ConfigFile, output: Output = None) -> None:
         ("operations", " -> ".join(op.name for op in pipeline.ops)),
         ("runs on", str(pipeline.device)),
         ("batch", f"{block.batch} frames, {block.batch * frame / 1e6:.1f} MB"),
-        *(("" if i else "memory", line) for i, line in enumerate(words(memory(pipeline), block.slots))),
+        *(("" if i else "memory", line) for i, line in enumerate(words(memory(pipeline), block.slots, momentary(pipeline)))),
         *(("passes" if i == 0 else "", f"{p.ops}: {p.traffic / 1e6:.1f} MB a batch") for i, p in enumerate(pipeline.plan.passes)),
         ("output", str(folder)),
     ])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..op import Plan
+from ..op import Plan, nbytes
 from .pipeline import Pipeline
 
 
 def memory(pipeline: Pipeline) -> dict[str, int]:
     """Bytes by purpose, an array counted once: on the host all slots, constants (as they were read, and as operations keep them), plans (intermediate
-    arrays and scratch); on the device inputs and outputs, constants, plans. Not in it: what the source holds, the journal's and the parts' lists."""
+    arrays and scratch); on the device inputs and outputs, constants, plans. Not in it: what the source holds, the journal's and the parts' lists, and
+    what momentary() says."""
     seen: set[int] = set()
 
     def size(arrays: Any) -> int:
@@ -20,16 +21,25 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         return sum(new.values())
 
     device_arrays = (*pipeline.device_in.values(), *pipeline.device_out)
-    plans = [(p, pipeline.on_host) for p in _plans(pipeline.plan)] + [(p, True) for p in ([pipeline.raw_plan] if pipeline.raw_plan else [])]
+    plans = [(p, pipeline.on_host) for p in _plans(pipeline.plan)] + [(p, True) for p in (pipeline.raw_plan, pipeline.exact_plan) if p]
     held = [pipeline.constants, *({k: v for k, v in vars(op).items() if hasattr(v, "nbytes")} for op in pipeline.ops)]
-    found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "plans": size([pipeline.raw_rows]),
+    found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "plans": size([pipeline.raw_rows, *pipeline.exact_out]),
              "device_batch": size(device_arrays), "device_constants": 0, "device_plans": 0}
     found["constants"] = sum(size(arrays.values()) for arrays in held)
     for plan, host in plans:
         where = "" if host else "device_"
         found[f"{where}constants"] += size(plan.constants.values())
         found[f"{where}plans"] += size((*plan.scratch.values(), *getattr(plan, "_own", {}).values()))
+    if pipeline.exact_plan:
+        found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind(pipeline.exact_out[:1], {})))     # of the plan that the op keeps for them
     return found
+
+
+def momentary(pipeline: Pipeline) -> int:
+    """Bytes that come and go: the chunk that the writer encodes a frame into that has more outliers than its list holds, one at a time."""
+    if pipeline.exact_plan is None:
+        return 0
+    return nbytes(*pipeline.pack.outputs(*pipeline.pack.bind(pipeline.exact_out[:1], {})))
 
 
 def _plans(plan: Plan) -> Iterator[Plan]:
@@ -39,8 +49,8 @@ def _plans(plan: Plan) -> Iterator[Plan]:
         yield from (step, *([feeder] if feeder else []))
 
 
-def words(found: dict[str, int], slots: int) -> list[str]:
-    """For a person: a line for the host, and one for the device, if it has memory of its own."""
+def words(found: dict[str, int], slots: int, moment: int) -> list[str]:
+    """For a person: a line for the host, one for the device, if it has memory of its own, and one for what comes and goes."""
     mb = {k: f"{v / 1e6:.1f} MB" for k, v in found.items()}
     host = sum(v for k, v in found.items() if not k.startswith("device_"))
     device = sum(found.values()) - host
@@ -48,4 +58,6 @@ def words(found: dict[str, int], slots: int) -> list[str]:
     if device:
         lines.append(f"{device / 1e6:.1f} MB on the device: {mb['device_batch']} in and out, {mb['device_constants']} of constants, "
                      f"{mb['device_plans']} of intermediate arrays")
+    if moment:
+        lines.append(f"{moment / 1e6:.1f} MB more on the host while a frame with too many outliers for its list is encoded without loss")
     return lines

@@ -17,6 +17,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Part:
         self.reduced: list[Ids] = []
         self.unreduced: list[Ids] = []
         self.n_events = self.n_written = 0
+        self.exact = pipeline.exact
         self.bytes = PartBytes(self.partial)
         self.file = h5py.File(self.bytes, "w", libver=("v110", "v110"))
         try:
@@ -56,8 +58,9 @@ class Part:
         entry = _group(self.file, "entry", "NXentry", default="data")
         data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
         where, host = {"backend": pipeline.backend.name, "device": str(pipeline.device)}, pipeline.host
-        exact = {"lossless_energies": "numpy"} if pipeline.quantize else {}
-        self.codes = Writer(data, "data", pipeline.frame, pipeline.quantize or pipeline.stored, provenance={**where, **exact}, backend=host.name)
+        exact = {"lossless_energies": host.name} if pipeline.quantize else {}
+        self.codes = Writer(data, "data", pipeline.frame, pipeline.quantize or pipeline.stored, provenance={**where, **exact}, backend=host.name,
+                            encoder=pipeline.pack)
         self.raw: Writer | None = None
         if pipeline.keeps_raw:
             group = _group(entry, "unreduced", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
@@ -68,10 +71,11 @@ class Part:
         """The events start to stop of a batch."""
         out, (j, k) = slot.out, np.searchsorted(slot.source, [start, stop]).tolist()
         lists = ("outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status")
-        named = {name: out[name][j:k] for name in lists if name in out}
-        lossless = {row - j: frame for row, frame in slot.lossless.items() if j <= row < k}
         with self._storing():
-            self.codes.append_encoded(out["payload"][j:k], out["size"][j:k], lossless=lossless, **named)
+            for a, b in pairwise(sorted({j, k, *(row for row in slot.overflowed if j < row < k)})):     # at most the first row of each has overflowed
+                lossless = {0: self.exact(slot, a)} if a in slot.overflowed else {}
+                named = {name: out[name][a:b] for name in lists if name in out}
+                self.codes.append_encoded(out["payload"][a:b], out["size"][a:b], lossless=lossless, **named)
             self.reduced.append(slot.pulse_id[slot.source[j:k]])
             if self.raw is not None:
                 a, b = np.searchsorted(slot.raw_source, [start, stop]).tolist()
@@ -158,7 +162,7 @@ def _describe(entry: Any, document: Document, pipeline: Pipeline, about: dict[st
     detector["type"], detector["description"] = "pixel array", config.detectors[name].type
     detector["data"] = h5py.SoftLink("/entry/data/data")
     for key, value in pipeline.constants.items():
-        detector.attrs[f"{key}_sha256"] = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        detector.attrs[f"{key}_sha256"] = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()     # no copy: they are large
     process = _group(entry, "gpuredux", "NXprocess")
     process["program"], process["configuration"] = "gpuredux-stream", document.text
     process["operations"] = json.dumps([{"op": op.name, **op.config(), "sha256": op.digest()} for op in pipeline.ops], default=str)

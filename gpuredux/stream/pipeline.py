@@ -101,6 +101,11 @@ class Pipeline:
         self.host = backends.get("numpy" if self.backend.name == "numpy" else "numba")     # what encodes the frames that the chain does not
         self.raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=self.host.name) if self.keeps_raw else None
         self.raw_rows = np.zeros((n if self.keeps_raw else 0, *frame), np.uint16)
+        one = Spec("raw", (1, *frame), np.dtype(np.uint16))     # frames that overflow, one at a time; on the host the constants are those of the chain
+        self.exact_plan: Plan | None = self.gain.plan(raw=one, backend=self.host.name) if self.gain and self.quantize else None
+        self.exact_out = [np.zeros(s.shape, s.dtype) for s in self.exact_plan.outs] if self.exact_plan else []
+        if self.exact_plan:
+            self.pack(self.exact_out[0], backend=self.host.name)        # its plan for such a frame, for the writers of all parts
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -128,7 +133,8 @@ class Pipeline:
             slot.kept = int(slot.out["live"][0]) if "live" in slot.out else slot.n
             slot.source = slot.out["source"][: slot.kept] if "source" in slot.out else np.arange(slot.n)
             self._pack_raw(slot)
-            self._store_lossless(slot)
+        overflowed = slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW if self.exact_plan else ()
+        slot.overflowed = np.flatnonzero(overflowed).tolist()
 
     def _run_on_device(self, slot: Slot, given: dict[str, Array]) -> None:
         """In, run, wait; then the sizes, then only the bytes that are used."""
@@ -159,11 +165,14 @@ class Pipeline:
         np.take(slot.raw[: slot.n], slot.raw_source, axis=0, out=self.raw_rows[:m], mode="clip")   # nothing to clip; any other mode copies `out`
         self.raw_plan(code=self.raw_rows, live=np.array([m], np.int32), out=[slot.raw_payload, slot.raw_size])
 
-    def _store_lossless(self, slot: Slot) -> None:
-        """Frames with more outliers than their list holds: their energies anew, from the raw words, by the specification."""
-        slot.lossless.clear()
-        if self.quantize is None or self.gain is None:
-            return
-        for j in np.flatnonzero(slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW).tolist():
-            energy, status = (a[0] for a in self.gain(slot.raw[slot.source[j]][None], backend="numpy"))
-            slot.lossless[j] = np.where(status == 0, energy, np.float32(np.nan))    # as codes say it: masked is no number
+    def exact(self, slot: Slot, row: int) -> Array:
+        """The energies of a row that has more outliers than its list holds, anew from its raw words; masked is no number, as codes say it.
+
+        For the sink, under `parallel`. It is always the same array: a batch of them would be twice as large as its raw words."""
+        assert self.exact_plan is not None
+        event = slot.source[row]
+        self.exact_plan(raw=slot.raw[event : event + 1], out=self.exact_out)
+        energy, status = (a[0] for a in self.exact_out)
+        masked = np.not_equal(status, 0, out=status.view(np.bool_))
+        np.copyto(energy, np.float32(np.nan), where=masked)
+        return energy

@@ -165,7 +165,7 @@ class Runner:
             begun = time.monotonic()
             if not (broken or self._abort):
                 try:
-                    with self.pipeline.parallel if slot.lossless else nullcontext():   # frames that overflowed are encoded there
+                    with self.pipeline.parallel if slot.overflowed else nullcontext():     # such frames are made anew and encoded there
                         begun = time.monotonic()
                         self.sink.write(slot)
                 except Exception as e:

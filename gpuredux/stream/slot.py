@@ -27,7 +27,7 @@ class Slot:
     kept: int = 0                   # rows of out["payload"]
     source: Array = None            # (kept,) the event of each row
     raw_source: Array = None        # the event of each row of raw_payload
-    lossless: dict[int, Array] = field(default_factory=dict)    # rows whose outliers overflowed: their energies
+    overflowed: list[int] = field(default_factory=list)     # rows with more outliers than their list holds
 
     def keep(self, n: int, wanted: Array) -> None:
         """Of the first n events only the wanted ones: their rows move up one by one, for a batch is too large to be copied."""
