@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,6 +173,43 @@ def test_abort_counts_what_it_drops(tmp_path: Path) -> None:
     verdict = verify(tmp_path / "out")
     assert summary["exit"] == 130 and verdict.closes and verdict.account == summary["account"]
     assert verdict.account["dropped"] > 0 and verdict.account["written"] > 0
+
+
+def test_a_second_signal_aborts_after_a_failure_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source is lost, a slow sink still has much to store: Ctrl-C twice drops that, as it does in a run that is well."""
+    from rich.console import Console
+
+    from gpuredux.stream.session import execute, prepare
+    from gpuredux.stream.sink import Sink
+    from gpuredux.stream.source import SourceLost
+
+    prepared = prepare(config(tmp_path, frames="1000000", part_frames="5", batch="8", slots="4"))
+    read, write, reads, lost = prepared[2].read, Sink.write, [], threading.Event()
+
+    def broken(*given: Any) -> Any:
+        reads.append(1)
+        if len(reads) == 4:
+            lost.set()
+            raise SourceLost("gone")
+        return read(*given)
+
+    def slow(self: Sink, slot: Any) -> None:
+        first, self.__dict__["slow"] = "slow" not in self.__dict__, True
+        write(self, slot)
+        if first:
+            assert lost.wait(60)
+            for _ in range(2):
+                time.sleep(0.2)
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    monkeypatch.setattr(prepared[2], "read", broken)
+    monkeypatch.setattr(Sink, "write", slow)
+    summary = execute(prepared, None, Console(quiet=True))
+    verdict = verify(tmp_path / "out")
+    assert summary["exit"] == 5 and verdict.closes and verdict.account == summary["account"]
+    assert verdict.account["dropped"] == 16 and verdict.account["written"] + verdict.account["vetoed"] == 8 and not verdict.account["failed"]
+    assert {r["why"] for r in read_journal(tmp_path / "out").records if r["kind"] == "lost"} == {"aborted"}
 
 
 # ---------------------------------------------------------------------------------------------------------- what verify sees

@@ -171,8 +171,11 @@ def test_a_second_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match="holds an earlier run"):
         execute(late, None, Console(quiet=True))
     monkeypatch.setattr(sinks, "claim", lambda *_: None)        # it looked at the folder in the same instant
+    closed: list[str] = []
+    monkeypatch.setattr(later[2], "close", lambda: closed.append("the source"))
     with pytest.raises(SinkFailed, match="File exists"):
         execute(later, None, Console(quiet=True))
+    assert closed == ["the source"]
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
 
 

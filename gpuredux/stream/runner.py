@@ -101,7 +101,7 @@ class Runner:
         if not len(ids):
             return
         self.account.settle(outcome, len(ids))
-        why = f"{step}: {self.failure[1]}" if self.failure else "aborted"
+        why = f"{step}: {self.failure[1]}" if self.failure and outcome == FAILED else "aborted"
         try:
             self.sink.note({"kind": "lost", "outcome": outcome, "ids": pack_ids(ids), "why": why})
         except SinkFailed as e:

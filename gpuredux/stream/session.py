@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,11 @@ def prepare(file: Path, output: Path | None = None) -> Prepared:
 def execute(prepared: Prepared, max_frames: int | None, console: Console) -> dict[str, Any]:
     """A whole run with its progress and summary. Raises SinkFailed."""
     document, folder, source, pipeline = prepared
-    runner = Runner(document, source, pipeline, folder, max_frames)
+    try:
+        runner = Runner(document, source, pipeline, folder, max_frames)
+    except BaseException:
+        source.close()
+        raise
     watch = monitor.Monitor(console)
     with _signals(runner):
         with watch:
@@ -62,8 +67,10 @@ def execute(prepared: Prepared, max_frames: int | None, console: Console) -> dic
 @contextmanager
 def _signals(runner: Runner) -> Iterator[None]:
     """SIGINT and SIGTERM end the intake, the second one drops what is not stored; SIGHUP, which says that the terminal closed, ends nothing."""
+    before_this = itertools.count()     # counted here: the intake may have ended for another reason, while much is still to be stored
+
     def on_signal(number: int, frame: object) -> None:
-        if runner.interrupted:
+        if next(before_this):
             runner.abort()
         else:
             runner.stop()
