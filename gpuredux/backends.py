@@ -139,7 +139,7 @@ class Numpy(Backend):
         return (Device(self.name, 0, "host"),)
 
     def is_mine(self, x: Array) -> bool:
-        return isinstance(x, np.ndarray)
+        return isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)      # no kernel would heed the mask
 
     def device_of(self, x: Array) -> Device:
         return self.devices()[0]

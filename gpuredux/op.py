@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import numbers
 import threading
 from collections import OrderedDict, namedtuple
 from collections.abc import Sequence
@@ -133,10 +134,19 @@ class Op:
         given = np.asarray(getattr(self, field))
         if dtype is not None and given.dtype.kind not in "iuf":
             raise TypeError(f"{self.name}: {field} must be real numbers, got {given.dtype}")
-        copy = np.array(given, dtype=dtype, order="C", copy=True)
+        with np.errstate(over="ignore"):        # an Inf that this makes is for the op's own check
+            copy = np.array(given, dtype=dtype, order="C", copy=True)
         copy.setflags(write=False)
         object.__setattr__(self, field, copy)
         return copy
+
+    def number(self, field: str, whole: bool = False) -> Any:
+        """A scalar field as float or int; for __post_init__. Raises TypeError for what is no number, a bool and a text included."""
+        value: Any = getattr(self, field)
+        fits = isinstance(value, numbers.Integral) if whole else isinstance(value, numbers.Real)
+        if isinstance(value, bool) or not fits:
+            raise TypeError(f"{self.name}: {field} must be {'a whole' if whole else 'a real'} number, got {value!r}")
+        return int(value) if whole else float(value)
 
     def config(self) -> dict[str, Any]:
         """The scalar fields, ready for JSON."""
@@ -477,6 +487,9 @@ class Chain(Op):
     keep: tuple[str, ...] | None = None
 
     def __init__(self, ops: Sequence[Op], keep: Sequence[str] | None = None) -> None:
+        wrong = [type(op).__name__ for op in ops if not isinstance(op, Op)]
+        if wrong:
+            raise TypeError(f"chain: ops must be operations, got {', '.join(wrong)}")
         object.__setattr__(self, "ops", tuple(ops))
         object.__setattr__(self, "keep", None if keep is None else tuple(keep))
         made: set[str] = set()

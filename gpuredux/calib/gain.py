@@ -58,7 +58,7 @@ class Gain(Op):
             if good.dtype != bool or good.shape != self.frame:
                 raise ValueError(f"{self.name}: good must be bool {self.frame}, True = use the pixel, got {good.dtype} {good.shape}")
             self.own("good")
-        if not (self.bad_value == 0 or np.isnan(self.bad_value)):
+        if not (self.number("bad_value") == 0 or np.isnan(self.bad_value)):
             raise ValueError(f"{self.name}: bad_value must be 0 or NaN, got {self.bad_value}")
         if self.invalid not in ("raise", "mask"):
             raise ValueError(f"{self.name}: invalid must be 'raise' or 'mask', got {self.invalid!r}")

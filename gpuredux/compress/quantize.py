@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,13 +48,13 @@ class Quantize(Op):
     good: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.code not in CODES:
+        if not isinstance(self.code, str) or self.code not in CODES:
             raise ValueError(f"{self.name}: code must be one of {', '.join(CODES)}, got {self.code!r}")
-        value = float(self.abs)
+        value = self.number("abs")
         if not 2.0**-100 <= value <= 2.0**100:
             raise ValueError(f"{self.name}: abs must be 2**-100 to 2**100 (7.9e-31 to 1.2e30), for nothing may leave float32; got {self.abs}")
         object.__setattr__(self, "abs", value)
-        object.__setattr__(self, "capacity", operator.index(self.capacity))
+        object.__setattr__(self, "capacity", self.number("capacity", whole=True))
         if not 1 <= self.capacity < 2**31:
             raise ValueError(f"{self.name}: capacity must be 1 to 2**31 - 1 outliers a frame, got {self.capacity}")
         if self.good is not None:

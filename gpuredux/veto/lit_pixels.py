@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,14 +43,14 @@ class LitPixels(Op):
     raw_stride: int = 1
 
     def __post_init__(self) -> None:
-        if not abs(float(self.threshold)) <= float(np.finfo(np.float32).max):
+        if not abs(self.number("threshold")) <= float(np.finfo(np.float32).max):
             raise ValueError(f"{self.name}: threshold must be a finite float32, got {self.threshold}")
-        top = {"min_lit": (0, 2**32 - 1), "max_lit": (self.min_lit, 2**32 - 1), "raw_every": (0, 2**63 - 1), "raw_stride": (1, 2**63 - 1)}
+        top = {"min_lit": (0, 2**32 - 1), "max_lit": (self.number("min_lit", whole=True), 2**32 - 1), "raw_every": (0, 2**63 - 1), "raw_stride": (1, 2**63 - 1)}
         for field, (low, high) in top.items():
             value = getattr(self, field)
             if value is None and field == "max_lit":
                 continue
-            value = operator.index(value)
+            value = self.number(field, whole=True)
             if not low <= value <= high:
                 raise ValueError(f"{self.name}: {field} must be {low} to {high}, got {value}")
             object.__setattr__(self, field, value)
