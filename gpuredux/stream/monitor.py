@@ -86,8 +86,9 @@ def line(runner: Runner) -> str:
     a, r, stored = runner.account.snapshot(), runner.rates, runner.sink.committed["bytes"]
     seconds, frame = max(r.seconds, 1e-9), runner.slots[0].raw[:1].nbytes
     settled = (a["seen"] - a["corrupt"] - a["in_flight"]) * frame       # bytes_in runs ahead of the files; at the end they are equal
+    ratio = f"ratio {settled / stored:.1f}  " if stored else ""
     return (f"{a['seen']}/{runner.expected} frames  {a['seen'] / seconds:.1f} frames/s  in {r.bytes_in / seconds / 1e9:.3f} GB/s  "
-            f"out {stored / seconds / 1e9:.3f} GB/s  {f'ratio {settled / stored:.1f}  ' if stored else ''}written {a['written']}  vetoed {a['vetoed']}  in flight {a['in_flight']}"
+            f"out {stored / seconds / 1e9:.3f} GB/s  {ratio}written {a['written']}  vetoed {a['vetoed']}  in flight {a['in_flight']}"
             + "".join(f"  {k} {a[k]}" for k in ("dropped", "failed", "duplicate", "corrupt") if a[k]))
 
 
