@@ -1,6 +1,7 @@
 """compress.hdf5 against plain h5py + hdf5plugin in a process of its own, the crc32c package, and damage. Over 200 lines: one file format, one file."""
 
 import errno
+import gzip
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import gpuredux
 from gpuredux import DecodeError
@@ -500,6 +502,43 @@ def test_files_that_are_none(small, tmp_path):
             hdf5.verify(tmp_path / f"{i}.h5", "d")
 
 
+# -------------------------------------------------------------------------------------------------------- golden bytes
+GOLDEN = ROOT / "tests" / "golden" / "hdf5_layout_1.h5.gz"
+# made once, by gpuredux 0.1.0:
+#   hdf5.write("hdf5_layout_1.h5", "d", golden(), Quantize(abs=0.5, capacity=4, good=np.arange(72).reshape(8, 9) != 21))
+#   gzip -9n hdf5_layout_1.h5       (the lists' chunks are mostly empty)
+
+
+def golden():
+    """Halves from -18 to 17.5 in their order; frame 0 with two outliers, frame 1 with more than four, frame 2 with none."""
+    x = np.stack([np.arange(-36, 36, dtype=np.float32) * np.float32(0.5)] * 3)
+    x[0, [5, 70]] = np.float32(1e9), np.float32(np.nan)
+    x[1, 10:16] = np.float32(-3e8)
+    return x.reshape(3, 8, 9)
+
+
+def test_golden_file_is_read_for_ever(tmp_path):
+    x, path = golden(), tmp_path / "golden.h5"
+    path.write_bytes(gzip.decompress(GOLDEN.read_bytes()))
+    with h5py.File(path) as f:
+        code, attrs, side = f["d"][:].reshape(3, 72), dict(f["d"].attrs), {key: f["d_side"][key][:] for key in f["d_side"]}
+    scale = attrs["scale_factor"]
+    assert attrs["gpuredux_layout"] == 1 and code.dtype == np.int16 and np.float32(0.999) < scale <= 1
+    want = np.rint(x.reshape(3, 72) / scale)
+    marked = np.zeros((3, 72), bool)
+    marked[0, [5, 70]] = marked[1, 10:16] = marked[:, 21] = True
+    assert np.array_equal(code[~marked], want[~marked].astype(np.int16))
+    assert (code[:, 21] == attrs["missing_value"]).all() and (code[0, [5, 70]] == attrs["_FillValue"]).all()
+    assert side["outlier_offset"].tolist() == [0, 2, 2, 2] and side["outlier_index"].tolist() == [5, 70]
+    assert same(side["outlier_value"], np.array([1e9, np.nan], np.float32)) and side["lossless_frame"].tolist() == [1]
+    assert side["frame_status"].tolist() == [0, Frame.OUTLIER_OVERFLOW, 0] and len(side["chunk_crc32c"]) == 3
+    energy = (code * scale).astype(np.float32)
+    energy[0, [5, 70]], energy[1] = x[0].reshape(72)[[5, 70]], x[1].reshape(72)
+    energy[:, 21] = -1
+    assert same(hdf5.read(path, "d", masked=-1), energy.reshape(3, 8, 9))
+    assert hdf5.verify(path, "d") == (3, 3, 350, 2, 1, ())
+
+
 # ---------------------------------------------------------------------------------------------------------- refusals
 def test_what_exists_is_not_overwritten(small):
     path, x = small
@@ -555,7 +594,7 @@ def test_a_failed_write_into_a_group_leaves_nothing(small):
             assert set(f) == {"d", "d_side", "g"} and not len(f["g"]), name
         with pytest.raises(FileExistsError):
             hdf5.write(f, "d", x[:1])
-        with pytest.raises(ValueError, match="strides|contiguous"):
+        with pytest.raises(ValueError, match=r"strides|contiguous"):
             hdf5.write(f, "g/h/new", np.zeros((2, 12, 26), np.uint16)[:, :, ::2])
         assert set(f) == {"d", "d_side", "g"} and not len(f["g"])
         hdf5.write(f, "g/h/new", x[:1])

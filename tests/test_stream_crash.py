@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_stream_kit import BASE, SHAPE, chunks, config, file_config, parts, raw_file, run
 from typer.testing import CliRunner
 
@@ -210,6 +211,27 @@ def test_a_second_signal_aborts_after_a_failure_too(tmp_path: Path, monkeypatch:
     assert summary["exit"] == 5 and verdict.closes and verdict.account == summary["account"]
     assert verdict.account["dropped"] == 16 and verdict.account["written"] + verdict.account["vetoed"] == 8 and not verdict.account["failed"]
     assert {r["why"] for r in read_journal(tmp_path / "out").records if r["kind"] == "lost"} == {"aborted"}
+
+
+# ---------------------------------------------------------------------------------------------------------- golden bytes
+GOLDEN = ROOT / "tests" / "golden" / "journal_1"
+RECORDS: list[dict[str, Any]] = [
+    {"kind": "start", "format": 1, "config": "version: 1\n# \u00c5ngstr\u00f6m\n"},
+    {"kind": "seen", "ids": [[100, 5, 1], [2**64 - 2, 3, 1]], "duplicate": [[100, 1, 1]], "corrupt": []},
+    {"kind": "commit", "part": 0, "file": "part_000000.h5", "bytes": 4096, "events": 5, "written": [[100, 2, 2]], "vetoed": [[101, 2, 2], [104, 1, 1]],
+     "reduced": [[100, 2, 2]], "unreduced": [], "payload": 1000, "lossless": 0},
+    {"kind": "lost", "outcome": "failed", "ids": [[2**64 - 2, 3, 1]], "why": "sink: gone"},
+    {"kind": "end", "account": {"seen": 9}, "closes": True, "expected": 9, "exit": 4, "reason": "sink failed: gone"},
+]
+# made once, by gpuredux 0.1.0: writer = JournalWriter(GOLDEN); [writer.append(r) for r in RECORDS]; then a torn record: its last 10 bytes are missing
+
+
+def test_golden_journal_is_read_for_ever() -> None:
+    journal, data = read_journal(GOLDEN), (GOLDEN / NAME).read_bytes()
+    assert journal.records == RECORDS and "are no whole record" in journal.torn
+    whole = b"".join(record(i, r) for i, r in enumerate(RECORDS))
+    assert data == whole + record(len(RECORDS), RECORDS[-1])[:-10]
+    assert unpack_ids(journal.records[1]["ids"]).tolist() == [100, 101, 102, 103, 104, 2**64 - 2, 2**64 - 1, 0]
 
 
 # ---------------------------------------------------------------------------------------------------------- what verify sees
