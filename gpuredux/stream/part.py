@@ -24,6 +24,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..compress.crc32c import crc32c
 from ..compress.hdf5_layout import sync
 from ..compress.hdf5_writer import Writer
 from .config import Document
@@ -31,6 +32,8 @@ from .event import Ids, pack_ids
 from .part_bytes import PartBytes, SinkFailed
 from .pipeline import Pipeline
 from .slot import Slot
+
+READ = 1 << 20      # bytes that digest() holds at a time
 
 
 class Part:
@@ -108,13 +111,13 @@ class Part:
             self.file.close()
         with self._storing():
             os.fsync(self.bytes.fd)
-            size = os.fstat(self.bytes.fd).st_size
+            size, crc = digest(self.bytes.fd)
             self.bytes.close()
             os.rename(self.partial, self.path)
             sync(self.path.parent)
         kept = stored(decision)
-        return {"kind": "commit", "part": self.number, "file": self.path.name, "bytes": size, "events": len(ids), "written": pack_ids(ids[kept]),
-                "vetoed": pack_ids(ids[~kept]), "reduced": pack_ids(np.concatenate(self.reduced)),
+        return {"kind": "commit", "part": self.number, "file": self.path.name, "bytes": size, "crc32c": crc, "events": len(ids),
+                "written": pack_ids(ids[kept]), "vetoed": pack_ids(ids[~kept]), "reduced": pack_ids(np.concatenate(self.reduced)),
                 "unreduced": pack_ids(np.concatenate(self.unreduced) if self.unreduced else []), "payload": sum(w.stored_bytes for w in writers),
                 "lossless": self.codes.lossless_frames}
 
@@ -139,6 +142,18 @@ class Part:
         for path in (self.partial, self.path):
             path.unlink(missing_ok=True)
         return np.concatenate([np.zeros(0, np.uint64), *(e[0] for e in self.events)])
+
+
+def digest(fd: int) -> tuple[int, int]:
+    """(bytes, CRC-32C) of a whole file as it can be read now. HDF5 goes back to what it wrote, so it cannot be summed on its way out. Raises OSError."""
+    size, at, crc = os.fstat(fd).st_size, 0, 0
+    buffer = memoryview(bytearray(min(size, READ)))
+    while at < size:
+        if not (got := os.preadv(fd, [buffer], at)):
+            raise OSError(f"it ends at byte {at} of {size}")
+        crc = crc32c(buffer[: min(got, size - at)], crc)
+        at += got
+    return size, crc
 
 
 def stored(decision: Any) -> Any:
