@@ -1,13 +1,16 @@
 """The command gpuredux-stream: run, check, verify, demo.
 
 Exit codes: 0 complete and accounted; 2 configuration or usage; 3 the account does not close, or frames are missing, dropped, corrupt or
-failed; 4 the sink failed; 5 the source was lost; 130 interrupted, and all that was taken in was written. A display that breaks (a pipe or
-terminal that closed) changes none of them.
+failed; 4 the sink failed; 5 the source was lost; 130 interrupted, and all that was taken in was written. verify has 0 only for a run that
+ended by itself with 0 and whose files are what it wrote, 3 for all else that it finds. A display that breaks (a pipe or terminal that closed,
+a disk that is full) changes none of them.
 """
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -22,6 +25,7 @@ from .faults import ConfigError
 from .memory import memory, momentary, words
 from .part_bytes import SinkFailed
 from .session import execute, prepare
+from .verify import Verdict
 from .verify import verify as verify_folder
 
 USAGE = 2
@@ -31,6 +35,21 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="the configuration")]
 Output = Annotated[Path | None, typer.Option(metavar="DIR", help="write here instead of sink.path")]
 MaxFrames = Annotated[int | None, typer.Option(min=1, metavar="N", help="stop after so many frames")]
+
+
+def _say(text: str) -> None:
+    """A line on stdout. Flushed, so that a broken display shows here, and not when Python exits and would change the exit code."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError) as e:
+        monitor.discard(sys.stdout)
+        _lost(getattr(e, "strerror", None) or str(e))
+
+
+def _lost(why: str) -> None:
+    """Say that the display broke, if it did, unless somebody closed the pipe because he had read what he wants."""
+    if why not in ("", os.strerror(errno.EPIPE)):
+        monitor.complain(f"gpuredux-stream: nothing more could be displayed ({why})")
 
 
 def _refuse(error: ConfigError) -> NoReturn:
@@ -60,9 +79,9 @@ def check(file: ConfigFile, output: Output = None) -> None:
     except ConfigError as e:
         _refuse(e)
     source.close()
-    console = Console(highlight=False)
     block, frame = document.config.run, 2 * math.prod(source.frame)
-    monitor.show(console, [
+    watch = monitor.Monitor(Console(highlight=False))
+    watch.show([
         ("source", f"{document.config.source.type}: {source.total} frames of {source.frame} uint16, {frame / 1e6:.2f} MB each"),
         ("operations", " -> ".join(op.name for op in pipeline.ops)),
         ("runs on", str(pipeline.device)),
@@ -71,27 +90,41 @@ def check(file: ConfigFile, output: Output = None) -> None:
         *(("passes" if i == 0 else "", f"{p.ops}: {p.traffic / 1e6:.1f} MB a batch") for i, p in enumerate(pipeline.plan.passes)),
         ("output", str(folder)),
     ])
-    print(f"{file}: fit to run")
+    _lost(watch.lost)
+    _say(f"{file}: fit to run")
 
 
 @app.command()
 def verify(folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder of a run")],
-           chunks: Annotated[bool, typer.Option(help="read every stored chunk and compare its CRC")] = True) -> None:
-    """Hold the journal of a run against its part files; after a crash, too."""
+           chunks: Annotated[bool, typer.Option(help="read every byte: compare the digest of each file and the CRC of each chunk")] = True) -> None:
+    """Hold the journal of a run against its part files; after a crash, too. Exit 0: the run was complete, and its files are what it wrote."""
     if not folder.is_dir():
-        print(f"{folder}: no such folder", file=sys.stderr)
+        monitor.complain(f"{folder} is not a folder" if folder.exists() else f"{folder}: no such folder")
         raise typer.Exit(USAGE)
     verdict = verify_folder(folder, chunks)
     account = verdict.account
-    print(f"{account['seen']} seen = " + " + ".join(f"{n} {k.replace('_', ' ')}" for k, n in account.items() if k != "seen"))
-    print(f"{len(verdict.files)} parts committed" + (f", {verdict.chunks} chunks have the CRC that was written" if chunks and not verdict.problems else ""))
-    if len(verdict.in_flight):
+    _say(f"{account['seen']} seen = " + " + ".join(f"{n} {k.replace('_', ' ')}" for k, n in account.items() if k != "seen"))
+    _say(f"{len(verdict.files)} parts committed" + (f", {verdict.chunks} chunks have the CRC that was written" if chunks and not verdict.problems else ""))
+    if len(verdict.in_flight) and not verdict.living:
         some = ", ".join(map(str, verdict.in_flight[:5].tolist()))
-        print(f"in flight when the run ended: pulse ids {some}{', ...' if len(verdict.in_flight) > 5 else ''}")
+        _say(f"in flight when the run ended: pulse ids {some}{', ...' if len(verdict.in_flight) > 5 else ''}")
+    if verdict.ended is not None:
+        expected, missing = verdict.ended["expected"], verdict.ended["expected"] - account["seen"]
+        gone = f"; {missing} of {expected} expected frames are missing" if missing else ""
+        _say(f"the run ended: {verdict.ended['reason']} (exit {verdict.ended['exit']}){gone}")
     for text in (*verdict.notes, *verdict.problems):
-        print(text, file=sys.stderr)
-    print("the account closes" if verdict.closes else "THE ACCOUNT DOES NOT CLOSE")
-    raise typer.Exit(0 if verdict.closes else INCOMPLETE)
+        monitor.complain(text)
+    _say(_conclusion(verdict))
+    raise typer.Exit(0 if verdict.complete else INCOMPLETE)
+
+
+def _conclusion(verdict: Verdict) -> str:
+    """The last line of verify."""
+    if verdict.living and not verdict.problems:
+        return "a run is still writing here: verify it when it has ended"
+    if not verdict.closes:
+        return "THE ACCOUNT DOES NOT CLOSE"
+    return "the account closes" if verdict.complete else "the account closes, but THE RUN IS NOT COMPLETE"
 
 
 @app.command()
@@ -112,7 +145,7 @@ def demo(output: Annotated[Path, typer.Option(metavar="DIR", help="a new folder"
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"gpuredux-stream {__version__}")
+        _say(f"gpuredux-stream {__version__}")
         raise typer.Exit
 
 

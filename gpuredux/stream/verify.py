@@ -14,7 +14,8 @@ import numpy as np
 
 from ..compress import hdf5
 from .event import OUTCOMES, VETOED, WRITTEN, Ids, PulseSet, pack_ids, unpack_ids
-from .journal import JournalDamaged, read_journal
+from .journal import NAME, JournalDamaged, being_written, read_journal
+from .part import digest
 from .sink import OURS
 
 NONE = np.zeros(0, np.uint64)
@@ -27,21 +28,31 @@ class Verdict:
     account: dict[str, int]
     in_flight: Ids
     files: list[str] = field(default_factory=list)      # the parts that were committed
+    strays: list[str] = field(default_factory=list)     # parts that no commit record names
     chunks: int = 0
-    ended: dict[str, Any] | None = None
+    living: bool = False                                # a run is still writing: nothing here is final
+    ended: dict[str, Any] | None = None                 # the journal's last record
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def closes(self) -> bool:
-        """Every event seen has one outcome, and the files hold what the journal says."""
-        return not self.problems and self.account["in_flight"] == 0
+        """Every event seen has one outcome, and the files hold what the journal says. A journal that was cut may know nothing of the files beside it."""
+        return not self.problems and self.account["in_flight"] == 0 and (self.ended is not None or not self.strays)
+
+    @property
+    def complete(self) -> bool:
+        """The account closes, and the run ended by itself and called itself complete: no frame was dropped, corrupt, failed or missing."""
+        return self.closes and self.ended is not None and self.ended["exit"] == 0
 
 
 def verify(folder: Path, chunks: bool = True) -> Verdict:
-    """Read the journal and all parts; chunks: every stored chunk too, against its CRC."""
+    """Read the journal and all parts; chunks: every byte of them too, each file against its digest and each stored chunk against its CRC."""
     verdict = Verdict({"seen": 0, **dict.fromkeys(OUTCOMES, 0), "in_flight": 0}, NONE)
     try:
+        # in this order: what is committed or ends while we look may be missing in the list, and never in the journal
+        verdict.living = being_written(folder)
+        there = sorted(p.name for p in folder.iterdir() if OURS.fullmatch(p.name) and p.name.startswith("part_"))
         journal = read_journal(folder)
     except JournalDamaged as e:
         verdict.problems.append(str(e))
@@ -49,10 +60,23 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
     except OSError as e:
         verdict.problems.append(f"{e.filename}: {e.strerror}")
         return verdict
-    if journal.torn:
-        verdict.notes.append(journal.torn)
-    ids: dict[str, list[Ids]] = {k: [] for k in ("seen", *OUTCOMES)}
-    for record in journal.records:
+    if not journal.records or journal.records[0]["kind"] != "start":
+        verdict.problems.append(f"{folder / NAME} has no start record: it was cut, or is not the journal of a run")
+    _settle(verdict, _outcomes(folder, journal.records, verdict, chunks))
+    verdict.living &= verdict.ended is None
+    if not verdict.living:      # else all of this is as it should be
+        verdict.strays = [n for n in there if n not in verdict.files and (folder / n).exists()]     # a .partial may have got its name meanwhile
+        verdict.notes += [journal.torn] if journal.torn else []
+        verdict.notes += [f"{name} is no part of the run: {_stray(name, verdict)}" for name in verdict.strays]
+        if verdict.ended is None:
+            verdict.notes.append("the journal has no last record: the run did not end by itself")
+    return verdict
+
+
+def _outcomes(folder: Path, records: list[dict[str, Any]], verdict: Verdict, chunks: bool) -> dict[str, Ids]:
+    """The ids of the journal and the parts: seen, and by outcome."""
+    ids: dict[str, list[Ids]] = {k: [NONE] for k in ("seen", *OUTCOMES)}
+    for record in records:
         if record["kind"] == "seen":
             ids["seen"].append(unpack_ids(record["ids"]))
             for outcome in ("duplicate", "corrupt"):
@@ -68,19 +92,14 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
                 ids[outcome].append(part)
         elif record["kind"] == "end":
             verdict.ended = record
-    _settle(verdict, {k: np.concatenate([NONE, *v]) for k, v in ids.items()})
-    committed = set(verdict.files)
-    for path in sorted(folder.iterdir()):
-        if OURS.fullmatch(path.name) and path.name.startswith("part_") and path.name not in committed:
-            verdict.notes.append(f"{path.name} is no part of the run: {_stray(path)}")
-    if verdict.ended is None:
-        verdict.notes.append("the journal has no last record: the run did not end by itself")
-    return verdict
+    return {k: np.concatenate(v) for k, v in ids.items()}
 
 
-def _stray(path: Path) -> str:
+def _stray(name: str, verdict: Verdict) -> str:
     """What a part file is that no commit record names."""
-    if path.suffix == ".partial":
+    if verdict.ended is None and verdict.account["in_flight"] == 0:
+        return "the journal does not know its events either: the journal was cut, or somebody put the file here"
+    if name.endswith(".partial"):
         return "it was still being written when the run ended; its events count as in flight"
     return ("the run ended after the file got its name and before the journal recorded it, or somebody put it here; the journal decides: do not read it "
             "as data of this run, its events count as in flight")
@@ -112,25 +131,33 @@ def _part(path: Path, record: dict[str, Any], chunks: bool) -> tuple[dict[str, A
     try:
         if path.stat().st_size != record["bytes"]:
             problems.append(f"{path.name} has {path.stat().st_size} bytes, {record['bytes']} were committed")
-        with h5py.File(path, "r", locking=False) as file:
-            entry = file["entry"]
-            events, kept = entry["events/pulse_id"][...], (entry["events/keep"][...] | entry["events/raw"][...]) != 0
-            held = {"reduced": entry["data/pulse_id"][...], "unreduced": entry["unreduced/pulse_id"][...] if "unreduced" in entry else NONE}
-            stored = np.union1d(*held.values())
-            if not np.array_equal(stored, np.sort(events[kept])):
-                problems.append(f"{path.name}: the pulse ids of its frames are not those of its written events")
-            for name in [n for n in ("data", "unreduced") if n in entry]:
-                if len(entry[name]["data"]) != len(entry[name]["pulse_id"]):
-                    problems.append(f"{path.name}: /entry/{name} has {len(entry[name]['data'])} frames and {len(entry[name]['pulse_id'])} pulse ids")
-                if chunks:
-                    report = hdf5.verify(file, f"entry/{name}/data")
-                    found["chunks"] += report.chunks
-                    problems += [f"{path.name}: {p}" for p in report.problems]
-            found |= {WRITTEN: events[kept], VETOED: events[~kept]}
-    except (OSError, KeyError, ValueError, RuntimeError) as e:
-        problems.append(f"{path.name}: {e}")
-        return found, problems
-    for name, there in {**{k: found[k] for k in (WRITTEN, VETOED)}, **held}.items():
-        if pack_ids(there) != record[name]:
-            problems.append(f"{path.name}: its {name} pulse ids are not those that were committed")
+        held = _content(path, chunks, found, problems)
+        for name, there in {**{k: found[k] for k in (WRITTEN, VETOED)}, **held}.items():
+            if pack_ids(there) != record[name]:
+                problems.append(f"{path.name}: its {name} pulse ids are not those that were committed")
+        if chunks and not problems and "crc32c" in record:      # earlier runs have none; a problem above says more exactly what is wrong
+            with open(path, "rb") as raw:
+                if digest(raw.fileno())[1] != record["crc32c"]:
+                    problems.append(f"{path.name} is not, bit for bit, the file that was committed: something other than its frames and pulse ids has changed")
+    except Exception as e:      # h5py raises nearly anything on a damaged file, and each of it says that the part is not whole
+        problems.append(f"{path.name}: {e if isinstance(e, (OSError, ValueError, RuntimeError)) else f'{type(e).__name__}: {e}'}")
     return found, problems
+
+
+def _content(path: Path, chunks: bool, found: dict[str, Any], problems: list[str]) -> dict[str, Ids]:
+    """Fill what a part holds by outcome; the pulse ids of its frames."""
+    with h5py.File(path, "r", locking=False) as file:
+        entry = file["entry"]
+        events, kept = entry["events/pulse_id"][...], (entry["events/keep"][...] | entry["events/raw"][...]) != 0
+        held = {"reduced": entry["data/pulse_id"][...], "unreduced": entry["unreduced/pulse_id"][...] if "unreduced" in entry else NONE}
+        if not np.array_equal(np.union1d(*held.values()), np.sort(events[kept])):
+            problems.append(f"{path.name}: the pulse ids of its frames are not those of its written events")
+        for name in [n for n in ("data", "unreduced") if n in entry]:
+            if len(entry[name]["data"]) != len(entry[name]["pulse_id"]):
+                problems.append(f"{path.name}: /entry/{name} has {len(entry[name]['data'])} frames and {len(entry[name]['pulse_id'])} pulse ids")
+            if chunks:
+                report = hdf5.verify(file, f"entry/{name}/data")
+                found["chunks"] += report.chunks
+                problems += [f"{path.name}: {p}" for p in report.problems]
+        found |= {WRITTEN: events[kept], VETOED: events[~kept]}
+    return held
