@@ -1,8 +1,14 @@
-"""Frames of HDF5 files, one file after the other, whatever filters they need."""
+"""Frames of HDF5 files, one file after the other, whatever filters they need.
+
+Chunks of bitshuffle + LZ4 alone meet a decoder that checks every length (source_chunks.py): damage in them costs their frames and no more. What
+other filters do with damaged bytes is theirs, and HDF5 itself believes much of its own metadata (object headers, the index of the chunks; older
+files have no checksums there): whether it survives damage in those cannot be checked from here.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +20,7 @@ from .config import Document, Hdf5Source
 from .event import Ids
 from .faults import ConfigError
 from .source import NONE, Read, SourceLost
+from .source_chunks import ChunkReader, decodable
 from .yaml12 import Path as Key
 
 PLUGINS = hdf5plugin.__name__       # importing it is what registers the filters
@@ -39,20 +46,25 @@ class FromHdf5:
                 self._pieces.append(self._open(document.resolve(name), sum(p.frames for p in self._pieces)))
             except _Misfit as e:
                 faults.append(document.at(e.key or ("source", "files", i), f"{name}{e}"))
+            except (OSError, RuntimeError, ValueError, MemoryError) as e:     # damage: HDF5's words, or an array of a size that cannot be
+                faults.append(document.at(("source", "files", i), f"{name}: cannot be read: {in_words(e)}"))
         if faults:
             raise ConfigError(faults)
         self.total = sum(p.frames for p in self._pieces)
         self._piece = self._row = 0
         self._file: h5py.File | None = None
+        self._chunks: ChunkReader | None = None
 
     def _open(self, path: Path, before: int) -> _Piece:
         """What a file holds. Raises _Misfit."""
         if not path.exists():
             raise _Misfit((), ": no such file")
+        if not path.is_file():
+            raise _Misfit((), f": is {'a folder' if path.is_dir() else 'no file'}; name the HDF5 files")
         try:
             file = h5py.File(path, "r", locking=False)
         except OSError as e:
-            raise _Misfit((), f": cannot be opened as HDF5: {e}") from None
+            raise _Misfit((), f": cannot be opened as HDF5: {in_words(e)}") from None
         with file:
             raw = _dataset(file, self._block.raw, ("source", "raw"))
             if raw.dtype != np.uint16 or raw.ndim < 2 or (self.frame and raw.shape[1:] != self.frame):
@@ -68,7 +80,7 @@ class FromHdf5:
             try:
                 values = ids[...]
             except OSError as e:
-                raise _Misfit(key, f":{self._block.pulse_id} cannot be read: {e}") from None
+                raise _Misfit(key, f":{self._block.pulse_id} cannot be read: {in_words(e)}") from None
             if len(values) and values.min() < 0:
                 raise _Misfit(key, f":{self._block.pulse_id} has {(values < 0).sum()} negative ids")
             return _Piece(path, len(raw), values.astype(np.uint64), path.stat().st_size)
@@ -94,9 +106,12 @@ class FromHdf5:
         try:
             if self._file is None:
                 self._file = h5py.File(piece.file, "r", locking=False)
+                self._chunks = None
             data = self._file[self._block.raw]
             if data.shape != (piece.frames, *self.frame):
                 raise SourceLost(f"{piece.file}: {self._block.raw} changed from {(piece.frames, *self.frame)} to {data.shape} while it was read")
+            if decodable(data):
+                return self._decoded(data, piece, raw, n)
             try:
                 data.read_direct(raw, np.s_[self._row : self._row + n], np.s_[:n])
                 return good
@@ -110,8 +125,20 @@ class FromHdf5:
                 except OSError as e:
                     _raise_if_lost(e)
                     good[i] = False
-        except (OSError, KeyError) as e:
-            raise SourceLost(f"{piece.file}: frame {self._row} on: {e}") from None
+        except SourceLost:
+            raise
+        except (OSError, KeyError, RuntimeError, MemoryError) as e:
+            raise SourceLost(f"{piece.file}: frame {self._row} on: {in_words(e)}") from None
+        return good
+
+    def _decoded(self, data: Any, piece: _Piece, raw: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+        """_fill for chunks that are decoded here."""
+        if self._chunks is None:
+            self._chunks = ChunkReader(data, piece.size)
+        good: np.ndarray[Any, Any] = self._chunks.read(raw, self._row, n)
+        for to, row in enumerate(np.flatnonzero(good).tolist()):
+            if to != row:
+                raw[to] = raw[row]      # one by one: a batch is too large to be copied
         return good
 
     def _still_whole(self, piece: _Piece) -> None:
@@ -127,6 +154,7 @@ class FromHdf5:
         return None
 
     def close(self) -> None:
+        self._chunks = None
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -149,3 +177,10 @@ def _raise_if_lost(e: OSError) -> None:
     """A frame that a filter refuses is corrupt; any other failure is the file's."""
     if "filter" not in str(e):
         raise e
+
+
+def in_words(e: BaseException) -> str:
+    """The system's words out of HDF5's, which has them between times and addresses; on one line."""
+    text = " ".join(str(e).split()) or type(e).__name__
+    system = re.search(r"error message = '([^']*)'", text)
+    return system[1] if system else text
