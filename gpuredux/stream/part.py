@@ -33,7 +33,7 @@ from .part_bytes import PartBytes, SinkFailed
 from .pipeline import Pipeline
 from .slot import Slot
 
-READ = 1 << 20      # bytes that digest() holds at a time
+READ = 1 << 17      # bytes that digest() holds at a time
 
 
 class Part:
