@@ -11,7 +11,10 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from test_stream_kit import SHAPE, file_config, parts, raw_file, run
+from test_stream_kit import SHAPE, config, file_config, parts, raw_file, run
+
+from gpuredux.stream.faults import ConfigError
+from gpuredux.stream.session import prepare
 
 CLI = [sys.executable, "-m", "gpuredux.stream.cli"]
 
@@ -78,3 +81,44 @@ def test_bits_flipped_in_chunks(tmp_path: Path, seed: int) -> None:
     got = stored(tmp_path / "out")
     assert not sure & got.keys() and set(range(40)) - hit <= got.keys()
     assert all(np.array_equal(got[i], raw[i]) for i in range(1, 40, 2))
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(ConfigError) as e:
+        prepare(path)
+    (line,) = e.value.lines
+    return line
+
+
+def test_a_folder_is_no_source_file(tmp_path: Path) -> None:
+    path = file_config(tmp_path, raw_file(tmp_path / "a.h5", words(2)))
+    (tmp_path / "a.h5").unlink()
+    (tmp_path / "a.h5").mkdir()
+    assert refused(path) == f"{path}:7: source.files[0]: a.h5: is a folder; name the HDF5 files"
+    path.write_text(path.read_text().replace("a.h5", "x" * 300))
+    assert "source.files[0]" in refused(path) and "File name too long" in refused(path)
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("batch", "100000000", "run.batch: must be at most 65536, got 100000000 (int)"),
+    ("batch", "9" * 23, f"run.batch: must be at most 65536, got {'9' * 23} (int)"),
+    ("slots", "5000", "run.slots: must be at most 1024, got 5000 (int)"),
+    ("shape", "[6400000, 12800000]", "run.batch: 16 frames of (6400000, 12800000) in each of 3 slots need 7864320000000000 bytes for the raw words"),
+    ("path", '""', "sink.path: must not be empty"),
+    ("path", r'"a\0b"', r"sink.path: "),
+    ("path", "x" * 300, "cannot be used: File name too long"),
+    ("path", "/dev/null/x", "sink.path: /dev/null is not a folder"),
+    ("path", "/proc/gpuredux-xx", "sink.path: "),
+    ("path", "run.yaml/deep/er", "run.yaml is not a folder"),
+])
+def test_what_cannot_be_run_is_a_line(tmp_path: Path, key: str, value: str, words: str) -> None:
+    assert words in refused(config(tmp_path, **{key: value}))
+    assert [p.name for p in tmp_path.iterdir()] == ["run.yaml"]
+
+
+def test_demo_on_a_full_disk(tmp_path: Path) -> None:
+    """A limit on the size of a file stands for the full disk."""
+    limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)); " \
+              f"from gpuredux.stream.cli import main; sys.argv = ['gpuredux-stream', 'demo', '--output', {str(tmp_path / 'demo')!r}]; main()"
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 4 and done.stderr.strip() == f"gpuredux-stream: {tmp_path / 'demo'}: File too large"

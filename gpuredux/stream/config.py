@@ -25,7 +25,7 @@ from .wiring import wiring
 
 STAGE_OPS = ("calib.gain", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
 SET_BY_STREAM: dict[str, set[str]] = {"calib.gain": {"detector", "status", "cells"}, "compress.bitshuffle_lz4": {"shape", "dtype"}}     # by the rest
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1 << 48)]     # beyond any detector; numpy takes no larger ones everywhere
 
 
 class Block(BaseModel):
@@ -123,8 +123,8 @@ class SinkBlock(Block):
 class RunBlock(Block):
     """How it runs; nothing here changes what is written."""
 
-    batch: Count = 32
-    slots: Count = 3
+    batch: Annotated[int, Field(ge=1, le=65536)] = 32
+    slots: Annotated[int, Field(ge=1, le=1024)] = 3
     backend: Literal[tuple(BACKENDS)] = "numba"  # type: ignore[valid-type]
     device: Annotated[int, Field(ge=0)] = 0
     max_frames: Count | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from rich.console import Console
 from .. import __version__
 from ..simulate import Simulation
 from .faults import ConfigError
+from .part_bytes import PartBytes, SinkFailed
 from .session import execute, prepare
 from .source import FromSimulation
 
@@ -114,10 +116,13 @@ def demonstrate(folder: Path, frames: int, console: Console) -> int:
         raise ConfigError([f"{folder}: {e.strerror}"]) from None
     simulation = Simulation(SHAPE, SEED)
     console.print(f"1. {3 * DARKS} dark frames of a simulated {SHAPE[0]} x {SHAPE[1]} Jungfrau -> pedestals", soft_wrap=True)
-    write_constants(folder / "constants.h5", simulation)
     text = CONFIG.replace("FRAMES", str(frames)).replace("THRESHOLD", str(simulation.lit_threshold)).replace("MIN_LIT", str(simulation.lit_pixels))
-    (folder / "demo.yaml").write_text(text)
-    (folder / "read_back.py").write_text(READER)
+    try:
+        write_constants(folder / "constants.h5", simulation)
+        (folder / "demo.yaml").write_text(text)
+        (folder / "read_back.py").write_text(READER)
+    except OSError as e:
+        raise SinkFailed(f"{folder}: {e.strerror or e}") from None
     console.print(f"2. {frames} frames: calibrate, veto, quantise to |error| <= {ABS} keV, compress (the first batch waits for the compiler)", soft_wrap=True)
     prepared, hits = prepare(folder / "demo.yaml"), list[bool]()
     if isinstance(prepared[2], FromSimulation):
@@ -138,12 +143,13 @@ def demonstrate(folder: Path, frames: int, console: Console) -> int:
 
 
 def write_constants(path: Path, simulation: Simulation) -> None:
-    """Pedestals as the mean of darks of each gain stage; gain and mask as a laboratory would hand them out."""
+    """Pedestals as the mean of darks of each gain stage; gain and mask as a laboratory would hand them out. Raises OSError."""
     total = np.zeros((3, *SHAPE))
     for plane in range(3):
         for i in range(DARKS):
             total[plane] += simulation.darks(1, gain=plane, start=i)[0] & 0x3FFF
-    with h5py.File(path, "w") as file:
+    data = PartBytes(path)      # HDF5 itself cannot close a file that a full disk takes no more of
+    with closing(data), h5py.File(data, "w") as file:
         file["pedestal"] = (total / DARKS).astype(np.float32)
         file["gain"], file["good"] = simulation.gain, simulation.good
         for name, (what, units) in {"pedestal": (f"mean of {DARKS} darks of each gain stage", "ADU"), "gain": ("slope of each gain stage", "ADU/keV"),
@@ -151,6 +157,8 @@ def write_constants(path: Path, simulation: Simulation) -> None:
             file[name].attrs.update({"what": what, **({"units": units} if units else {})})
         file.attrs.update({"gpuredux_version": __version__, "origin": "gpuredux.simulate.Simulation", "shape": SHAPE, "seed": SEED,
                            "what": "constants of a simulated Jungfrau: planes are its 3 gain stages"})
+    if data.error is not None:
+        raise data.error
 
 
 def _against_truth(parts: list[Path], hits: list[bool], console: Console) -> int:

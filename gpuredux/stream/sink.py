@@ -6,6 +6,7 @@ file does not depend on the batch size. Its commit record follows its rename, so
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from datetime import UTC, datetime
@@ -33,9 +34,27 @@ VERSIONS = {"gpuredux": __version__, "numpy": np.__version__, "numba": numba.__v
 
 
 def claim(document: Document, folder: Path) -> None:
-    """Refuse a folder that a run is writing, and one with an earlier run, unless overwrite is true. Touches nothing. Raises ConfigError."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError([document.at(("sink", "path"), f"{folder} is not a folder")])
+    """Refuse a folder that cannot be made or written, one that a run is writing, and one with an earlier run, unless overwrite is true. Leaves all
+    as it is. Raises ConfigError."""
+    try:
+        _claim(document, folder)
+    except (OSError, ValueError) as e:
+        if isinstance(e, ConfigError):
+            raise
+        raise ConfigError([document.at(("sink", "path"), f"{str(folder)[:200]!r} cannot be used: {getattr(e, 'strerror', None) or e}")]) from None
+
+
+def _claim(document: Document, folder: Path) -> None:
+    """claim, with what the system refuses left as it is. Raises ConfigError, OSError, ValueError."""
+    path = [folder, *folder.parents]
+    k = next(i for i, p in enumerate(path) if os.path.lexists(p))
+    if not path[k].is_dir():
+        raise ConfigError([document.at(("sink", "path"), f"{path[k]} is not a folder")])
+    if not os.access(path[k], os.W_OK | os.X_OK):
+        raise ConfigError([document.at(("sink", "path"), f"{path[k]} cannot be written")])
+    if k and not os.statvfs(path[k]).f_blocks:      # /proc, /sys and the like say yes and take no files; only a trial tells
+        path[k - 1].mkdir()
+        path[k - 1].rmdir()
     if being_written(folder):
         raise ConfigError([document.at(("sink", "path"), f"{folder}: a run is writing there; choose another folder")])
     old = sorted(p.name for p in folder.iterdir() if OURS.fullmatch(p.name)) if folder.exists() else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from typing import TYPE_CHECKING
 
 from ..detectors import DETECTORS
@@ -28,6 +30,9 @@ def wiring(document: Document) -> list[str]:
     name = config.source.detector
     if name not in config.detectors:
         faults.append(document.at(("source", "detector"), f"no detector {name!r}{did_you_mean(name, config.detectors)}"))
+    if not config.sink.path:
+        faults.append(document.at(("sink", "path"), "must not be empty"))
+    faults += _room(document)
     kinds = [s.type for s in config.stages]
     if kinds not in ORDERS:
         orders = " | ".join(", ".join(order) for order in ORDERS)
@@ -43,3 +48,17 @@ def wiring(document: Document) -> list[str]:
         missing = [k for k in ("pedestal", "gain") if getattr(config.detectors[name], k) is None]
         faults += [document.at(("detectors", name, k), "missing: calib.gain needs it, as file.h5:/dataset or 'simulated'") for k in missing]
     return faults
+
+
+def _room(document: Document) -> list[str]:
+    """Memory that no run can do without, held against all that the machine has: else the allocation fails, or the system ends the process."""
+    config = document.config
+    block, run = config.detectors.get(config.source.detector), config.run
+    if block is None or block.type not in DETECTORS:
+        return []
+    shape = tuple(block.shape or DETECTORS[block.type].shape)
+    need, has = 2 * math.prod(shape) * run.batch * run.slots, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need <= has:
+        return []
+    return [document.at(("run", "batch"), f"{run.batch} frames of {shape} in each of {run.slots} slots need {need} bytes for the raw words alone; "
+                                          f"this machine has {has}")]
