@@ -3,7 +3,7 @@
 A record is 4 bytes mark, u32 length, u32 number, u32 CRC-32C of length and number, the payload (JSON in UTF-8, length bytes),
 u32 CRC-32C of the payload; integers little-endian. Records are numbered from 0. The kinds and their fields:
   start   version, format, config, provenance      seen   ids: given to the pipeline, written before they enter it; duplicate, corrupt: ids
-  commit  part, file, bytes, and ids by outcome     end    account, expected, exit, reason
+  commit  part, file, bytes, crc32c, ids by outcome   end    account, expected, exit, reason
 """
 
 from __future__ import annotations
