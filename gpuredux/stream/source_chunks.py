@@ -88,7 +88,7 @@ class ChunkReader:
         mask, size = self._stored[start]
         try:
             found, data = self._data.id.read_direct_chunk(start)
-        except OSError as e:
+        except (OSError, RuntimeError) as e:
             if "errno" in str(e):
                 raise       # the system's; else HDF5 does not find what its index lists: damage
             return False
