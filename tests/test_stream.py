@@ -223,16 +223,18 @@ def test_no_frames_at_all(tmp_path: Path) -> None:
     assert not parts(tmp_path / "out")
 
 
-def test_duplicates(tmp_path: Path) -> None:
+def test_duplicates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Within a batch, across batches and across files: the first one is written, the others are counted."""
     raw = words(30)
     ids = [5, 6, 7, 7, 8, 5, 2**64 - 1, 9, 10, 11, 12, 13, 14, 6, 15]
     files = [raw_file(tmp_path / "a.h5", raw[:15], np.array(ids, np.uint64)), raw_file(tmp_path / "b.h5", raw[15:], np.arange(10, 25))]
     assert run(file_config(tmp_path, *files, pulse_id=True))["exit"] == 0
+    said = capsys.readouterr().err
     first: dict[int, int] = {}
     for row, pulse in enumerate([*ids, *range(10, 25)]):
         first.setdefault(pulse, row)
     closed(tmp_path / "out", seen=30, written=len(first), duplicate=30 - len(first))
+    assert f"warning: {30 - len(first)} of 30 frames repeat a pulse id" in said
     got = stored(tmp_path / "out")
     assert got.keys() == first.keys() and all(np.array_equal(got[p], raw[row]) for p, row in first.items())
 

@@ -59,6 +59,9 @@ def execute(prepared: Prepared, max_frames: int | None, console: Console) -> dic
         monitor.complain(problem)
     if watch.lost:
         monitor.complain(f"gpuredux-stream: nothing could be displayed any more ({watch.lost}); the run went on, see {folder / 'summary.json'}")
+    if repeated := summary["account"]["duplicate"]:
+        monitor.complain(f"gpuredux-stream: warning: {repeated} of {summary['account']['seen']} frames repeat a pulse id and were left out, the first of each "
+                         "is kept: do the ids belong to these frames?")
     if summary["exit"] not in (0, INTERRUPTED):
         monitor.complain(f"gpuredux-stream: {summary['reason']}")
     return summary
