@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,3 +95,19 @@ def real() -> Callable[[str, str], np.ndarray]:
             pytest.skip(f"no recorded frames: set GPUREDUX_DATA to a folder that holds {file}")
         return recorded.read(folder, file, dataset)
     return read
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run of the stream."""
+    from test_stream_kit import config, run
+
+    folder = tmp_path_factory.mktemp("good")
+    assert run(config(folder))["exit"] == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def copy(good: Path, tmp_path: Path) -> Path:
+    """It, to be damaged."""
+    return Path(shutil.copytree(good, tmp_path / "copy"))

@@ -20,10 +20,8 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_stream_kit import BASE, SHAPE, chunks, config, file_config, parts, raw_file, run
-from typer.testing import CliRunner
+from test_stream_kit import BASE, SHAPE, chunks, config, file_config, parts, raw_file, said
 
-from gpuredux.stream.cli import app
 from gpuredux.stream.event import PulseSet, pack_ids, unpack_ids
 from gpuredux.stream.journal import NAME, JournalDamaged, JournalWriter, read_journal, record
 from gpuredux.stream.verify import verify
@@ -235,23 +233,6 @@ def test_golden_journal_is_read_for_ever() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- what verify sees
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good")
-    assert run(config(folder))["exit"] == 0
-    return folder / "out"
-
-
-@pytest.fixture
-def copy(good: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(good, tmp_path / "copy"))
-
-
-def said(folder: Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["verify", str(folder)])
-    return result.exit_code, result.output
-
-
 def test_verify_a_good_run(copy: Path) -> None:
     code, words = said(copy)
     assert code == 0 and "60 seen = " in words and "the account closes" in words

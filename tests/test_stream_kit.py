@@ -8,7 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 from rich.console import Console
+from typer.testing import CliRunner
 
+from gpuredux.stream.cli import app
 from gpuredux.stream.session import execute, prepare
 from gpuredux.stream.sink import OURS
 
@@ -81,6 +83,13 @@ def config(folder: Path, text: str = BASE, **changes: str) -> Path:
 def run(path: Path, output: Path | None = None, max_frames: int | None = None) -> dict[str, Any]:
     """A run in this process; its summary."""
     return execute(prepare(path, output), max_frames, Console(quiet=True))
+
+
+def said(folder: Path, *more: str) -> tuple[int, str]:
+    """What the command verify returns and prints."""
+    result = CliRunner().invoke(app, ["verify", str(folder), *more])
+    assert not result.exception or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
 
 
 def raw_file(path: Path, raw: np.ndarray, pulse_id: Any = None, **options: Any) -> Path:

@@ -11,36 +11,16 @@ from pathlib import Path
 
 import h5py
 import pytest
-from test_stream_kit import config, parts, run
-from typer.testing import CliRunner
+from test_stream_kit import config, parts, said
 
 from gpuredux.compress.crc32c import crc32c
 from gpuredux.stream import sink as sinks
-from gpuredux.stream.cli import app
 from gpuredux.stream.event import Account
 from gpuredux.stream.journal import NAME, JournalWriter, read_journal, record
 from gpuredux.stream.session import prepare
 from gpuredux.stream.verify import verify
 
 COMMAND = [sys.executable, "-m", "gpuredux.stream.cli"]
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("good")
-    assert run(config(folder))["exit"] == 0
-    return folder / "out"
-
-
-@pytest.fixture
-def copy(good: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(good, tmp_path / "copy"))
-
-
-def said(folder: Path, *more: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["verify", str(folder), *more])
-    assert not result.exception or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 # ---------------------------------------------------------------------------------------------------------- the journal

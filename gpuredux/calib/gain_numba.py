@@ -25,11 +25,10 @@ def _all_lanes(builder, value, kind):
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE))
 
 
-def _energy(builder, word, pedestal, factor, adc_mask, bad):
-    """(f32(word & adc_mask) - pedestal) * factor, bad where factor is 0, of 64 pixels."""
+def _energy(builder, word, p, k, adc_mask, bad):
+    """(f32(word & adc_mask) - p) * k, bad where k is 0, of 64 pixels."""
     adc = builder.uitofp(builder.and_(word, _all_lanes(builder, adc_mask, WORDS)), FLOATS)
-    k = _load(builder, factor, FLOATS, 4)
-    y = builder.fmul(builder.fsub(adc, _load(builder, pedestal, FLOATS, 4)), k)
+    y = builder.fmul(builder.fsub(adc, p), k)
     return builder.select(builder.fcmp_unordered("!=", k, ir.Constant(FLOATS, [0.0] * WIDE)), y, _all_lanes(builder, bad, FLOATS))
 
 
@@ -48,10 +47,8 @@ def _plain_of(frames):
         def codegen(context, builder, sig, args):
             raw, row_bytes, pedestal, factor, energy, adc_mask, bad = args
             p, k = (_load(builder, where, FLOATS, 4) for where in (pedestal, factor))
-            use = builder.fcmp_unordered("!=", k, ir.Constant(FLOATS, [0.0] * WIDE))
             for _ in range(frames):
-                adc = builder.uitofp(builder.and_(_load(builder, raw, WORDS, 2), _all_lanes(builder, adc_mask, WORDS)), FLOATS)
-                _past_cache(builder, builder.select(use, builder.fmul(builder.fsub(adc, p), k), _all_lanes(builder, bad, FLOATS)), energy)
+                _past_cache(builder, _energy(builder, _load(builder, raw, WORDS, 2), p, k, adc_mask, bad), energy)
                 raw, energy = builder.add(raw, row_bytes), builder.add(energy, builder.add(row_bytes, row_bytes))
             return context.get_dummy_value()
 
@@ -101,7 +98,7 @@ def _select(typingctx, raw, pedestal, factor, energy, adc_mask, bad, bits, value
 
     def codegen(context, builder, sig, args):
         word = _load(builder, args[0], WORDS, 2)
-        y = _energy(builder, word, *args[1:3], *args[4:6])
+        y = _energy(builder, word, *(_load(builder, where, FLOATS, 4) for where in args[1:3]), *args[4:6])
         mine = builder.icmp_unsigned("==", builder.and_(word, _all_lanes(builder, args[6], WORDS)), _all_lanes(builder, args[7], WORDS))
         to = builder.inttoptr(args[3], FLOATS.as_pointer())
         before = builder.load(to)
