@@ -17,6 +17,7 @@ from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
+from .cases_counts import counts, sized_counts
 
 # ------------------------------------------------------------------------------------------------------------- calib.gain
 FIVE = Detector(
@@ -24,12 +25,13 @@ FIVE = Detector(
     codes=((0xF000, Pixel.SATURATED), (0x0001, Pixel.MISSING)),
 )
 ONE_BIT = Detector("one gain bit", (8, 8), adc_mask=0x3FFF, gain_shift=14, planes=(0, 1))
+PACKED = Detector("packed in 12 bits", (8, 8), adc_mask=0xFFE, adc_shift=1, planes=(0, 1), word="packed12", codes=((0xFFF, Pixel.SATURATED),))
 
 
 def raw_words(rng: np.random.Generator, kind: Detector, n: int, frame: tuple[int, ...]) -> np.ndarray:
     """Mostly plane 0 near the pedestal; words of every gain value at the spots; error codes and their neighbours."""
     npix = int(np.prod(frame))
-    raw = rng.normal(3000, 40, (n, npix)).astype(np.uint16) & kind.adc_mask
+    raw = rng.normal(3000, 40, (n, npix)).astype(np.uint16) & np.uint16(kind.adc_mask)
     edges = [0, 1, kind.adc_mask, 0xFFFF, 0x8000, 0x4000]
     edges += [v << kind.gain_shift | adc for v in range(len(kind.planes)) for adc in (0, 1, 1234, kind.adc_mask)]
     edges += [code + d for code, _ in kind.codes for d in (-1, 0, 1) if 0 <= code + d <= 0xFFFF]
@@ -38,7 +40,13 @@ def raw_words(rng: np.random.Generator, kind: Detector, n: int, frame: tuple[int
         raw[f, where] = rng.choice(np.array(edges, np.uint16), where.size)
         if f % 5 == 3:      # a frame in which every block of pixels has every gain value
             raw[f] = rng.integers(0, 0x10000, npix, dtype=np.uint16)
-    return raw.reshape(n, *frame)
+    return pack12(raw.reshape(n, *frame)) if kind.word == "packed12" else raw.reshape(n, *frame)
+
+
+def pack12(words: np.ndarray) -> np.ndarray:
+    """Pairs of 12-bit words in 3 bytes, as bits from the lowest on."""
+    bits = np.unpackbits(words.view(np.uint8).reshape(*words.shape, 2), axis=-1, bitorder="little")[..., :12]
+    return np.packbits(bits.reshape(*words.shape[:-1], -1), axis=-1, bitorder="little")
 
 
 def gain_constants(rng: np.random.Generator, kind: Detector, frame: tuple[int, ...], cells: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,6 +84,11 @@ def gain() -> Iterator[Case]:
         alone.inputs["raw"][1] = 3000
         alone.inputs["raw"][1, 3, 5::16] = word
         yield alone
+    for frame in ((24, 18), (5, 6), (16, 40)):
+        yield gain_case(f"packed-{frame}", PACKED, frame, 19, 17, frame == (16, 40), status=True, gain_stage=frame[0] % 2 == 0)
+    for kind in (kinds[0], FIVE):
+        fields = {"status": kind is FIVE, "gain_stage": True, "adu": True, "invalid": "mask"}
+        yield gain_case(f"gain stages in ADU, {kind.name}", kind, (24, 17) if kind is FIVE else (16, 40), 18, 17, kind is not FIVE, **fields)
     masked = gain_case("a cell that does not exist, all pixels masked", kinds[0], (8, 72), 3, None, cells=2, status=True, masked=True)
     masked.inputs["cell"][:] = (0, 7, 1)
     yield masked
@@ -478,10 +491,12 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
 
 
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
+    "calib.counts": counts,
     "calib.gain": gain, "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
 }
 SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
+    "calib.counts": sized_counts,
     "calib.gain": sized_gain, "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
     "compress.bitshuffle_lz4": sized_bitshuffle_lz4, "compress.bitshuffle_lz4_decode": sized_bitshuffle_lz4_decode,

@@ -40,7 +40,7 @@ class Device:
 
     warp: the tier of device.h (0 on numpy and numba, which have no kernels); vector: the pixels that a thread likes to own, 8 for 16-byte
     loads, 1 where the compiler itself makes a vector of the threads; frames: how many a block likes to walk, fewer on a CPU, which asks ahead
-    in few places at once."""
+    in few places at once; shared: the bytes of SHARED memory that a block can have."""
 
     backend: str
     index: int
@@ -48,6 +48,7 @@ class Device:
     warp: int = 0
     vector: int = 8
     frames: int = 16
+    shared: int = 48 << 10
     handle: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -59,15 +60,31 @@ def _text(file: str) -> str:
     return (HERE / file).read_text()
 
 
-def kernel_source(file: str, warp: int, load: str | None, defines: dict[str, Any]) -> str:
-    """One translation unit: names, device.h, the .cl whose pixel function feeds LOAD (or a plain array), the kernel's .cl."""
+PLAIN = "plain"     # the stage that is an array; it stands in device.h
+
+
+def kernel_source(file: str, warp: int, stages: tuple[str, ...], defines: dict[str, Any]) -> str:
+    """One translation unit: names, device.h, the .cl of each stage of LOAD (the first a source, then steps), the kernel's .cl."""
     lines = [f"#define WARP_TIER {warp}"]
     lines += [f"#define {k} {int(v) if isinstance(v, bool) else v}" for k, v in sorted(defines.items())]
-    lines += ["#define LOAD_PLAIN"] if load is None else []
+    lines += ["#define PLAIN"] if PLAIN in stages else []
     parts = ["\n".join(lines), status.defines(), '#line 1 "device.h"', _text("device.h")]
-    if load is not None:
-        parts += ["#define AS_LOAD", f'#line 1 "{load}"', _text(load), "#undef AS_LOAD"]
+    if stages:
+        parts.append("#define AS_LOAD")
+        parts += [f'#line 1 "{s}"\n{_text(s)}' for s in stages if s != PLAIN]
+        parts += ["#undef AS_LOAD", _load_of([Path(s).stem for s in stages])]
     return "\n".join([*parts, f'#line 1 "{file}"', _text(file)])
+
+
+def _load_of(stems: list[str]) -> str:
+    """LOAD_PARAMS, Held, LOAD_BEGIN and LOAD, made of the stages in their order."""
+    params = ", ".join(f"{s.upper()}_PARAMS" for s in stems)
+    held = " ".join(f"{s.title().replace('_', '')}Held {s};" for s in stems)
+    begin = " ".join(f"{s.upper()}_BEGIN((held).{s}, pixel, npix);" for s in stems)
+    steps = ["LOAD", *["APPLY"] * (len(stems) - 1)]
+    load = " ".join(f"{s.upper()}_{step}((held).{s}, frame, pixel, npix, x, bits);" for s, step in zip(stems, steps, strict=True))
+    return (f"#define LOAD_PARAMS {params}\ntypedef struct {{ {held} }} Held;\n#define LOAD_BEGIN(held, pixel, npix) do {{ {begin} }} while (0)\n"
+            f"#define LOAD(held, frame, pixel, npix, x, bits) do {{ {load} }} while (0)")
 
 
 class Backend:
@@ -123,10 +140,11 @@ class Backend:
     def _library(self) -> str:
         return "numpy"
 
-    def compile(self, device: Device, source: str, kernel: str) -> Any:
+    def compile(self, device: Device, source: str, kernel: str, shared: int = 0) -> Any:
+        """A kernel that may be launched with so many bytes of SHARED_BYTES."""
         raise NotImplementedError
 
-    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any) -> None:
+    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any, shared: int = 0) -> None:
         raise NotImplementedError
 
 
@@ -245,7 +263,7 @@ class Cupy(Backend):
     def _library(self) -> str:
         return "cupy"
 
-    def compile(self, device: Device, source: str, kernel: str) -> Any:
+    def compile(self, device: Device, source: str, kernel: str, shared: int = 0) -> Any:
         import cupy
 
         key = (device.index, hashlib.sha256(source.encode()).hexdigest())
@@ -253,11 +271,14 @@ class Cupy(Backend):
             with self._on(device, None):
                 _programs[key] = cupy.RawModule(code=source, options=NVRTC_OPTIONS)
         with self._on(device, None):
-            return _programs[key].get_function(kernel)
+            function = _programs[key].get_function(kernel)
+            if shared > 48 << 10:       # more than a kernel gets unasked
+                function.max_dynamic_shared_size_bytes = shared
+            return function
 
-    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any) -> None:
+    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any, shared: int = 0) -> None:
         with self._on(device, stream):
-            kernel(grid, (block,), args)
+            kernel(grid, (block,), args, shared_mem=shared)
 
 
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true")
@@ -273,10 +294,10 @@ def _cupy_devices() -> tuple[Device, ...]:
     except Exception as e:      # an installation that is broken raises whatever it likes
         raise BackendUnavailable(f"cupy: installed but broken: import cupy raises {type(e).__name__}: {e}") from e
     try:
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(cupy.cuda.runtime.getDeviceCount())]
+        found = [cupy.cuda.runtime.getDeviceProperties(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
     except cupy.cuda.runtime.CUDARuntimeError as e:
         raise BackendUnavailable(f"cupy: no CUDA device ({e})") from None
-    return tuple(Device("cupy", i, name, 1) for i, name in enumerate(names))
+    return tuple(Device("cupy", i, d["name"].decode(), 1, shared=d["sharedMemPerBlockOptin"]) for i, d in enumerate(found))
 
 
 class Opencl(Backend):
@@ -376,7 +397,7 @@ class Opencl(Backend):
                 return f"begins {x.offset} bytes into a region of a buffer, and OpenCL has no regions of regions; pass a copy"
         return super().misfit(x)
 
-    def compile(self, device: Device, source: str, kernel: str) -> Any:
+    def compile(self, device: Device, source: str, kernel: str, shared: int = 0) -> Any:
         import pyopencl
 
         key = (device.handle.int_ptr, hashlib.sha256(source.encode()).hexdigest())
@@ -389,7 +410,7 @@ class Opencl(Backend):
                 log.debug("OpenCL compiler: %s", w.message)
         return pyopencl.Kernel(_programs[key], kernel)
 
-    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any) -> None:
+    def launch(self, kernel: Any, device: Device, grid: tuple[int, ...], block: int, args: tuple[Any, ...], stream: Any, shared: int = 0) -> None:
         buffers = [_buffer(a) if hasattr(a, "base_data") else a for a in args]
         kernel(self._queue(device, stream), (grid[0] * block, *grid[1:]), (block,) + (1,) * (len(grid) - 1), *buffers)
 
@@ -421,7 +442,7 @@ def _admit(context: Any, index: int, tier: int | None) -> Device:
     problem: object = ""
     for attempt in tiers:
         wide, frames = (1, 4) if attempt == 2 and cl_device.type & pyopencl.device_type.CPU else (8, 16)
-        device = Device("opencl", index, name, attempt, wide, frames, context)
+        device = Device("opencl", index, name, attempt, wide, frames, cl_device.local_mem_size, context)
         source = f"#define WARP_TIER {attempt}\n" + _text("device.h") + ADMISSION
         _contexts[context.int_ptr] = device
         try:

@@ -120,6 +120,20 @@ INLINE void frame_bits_write(GLOBAL u32 *frame_status, u64 seen, u32 end) {
 #define LANE (LID & 31u)
 #define WARP (LID >> 5)
 
+/* SHARED_BYTES(name): name points to the SHARED memory that plan.launch(shared=bytes) asked for, as words at a multiple of 16 bytes.
+ * Beyond 48 KiB CUDA gives it only like this. */
+#ifdef SHARED_SIZE
+#if WARP_TIER == 1
+#define SHARED_BYTES(name)                   \
+    extern __shared__ uint4 shared_bytes[]; \
+    SHARED_PTR u32 *name = (SHARED_PTR u32 *)shared_bytes
+#else
+#define SHARED_BYTES(name)                        \
+    SHARED uint4 shared_bytes[SHARED_SIZE / 16]; \
+    SHARED_PTR u32 *name = (SHARED_PTR u32 *)shared_bytes
+#endif
+#endif
+
 /* ----------------------------------------------------------------------------------------------- warp operations */
 #if WARP_TIER == 1
 typedef u32 Warp; /* nothing to carry */
@@ -304,17 +318,31 @@ INLINE void store_u8(GLOBAL u8 *p, const u32 *x) {
 /* ----------------------------------------------------------------------------------------------------------- LOAD
  * A kernel that reads an input only as
  *     LOAD_BEGIN(held, pixel, npix)                  once a thread and pixel group, outside the loop over frames
- *     LOAD(held, frame, pixel, npix, x, bits)        x[VECTOR] f32, bits[VECTOR] u32: the Pixel status, 0 = good
- * takes a per-pixel op in: that op's .cl defines the same four names under AS_LOAD. This is the plain form: an array. */
-#ifdef LOAD_PLAIN
-#define LOAD_PARAMS GLOBAL const f32 *load_from
-typedef u32 Held;
-#define LOAD_BEGIN(held, pixel, npix) (held) = 0u
-#define LOAD(held, frame, pixel, npix, x, bits)                                       \
-    do {                                                                              \
-        (void)(held);                                                                 \
-        load_f32(load_from + (u64)(frame) * (npix) + (pixel), x);                     \
-        for (u32 k_ = 0; k_ < VECTOR; k_++) (bits)[k_] = 0u;                          \
-    } while (0)
+ *     LOAD(held, frame, pixel, npix, x, bits)        x[VECTOR] f32; bits[VECTOR] u32: STATUS_OF(bits) the Pixel status, 0 = good,
+ *                                                    STAGE_OF(bits) the gain stage, where somebody asked for it
+ * takes per-pixel ops in: backends.py makes these four names (LOAD_PARAMS and Held too) of stages, each named by its file's stem.
+ * A source, first: STEM_PARAMS, StemHeld, STEM_BEGIN(held, pixel, npix), STEM_LOAD(held, frame, pixel, npix, x, bits); after it any
+ * number of steps with STEM_APPLY, which changes x and bits in place. This is the plainest source: arrays. */
+#define STATUS_OF(bits) ((bits) & 0xffu)
+#define STAGE_OF(bits) ((bits) >> 8)
+#ifdef PLAIN
+#define PLAIN_PARAMS GLOBAL const f32 *plain, GLOBAL const u8 *plain_status, GLOBAL const u8 *plain_stage
+typedef struct {
+    u32 nothing;
+} PlainHeld;
+#define PLAIN_BEGIN(held, pixel, npix) (held).nothing = 0u
+#define PLAIN_LOAD(held, frame, pixel, npix, x, bits) plain_load(plain, plain_status, plain_stage, (u64)(frame) * (npix) + (pixel), x, bits)
+INLINE void plain_load(PLAIN_PARAMS, u64 at, f32 *x, u32 *bits) {
+    load_f32(plain + at, x);
+    for (u32 k = 0; k < VECTOR; k++) bits[k] = 0u;
+#if PLAIN_STATUS
+    load_u8(plain_status + at, bits);
+#endif
+#if PLAIN_STAGE
+    u32 stage[VECTOR];
+    load_u8(plain_stage + at, stage);
+    for (u32 k = 0; k < VECTOR; k++) bits[k] |= stage[k] << 8;
+#endif
+}
 #endif
 #endif

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .backends import BACKENDS, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
+from .backends import BACKENDS, PLAIN, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
 
 __all__ = ["BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "frame_grid", "live_rows", "nbytes", "vector"]
 
@@ -89,8 +89,8 @@ class Op:
     name: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]] = ()   # every name that outputs() can hold, frame_status apart
-    loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then its pixel status
-    pixel_output: ClassVar[str] = ""         # the output that this op's device function yields under AS_LOAD, if any
+    loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then pixel_status, gain_stage
+    pixel_output: ClassVar[str] = ""         # the output that this op's device function yields under AS_LOAD, if any; with loads too, a step of LOAD
 
     # ------------------------------------------------------------------ what a subclass defines
     def outputs(self, *x: Any) -> tuple[Spec, ...]:
@@ -122,7 +122,7 @@ class Op:
         raise NotImplementedError
 
     def pixel(self, plan: Plan, *x: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        """For fusion: the .cl that defines LOAD under AS_LOAD, the arguments of its LOAD_PARAMS, its defines."""
+        """For fusion: the .cl that defines a stage of LOAD under AS_LOAD, the arguments of its STEM_PARAMS, its defines."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what every op has
@@ -307,12 +307,27 @@ def choose(who: str, x: Sequence[Any], backend: str | None, device: Device | Non
 
 
 class Fused:
-    """An input that does not lie in memory: the kernel computes it through LOAD from a per-pixel op's own inputs."""
+    """An input that does not lie in memory: LOAD computes it in stages, one for each per-pixel op, from the first one's own inputs."""
 
-    def __init__(self, plan: Plan, x: tuple[Any, ...]) -> None:
+    def __init__(self, plan: Plan, x: Sequence[Any]) -> None:
         output = next(o for o in plan.outs if o.name == plan.op.pixel_output)
         self.shape, self.dtype = output.shape, output.dtype
-        self.file, self.args, self.defines = plan.op.pixel(plan, *x)
+        file, args, defines = plan.op.pixel(plan, *x)
+        if plan.op.loads:       # a step, behind the stages that give what it changes
+            stages, before, extra = _stages([x[plan.op.input_names.index(n)] for n in plan.op.loads])
+            self.stages, self.args, self.defines = (*stages, file), (*before, *args), {**extra, **defines}
+        else:
+            self.stages, self.args, self.defines = (file,), args, defines
+
+
+def _stages(load: Sequence[Any]) -> tuple[tuple[str, ...], tuple[Any, ...], dict[str, Any]]:
+    """Stages, arguments and defines of LOAD for a value, its pixel_status and its gain_stage: all by way of a Fused value, or arrays."""
+    value, *marks = load
+    if isinstance(value, Fused):
+        return value.stages, value.args, value.defines
+    status, stage, *_ = (*marks, None, None)
+    args = (value, *(value if m is None else m for m in (status, stage)))      # value stands in where the kernel never looks
+    return (PLAIN,), args, {"PLAIN_STATUS": status is not None, "PLAIN_STAGE": stage is not None}
 
 
 class Plan:
@@ -346,6 +361,10 @@ class Plan:
     def passes(self) -> tuple[Pass, ...]:
         """The passes over memory of one run."""
         return (Pass(self.op.name, self.op.traffic(*self.specs)),)
+
+    def parts(self) -> tuple[Plan, ...]:
+        """This plan, or those that it is made of: each with the arrays in its constants and scratch."""
+        return (self,)
 
     def __call__(self, *x: Any, out: Any = None, **named: Any) -> Any:
         return self.run(self.op.bind(x, named), out)
@@ -406,24 +425,27 @@ class Plan:
                     raise ValueError(f"{self.op.name}: out {spec.name} overlaps {other} in memory; pass an array of its own")
             taken.append((f"out {spec.name}", (owner, begin, end)))
 
-    def launch(self, file: str, kernel: str, grid: tuple[int, ...], block: int, args: tuple[Any, ...], load: Any = None, **defines: Any) -> None:
-        """Enqueue a kernel of a .cl file. load: the array or Fused input that the kernel reads through LOAD; its arguments come first."""
-        source_of = None
+    def launch(
+        self, file: str, kernel: str, grid: tuple[int, ...], block: int, args: tuple[Any, ...], load: Any = None, shared: int = 0, **defines: Any,
+    ) -> None:
+        """Enqueue a kernel of a .cl file. load: what it reads through LOAD, whose arguments come first: the array or Fused value, or a tuple of it
+        with pixel_status and gain_stage (each None where there is none). shared: bytes of SHARED_BYTES, a multiple of 16."""
+        stages: tuple[str, ...] = ()
         if load is not None:
-            fused = isinstance(load, Fused)
-            args = (*(load.args if fused else (load,)), *args)
-            source_of = load.file if fused else None
-            extra = load.defines if fused else {}
+            stages, first, extra = _stages(load if isinstance(load, tuple) else (load,))
+            args = (*first, *args)
             clash = {k for k in extra if k in defines and defines[k] != extra[k]}
             if clash:
                 raise ValueError(f"{self.op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
             defines = {**extra, **defines}
-        key = (file, kernel, source_of, tuple(sorted(defines.items())))
+        if shared:
+            defines["SHARED_SIZE"] = shared
+        key = (file, kernel, stages, tuple(sorted(defines.items())))
         if key not in self._kernels:
-            source = kernel_source(file, self.device.warp, source_of, defines)
-            self._kernels[key] = self.backend.compile(self.device, source, kernel)
+            source = kernel_source(file, self.device.warp, stages, defines)
+            self._kernels[key] = self.backend.compile(self.device, source, kernel, shared)
         if not self._dry and all(grid):
-            self.backend.launch(self._kernels[key], self.device, grid, block, args, self.stream)
+            self.backend.launch(self._kernels[key], self.device, grid, block, args, self.stream, shared)
 
     def start_status(self, frame_status: Any, new_status: Any, live: Any) -> None:
         """new_status = frame_status on the device, for the live rows: later kernels OR their bits into it."""
@@ -472,6 +494,11 @@ class _Step:
         self.op, self.reads, self.writes = op, reads, writes
         self.producer: _Step | None = None      # the per-pixel op that this one takes in
         self.through_load: tuple[int, ...] = ()     # which of its inputs come from it
+
+    @property
+    def producers(self) -> tuple[_Step, ...]:
+        """The per-pixel ops that this one takes in, the last stage of LOAD first."""
+        return () if self.producer is None else (self.producer, *self.producer.producers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -569,8 +596,42 @@ def _specs(step: _Step, slots: list[Spec]) -> list[Spec | None]:
     return [None if r is None else Spec("frame_status", (n,), np.dtype(np.uint32)) if r < 0 else slots[r] for r in step.reads]
 
 
+class _Feeder(Plan):
+    """The plan of a per-pixel op that a kernel takes in: constants, and what Fused asks; it is never run by itself."""
+
+    def _prepare(self, x: tuple[Any, ...]) -> None:
+        self.constants, self.scratch = self.op.device_constants(self.device, self.stream), {}
+
+
+class _Feed:
+    """How a step's value is made: the producer's plan, and how the producer's own is made if it is a step of LOAD."""
+
+    def __init__(self, chain: _ChainPlan, step: _Step) -> None:
+        self.step = step
+        self.inner = None if step.producer is None else _Feed(chain, step.producer)
+        self.plan = _Feeder(step.op, tuple(self._inputs(chain.specs_by_slot)), chain.backend, chain.device, chain.stream)
+
+    def _inputs(self, arrays: dict[Any, Any]) -> list[Any]:
+        return _through(self.step, self.inner, [arrays.get(r) for r in self.step.reads], arrays)
+
+    def fused(self, arrays: dict[Any, Any]) -> Fused:
+        return Fused(self.plan, self._inputs(arrays))
+
+    def plans(self) -> tuple[Plan, ...]:
+        return (self.plan, *(self.inner.plans() if self.inner else ()))
+
+
+def _through(step: _Step, feed: _Feed | None, x: list[Any], arrays: dict[Any, Any]) -> list[Any]:
+    """The inputs of a step, with what comes through LOAD in place of arrays."""
+    if feed is not None:
+        fused = feed.fused(arrays)
+        for i in step.through_load:
+            x[i] = fused
+    return x
+
+
 class _ChainPlan(Plan):
-    """The steps of a Chain, fused where the backend compiles kernels; intermediate arrays belong to the plan."""
+    """The steps of a Chain, fused where the backend compiles kernels; intermediate arrays belong to the plan, in its scratch."""
 
     op: Chain
 
@@ -582,52 +643,48 @@ class _ChainPlan(Plan):
         n_in = sum(a is not None for a in x)
         held = {w for s in steps for w in s.writes} - set(self._outs)
         self._own = {i: self.backend.empty(self._slots[i].shape, self._slots[i].dtype, self.device, self.stream) for i in held if i >= n_in}
-        if any(-1 in (*s.reads, *(s.producer.reads if s.producer else ())) for s in steps):
+        if any(-1 in r.reads for s in steps for r in (s, *s.producers)):
             self._own[-1] = self.backend.put(np.zeros(self._slots[0].shape[0], np.uint32), self.device, self.stream)
+        self.scratch = {f"{self._slots[i].name} {i}" if i >= 0 else "zeros": a for i, a in self._own.items()}
         self._steps = [(s, *self._step_plans(s)) for s in steps]
 
-    def _step_plans(self, step: _Step) -> tuple[Plan, Plan | None]:
-        specs: list[Any] = _specs(step, self._slots)
-        if step.producer is None:
-            return step.op._plan(tuple(specs), self.backend, self.device, self.stream), None
-        source = _specs(step.producer, self._slots)
-        feeder = step.producer.op._plan(tuple(source), self.backend, self.device, self.stream)
-        fused = Fused(feeder, tuple(source))
-        for i in step.through_load:
-            specs[i] = fused
-        return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feeder
+    @property
+    def specs_by_slot(self) -> dict[Any, Any]:
+        """What stands for arrays where there are none yet."""
+        return {None: None, **dict(enumerate(self._slots)), -1: Spec("frame_status", (self._slots[0].shape[0],), np.dtype(np.uint32))}
+
+    def _step_plans(self, step: _Step) -> tuple[Plan, _Feed | None]:
+        feed = None if step.producer is None else _Feed(self, step.producer)
+        specs = _through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot)
+        return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feed
+
+    def parts(self) -> tuple[Plan, ...]:
+        return (self, *(p for _, plan, feed in self._steps for p in (*plan.parts(), *(feed.plans() if feed else ()))))
 
     def take_constants(self) -> None:
-        for _, plan, feeder in self._steps:
+        for _, plan, feed in self._steps:
             plan.take_constants()
-            if feeder is not None:
+            for feeder in feed.plans() if feed else ():
                 feeder.take_constants()
 
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
         arrays: dict[Any, Any] = {None: None, **self._own}
         arrays.update(enumerate(a for a in x if a is not None))
         arrays.update(zip(self._outs, results, strict=True))
-        for step, plan, feeder in self._steps:
-            args = [arrays.get(r) for r in step.reads]
-            if feeder is not None and step.producer is not None:
-                fused = Fused(feeder, tuple(arrays[r] for r in step.producer.reads))
-                for i in step.through_load:
-                    args[i] = fused
-            plan.execute(args, [arrays[w] for w in step.writes])
+        for step, plan, feed in self._steps:
+            plan.execute(_through(step, feed, [arrays.get(r) for r in step.reads], arrays), [arrays[w] for w in step.writes])
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """One entry a pass; fused ops share one, less the array that is never written."""
+        """One entry a pass; fused ops share one, less the arrays that are never written."""
         rows = []
-        for step, _, feeder in self._steps:
-            specs = _specs(step, self._slots)
-            title, moved = step.op.name, step.op.traffic(*specs)
-            if feeder is not None and step.producer is not None:
-                source = _specs(step.producer, self._slots)
-                written = nbytes(*(self._slots[w] for w in step.producer.writes))
-                title = f"{step.producer.op.name} + {title}"
-                moved += step.producer.op.traffic(*source) - written - nbytes(*(specs[i] for i in step.through_load))
-            rows.append(Pass(title, moved))
+        for step, _, _ in self._steps:
+            moved = 0
+            for part in (step, *step.producers):
+                specs = _specs(part, self._slots)
+                moved += part.op.traffic(*specs) - nbytes(*(specs[i] for i in part.through_load))
+                moved -= 0 if part is step else nbytes(*(self._slots[w] for w in part.writes))
+            rows.append(Pass(" + ".join(s.op.name for s in (*reversed(step.producers), step)), moved))
         return tuple(rows)
 
     def update(self, **fields: np.ndarray) -> None:
@@ -641,17 +698,23 @@ class _ChainPlan(Plan):
 
 
 def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]:
-    """Let each op that reads through LOAD take in the per-pixel op that feeds it; drop producers nobody else needs."""
+    """Let each op that reads through LOAD take in the per-pixel ops that feed it; drop producers nobody else needs."""
     writer = {w: s for s in steps for w in s.writes}
     for step in steps:
         loads = [step.op.input_names.index(n) for n in step.op.loads]
         slot = step.reads[loads[0]] if loads else None
         producer = writer.get(slot) if slot is not None else None
-        if producer is not None and slot is not None and slots[slot].name == producer.op.pixel_output and _live(producer) in (None, _live(step)):
+        if producer is None or slot is None or slots[slot].name != producer.op.pixel_output or _live(producer) not in (None, _live(step)):
+            continue
+        line = (producer, *producer.producers)
+        made = {slots[w].name: w for s in reversed(line) for w in s.writes}     # by the last stage that gives it
+        marks = [r for r in (step.reads[i] for i in loads[1:]) if r is not None]
+        once = len({type(s.op) for s in (step, *line)}) == 1 + len(line)        # a stage's names are its file's
+        if once and all(r == made.get(slots[r].name) for r in marks):
             step.producer = producer
-            step.through_load = tuple(i for i in loads if step.reads[i] in producer.writes)
+            step.through_load = tuple(i for i in loads if step.reads[i] is not None)
     kept = steps
-    for producer in [s for s in steps if s.op.pixel_output]:
+    for producer in reversed([s for s in steps if s.op.pixel_output]):
         others = [s for s in kept if s is not producer]
         status = next((w for w in producer.writes if slots[w].name == "frame_status"), None)
         if _needed(producer, others, status, outs):
@@ -665,12 +728,12 @@ def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]
 
 def _needed(producer: _Step, others: list[_Step], status: int | None, outs: list[int]) -> bool:
     """Whether a per-pixel op must still run by itself: its arrays are read or kept, or nobody fused carries its frame bits on."""
-    fed = [s for s in others if s.producer is producer]
+    fed = [s for s in others if producer in s.producers]
     if not fed or any(w in outs for w in producer.writes):
         return True
     for s in others:
         for i, r in enumerate(s.reads):
-            if r in producer.writes and r != status and not (s.producer is producer and i in s.through_load):
+            if r in producer.writes and r != status and not (s in fed and i in s.through_load):
                 return True
     return status is not None and not any(status in s.reads for s in fed)
 

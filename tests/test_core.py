@@ -697,7 +697,7 @@ def test_scalar_functions(device_target: Target) -> None:
 
 
 def test_a_compiler_error_points_into_the_kernel(device_target: Target) -> None:
-    source = backends.kernel_source("calib/gain.cl", device_target.device.warp, None, {})      # VECTOR and all else undefined
+    source = backends.kernel_source("calib/gain.cl", device_target.device.warp, (), {})      # VECTOR and all else undefined
     with pytest.raises(Exception, match=r"gain\.cl"):
         device_target.backend.compile(device_target.device, source, "gain")
 

@@ -1,8 +1,14 @@
 /* energy = (adc - pedestal[plane]) * factor[plane], factor = 1 / gain: +0 marks a masked pixel, -0 a bad constant.
  *
  * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels and keeps their
- * plane-0 constants in registers over its frames; the other planes are fetched only where a word asks for them. */
-#define GAIN_PARAMS GLOBAL const u16 *raw, GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GLOBAL const u16 *cell
+ * plane-0 constants in registers over its frames; the other planes are fetched only where a word asks for them.
+ * PACKED12: two words in 3 bytes, a = byte0 | (byte1 & 15) << 8, b = byte1 >> 4 | byte2 << 4. */
+#if PACKED12
+typedef u8 RawWord;
+#else
+typedef u16 RawWord;
+#endif
+#define GAIN_PARAMS GLOBAL const RawWord *raw, GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GLOBAL const u16 *cell
 
 typedef struct {
     f32 p[VECTOR], k[VECTOR];
@@ -17,6 +23,21 @@ INLINE u64 gain_at(u32 plane, u32 c, Index pixel, u32 npix) {
 #endif
 }
 
+/* the words of VECTOR pixels, the first of which is number `at` of the batch */
+INLINE void gain_words(GLOBAL const RawWord *raw, u64 at, u32 *word) {
+#if !PACKED12
+    load_u16(raw + at, word);
+#elif VECTOR == 8 /* 12 bytes, at a multiple of 4 */
+    GLOBAL const u32 *p = (GLOBAL const u32 *)(raw + at / 2u * 3u);
+    u32 a = p[0], b = p[1], c = p[2];
+    word[0] = a & 0xfffu; word[1] = a >> 12 & 0xfffu; word[2] = a >> 24 | (b & 0xfu) << 8; word[3] = b >> 4 & 0xfffu;
+    word[4] = b >> 16 & 0xfffu; word[5] = b >> 28 | (c & 0xffu) << 4; word[6] = c >> 8 & 0xfffu; word[7] = c >> 20;
+#else
+    GLOBAL const u8 *p = raw + at / 2u * 3u + at % 2u;
+    word[0] = at % 2u ? (u32)p[0] >> 4 | (u32)p[1] << 4 : (u32)p[0] | ((u32)p[1] & 15u) << 8;
+#endif
+}
+
 INLINE void gain_hold(GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GainHeld *held, u32 c, Index pixel, u32 npix) {
     load_f32(pedestal + gain_at(0, c, pixel, npix), held->p);
     load_f32(factor + gain_at(0, c, pixel, npix), held->k);
@@ -25,7 +46,7 @@ INLINE void gain_hold(GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, Gain
 
 INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, bool whole, u32 frame, Index pixel, u32 npix, f32 *x, u32 *bits) {
     u32 word[VECTOR];
-    load_u16(raw + (u64)frame * npix + pixel, word);
+    gain_words(raw, (u64)frame * npix + pixel, word);
     u32 lost = 0u, c = 0u;
 #if CELLS
     c = cell[frame];
@@ -35,12 +56,13 @@ INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, bool whole, u32 frame, Index
     UNROLL
     for (u32 k = 0; k < VECTOR; k++) {
         f32 p = held->p[k], factor_k = held->k[k];
-        u32 b = 0u;
+        u32 b = 0u, plane = 0u;
         if (ANY_BESIDE(whole, (word[k] & GAIN_BITS) != 0u || factor_k == 0.0f || WORD_STATUS(word[k]) != 0u || lost != 0u)) {
-            u32 plane = PLANE_OF(word[k]);
+            plane = PLANE_OF(word[k]);
             bool masked = f32_bits(factor_k) == 0u;
             b = WORD_STATUS(word[k]);
             b = b ? b : plane == 15u ? PIXEL_INVALID_CODE : 0u;
+            plane = plane == 15u ? 0u : plane;
             b = lost ? lost : b;
             if (plane != 0u && b == 0u && !masked) {
                 p = pedestal[gain_at(plane, c, pixel + k, npix)];
@@ -51,18 +73,19 @@ INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, bool whole, u32 frame, Index
         }
         f32 y = ((f32)(word[k] & ADC_MASK) - p) * factor_k;
         x[k] = b ? bits_f32(BAD_VALUE) : y;
+#if GAIN_STAGE
+        bits[k] = b | plane << 8;
+#else
         bits[k] = b;
+#endif
     }
 }
 
-#ifdef AS_LOAD
-#define LOAD_PARAMS GAIN_PARAMS
-typedef GainHeld Held;
-#define LOAD_BEGIN(held, pixel, npix) gain_hold(pedestal, factor, &(held), 0u, pixel, npix)
-#define LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), false, frame, pixel, npix, x, bits)
-#else
+#define GAIN_BEGIN(held, pixel, npix) gain_hold(pedestal, factor, &(held), 0u, pixel, npix)
+#define GAIN_LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), false, frame, pixel, npix, x, bits)
+#ifndef AS_LOAD
 
-INLINE u64 gain_walk(GAIN_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, u32 end, Index pixel, u32 npix) {
+INLINE u64 gain_walk(GAIN_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u8 *gain_stage, u32 end, Index pixel, u32 npix) {
     GainHeld held;
     gain_hold(pedestal, factor, &held, 0u, pixel, npix);
     u64 seen = 0;
@@ -71,6 +94,11 @@ INLINE u64 gain_walk(GAIN_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pix
         u32 bits[VECTOR];
         gain_pixel(raw, pedestal, factor, cell, &held, whole, frame, pixel, npix, x, bits);
         store_f32(energy + (u64)frame * npix + pixel, x);
+#if GAIN_STAGE
+        u32 stage[VECTOR];
+        for (u32 k = 0; k < VECTOR; k++) { stage[k] = STAGE_OF(bits[k]); bits[k] = STATUS_OF(bits[k]); }
+        store_u8(gain_stage + (u64)frame * npix + pixel, stage);
+#endif
 #if PIXEL_STATUS
         store_u8(pixel_status + (u64)frame * npix + pixel, bits);
 #endif
@@ -81,14 +109,14 @@ INLINE u64 gain_walk(GAIN_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pix
     return seen;
 }
 
-KERNEL_PIXELS(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
+KERNEL_PIXELS(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u8 *gain_stage, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
     Index pixel = FIRST_PIXEL;
     u32 end = FRAMES_END(live, n);
     u64 seen = 0;
-    if (TILE_WHOLE(npix)) seen = gain_walk(raw, pedestal, factor, cell, true, energy, pixel_status, end, pixel, npix);
+    if (TILE_WHOLE(npix)) seen = gain_walk(raw, pedestal, factor, cell, true, energy, pixel_status, gain_stage, end, pixel, npix);
     else {
         if (pixel >= npix) return;
-        seen = gain_walk(raw, pedestal, factor, cell, false, energy, pixel_status, end, pixel, npix);
+        seen = gain_walk(raw, pedestal, factor, cell, false, energy, pixel_status, gain_stage, end, pixel, npix);
     }
 #if FRAME_STATUS
     frame_bits_write(frame_status, seen, end);

@@ -11,6 +11,7 @@ from ..detectors import Detector, detector
 from ..op import Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
 from ..status import FROM_DATA, Pixel
 from .gain_numba import gain_tiles
+from .words_numba import gain_stages, unpack12_rows
 
 TINY = np.finfo(np.float32).tiny
 
@@ -20,10 +21,12 @@ class Gain(Op):
     """energy = (adc - pedestal[plane]) * (1 / gain[plane]), each step rounded once in float32; 1 / gain is taken on the host in float64.
 
     fields: pedestal, gain (planes, [cells,] *frame) [ADU], [ADU per output unit], rounded to float32; good (*frame) bool, True = use, None = all
-    in:  raw (n, *frame) u16 [ADU]; cell (n,) u16, only with cells > 0; frame_status (n,) u32; live (1,) i32
+            adu: energy is adc - pedestal [ADU], and gain only tells bad constants: for a common mode, which comes before the gain
+    in:  raw (n, *frame) u16 [ADU], for packed detectors (n, ..., cols * 3 / 2) u8; cell (n,) u16, only with cells > 0; frame_status (n,) u32; live (1,) i32
     out: energy (n, *frame) f32 [the unit of gain]: bad_value (0 or NaN) wherever the pixel status is not 0
          pixel_status (n, *frame) u8, with status=True: MASKED alone, else SATURATED, MISSING, INVALID_CODE (a cell that
          does not exist makes the whole frame that) or BAD_CONSTANT
+         gain_stage (n, *frame) u8, with gain_stage=True: the plane of constants that the word asks for, 0 for an invalid code
          frame_status (n,) u32, when given: with the OR of the pixels' bits that come from the data
     exact: bit-identical on every backend
     raises ValueError for NaN, Inf or zero gain and non-finite pedestals in good pixels; invalid="mask" makes them BAD_CONSTANT
@@ -32,7 +35,7 @@ class Gain(Op):
 
     name: ClassVar[str] = "calib.gain"
     inputs: ClassVar[tuple[str, ...]] = ("raw", "cell?", "frame_status?", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
+    writes: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
     pixel_output: ClassVar[str] = "energy"
 
     pedestal: np.ndarray
@@ -43,6 +46,8 @@ class Gain(Op):
     bad_value: float = 0.0
     invalid: str = "raise"
     status: bool = False
+    adu: bool = False
+    gain_stage: bool = False
 
     def __post_init__(self) -> None:
         kind = detector(self.detector)
@@ -60,6 +65,8 @@ class Gain(Op):
             self.own("good")
         if not (self.number("bad_value") == 0 or np.isnan(self.bad_value)):
             raise ValueError(f"{self.name}: bad_value must be 0 or NaN, got {self.bad_value}")
+        if kind.word == "packed12" and self.frame[-1] % 2:
+            raise ValueError(f"{self.name}: 12-bit words are packed in pairs, got frames {self.frame} with an odd number of columns")
         if self.invalid not in ("raise", "mask"):
             raise ValueError(f"{self.name}: invalid must be 'raise' or 'mask', got {self.invalid!r}")
         if self.invalid == "raise":
@@ -82,7 +89,9 @@ class Gain(Op):
         """Which constants give a finite, normal factor: (planes, [cells,] *frame) bool."""
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             factor = np.abs((1.0 / self.gain.astype(np.float64)).astype(np.float32))
-        return np.isfinite(self.pedestal) & np.isfinite(self.gain) & (factor >= TINY) & np.isfinite(factor)
+        unit = 1 << self.kind.adc_shift
+        with np.errstate(over="ignore"):
+            return np.isfinite(self.pedestal * np.float32(unit)) & np.isfinite(self.gain) & (factor >= TINY * unit) & np.isfinite(factor)
 
     def _check_constants(self) -> None:
         bad = ~self._usable()
@@ -99,11 +108,15 @@ class Gain(Op):
             )
 
     def constants(self) -> dict[str, np.ndarray]:
-        """pedestal, and factor = 1 / gain with its two zeros as marks: +0 for a masked pixel, -0 for a bad constant."""
-        usable = self._usable()
+        """pedestal, and factor = 1 / gain with its two zeros as marks: +0 for a masked pixel, -0 for a bad constant.
+
+        Of detectors whose adc does not begin at bit 0 they are of the adc where it lies in the word: the factor of two is exact."""
+        usable, unit = self._usable(), np.float32(1 << self.kind.adc_shift)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            factor = (1.0 / self.gain.astype(np.float64)).astype(np.float32)
+            factor = np.ones_like(self.gain) if self.adu else (1.0 / self.gain.astype(np.float64)).astype(np.float32)
         pedestal = self.pedestal
+        if self.kind.adc_shift:
+            pedestal, factor = pedestal * unit, factor / unit
         if not usable.all():
             factor[~usable] = -0.0
             pedestal = np.where(usable, pedestal, np.float32(0))
@@ -112,7 +125,9 @@ class Gain(Op):
         return {"pedestal": pedestal, "factor": factor}
 
     def outputs(self, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        n = self.require("raw", raw, np.uint16, ("n", *self.frame)).shape[0]
+        packed = self.kind.word == "packed12"
+        row = self.frame[-1] * 3 // 2 if packed else self.frame[-1]
+        n = self.require("raw", raw, np.uint8 if packed else np.uint16, ("n", *self.frame[:-1], row)).shape[0]
         if self.cells:
             self.require("cell", cell, np.uint16, (n,))
         elif cell is not None:
@@ -120,6 +135,8 @@ class Gain(Op):
         out = [Spec("energy", (n, *self.frame), np.dtype(np.float32))]
         if self.status:
             out.append(Spec("pixel_status", (n, *self.frame), np.dtype(np.uint8)))
+        if self.gain_stage:
+            out.append(Spec("gain_stage", (n, *self.frame), np.dtype(np.uint8)))
         if frame_status is not None:
             self.require("frame_status", frame_status, np.uint32, (n,))
             out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
@@ -131,14 +148,15 @@ class Gain(Op):
         plane = 2 * 4 * self.npix * max(self.cells, 1)     # plane 0 of both constants: what every frame needs
         return nbytes(raw, cell, frame_status, live) + nbytes(*self.outputs(raw, cell, frame_status, live)) + plane
 
-    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """energy, pixel_status or None, frame_status or None."""
+    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
+        """energy, and pixel_status, gain_stage, frame_status or None."""
         rest = list(out[1:])
         status = rest.pop(0) if self.status else None
-        return out[0], status, rest[0] if rest else None
+        stage = rest.pop(0) if self.gain_stage else None
+        return out[0], status, stage, rest[0] if rest else None
 
     def numpy(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = self._split(out)
         pedestal, factor = plan.constants["pedestal"], plan.constants["factor"]
         for f in range(live_rows(raw, live)):
             lost = self.cells and cell[f] >= self.cells
@@ -150,33 +168,43 @@ class Gain(Op):
             status[(status == 0) & (k == 0)] = Pixel.BAD_CONSTANT
             masked = (factor[c][0] == 0) & ~np.signbit(factor[c][0])
             status[masked] = Pixel.MASKED
-            energy[f] = np.where(status == 0, (adc.astype(np.float32) - p) * k, np.float32(self.bad_value))
+            unit = np.float32(1 << self.kind.adc_shift)     # of the constants, see there
+            energy[f] = np.where(status == 0, (adc.astype(np.float32) * unit - p) * k, np.float32(self.bad_value))
             if self.status:
                 pixel_status[f] = status
+            if self.gain_stage:
+                gain_stage[f] = plane
             if new_status is not None:
                 new_status[f] = frame_status[f] | np.bitwise_or.reduce(status & FROM_DATA, axis=None)
 
     def numba(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = self._split(out)
         n, npix = live_rows(raw, live), self.npix
+        words = raw.reshape(len(raw), npix * 3 // 2 if self.kind.word == "packed12" else npix)[:n]
+        if self.kind.word == "packed12":
+            room = plan.scratch.setdefault("words", np.empty((len(raw), npix), np.uint16))    # of this backend alone: the others unpack in registers
+            unpack12_rows(words, room)
+            words = room[:n]
         p, k = (plan.constants[c].reshape(self.kind.n_planes, max(self.cells, 1), npix) for c in ("pedestal", "factor"))
         codes = np.array([(code, int(bit)) for code, bit in self.kind.codes], np.uint32).reshape(-1, 2)
+        planes = np.array(self.kind.planes, np.int8)
         flags = gain_tiles(
-            raw.reshape(len(raw), npix)[:n], None if cell is None else cell[:n], p, k, energy.reshape(len(raw), npix),
+            words, None if cell is None else cell[:n], p, k, energy.reshape(len(raw), npix),
             None if pixel_status is None else pixel_status.reshape(len(raw), npix),
-            np.array([self.kind.adc_mask, self.kind.gain_shift, self.kind.gain_mask], np.uint32), np.array(self.kind.planes, np.int8), codes,
-            np.float32(self.bad_value),
+            np.array([self.kind.adc_mask, self.kind.gain_shift, self.kind.gain_mask], np.uint32), planes, codes, np.float32(self.bad_value),
         )
+        if gain_stage is not None:
+            gain_stages(words, gain_stage.reshape(len(raw), npix), np.uint16(self.kind.gain_shift), np.maximum(planes, 0).view(np.uint8))
         if new_status is not None:
             new_status[:n] = frame_status[:n] | flags
 
     def device(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = self._split(out)
         file, args, defines = self.pixel(plan, raw, cell, frame_status, live)
         if new_status is not None:
             plan.start_status(frame_status, new_status, live)
         unused = energy     # stands in where the kernel never looks
-        optional = [unused if a is None else a for a in (pixel_status, new_status, live)]
+        optional = [unused if a is None else a for a in (pixel_status, gain_stage, new_status, live)]
         n, npix, wide, frames = raw.shape[0], self.npix, plan.device.vector, plan.device.frames
         defines |= {"VECTOR": vector(npix, wide), "FRAMES": f"{frames}u"}      # fused, they are the other kernel's
         plan.launch(
@@ -186,6 +214,8 @@ class Gain(Op):
 
     def pixel(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         bad = int(np.float32(self.bad_value).view(np.uint32))
-        defines = {"VECTOR": vector(self.npix), "CELLS": self.cells, "BAD_VALUE": f"{bad}u", **self.kind.defines()}
+        defines = {"VECTOR": vector(self.npix), "CELLS": self.cells, "BAD_VALUE": f"{bad}u", "PACKED12": self.kind.word == "packed12",
+                   "GAIN_STAGE": self.gain_stage, **self.kind.defines()}
         args = (raw, plan.constants["pedestal"], plan.constants["factor"], cell if self.cells else raw)
         return "calib/gain.cl", args, defines
+

@@ -92,7 +92,7 @@ INLINE u32 quantize_value(f32 x, f32 step, f32 inverse, f32 bound, f32 *error) {
     return fits ? CODE_WORD(q) : CODE_FILL;
 }
 
-KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *pixel_status, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start, GLOBAL u32 *tile_error,
+KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start, GLOBAL u32 *tile_error,
                      GLOBAL u32 *frame_status, GLOBAL const i32 *live, f32 step, f32 inverse, f32 bound, u32 n, u32 npix, u32 n_tiles) {
     WARP_SCRATCH(w, 128);
     u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP;
@@ -118,16 +118,13 @@ KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *pixel_status, GLOBAL const u8
             for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
             if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
 #endif
-#if STATUS_FROM == 1
-            load_u8(pixel_status + (u64)frame * npix + pixel, bits);
-#endif
             UNROLL
             for (u32 k = 0; k < VECTOR; k++) {
                 f32 error;
                 c[k] = quantize_value(x[k], step, inverse, bound, &error);
                 bool masked = (unused >> k & 1u) != 0u;
-#if STATUS_FROM
-                masked = masked || bits[k] != 0u;
+#if STATUS
+                masked = masked || STATUS_OF(bits[k]) != 0u;
 #endif
                 c[k] = masked ? CODE_MASKED : c[k];
                 u32 e = masked ? 0u : f32_bits(error); /* not negative: ordered like its bits */

@@ -198,17 +198,17 @@ class Quantize(Op):
             plan.start_status(frame_status, new_status[0], live)
         scan_defines = {"LIVE": live is not None, "FRAME_STATUS": bool(new_status)}
         defines = {"VECTOR": vector(npix), "GOOD_PLANE": self.good is not None, "CARRY_STATUS": isinstance(energy, Fused) and bool(new_status),
-                   "STATUS_FROM": 0 if pixel_status is None else 2 if isinstance(pixel_status, Fused) else 1, **self.kind.defines(), "LIVE": live is not None}
+                   "STATUS": pixel_status is not None, **self.kind.defines(), "LIVE": live is not None}
         good = plan.constants.get("good", code)     # code stands in where the kernel never looks
-        status, flags, rows = (code if a is None or isinstance(a, Fused) else a for a in (pixel_status, new_status[0] if new_status else None, live))
+        flags, rows = (code if a is None else a for a in (new_status[0] if new_status else None, live))
         starts, errors, grid = plan.scratch["tile_start"], plan.scratch["tile_error"], frame_grid(n, npix)
         frames, pixels, tiles, cap = (np.uint32(k) for k in (n, npix, 4 * grid[0], self.capacity))
-        first = (status, good, code, starts, errors, flags, rows, *self._arithmetic()[:3], frames, pixels, tiles)
-        plan.launch("compress/quantize.cl", "quantize", grid, 128, first, load=energy, **defines)
+        first = (good, code, starts, errors, flags, rows, *self._arithmetic()[:3], frames, pixels, tiles)
+        plan.launch("compress/quantize.cl", "quantize", grid, 128, first, load=(energy, pixel_status), **defines)
         scan = (starts, errors, count, max_error, flags, rows, frames, tiles, cap)
         plan.launch("compress/quantize.cl", "quantize_scan", (n,), 128, scan, **scan_defines)
         last = (code, starts, index, value, rows, frames, pixels, tiles, cap)
-        plan.launch("compress/quantize.cl", "quantize_outliers", grid, 128, last, load=energy, **defines)
+        plan.launch("compress/quantize.cl", "quantize_outliers", grid, 128, last, load=(energy, pixel_status), **defines)
 
 
 def round_up(x: Any) -> np.ndarray:

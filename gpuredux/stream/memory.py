@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from ..op import Plan, nbytes
+from ..op import nbytes
 from .pipeline import Pipeline
 
 
@@ -21,7 +20,7 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         return sum(new.values())
 
     device_arrays = (*pipeline.device_in.values(), *pipeline.device_out)
-    plans = [(p, pipeline.on_host) for p in _plans(pipeline.plan)] + [(p, True) for p in (pipeline.raw_plan, pipeline.exact_plan) if p]
+    plans = [(p, pipeline.on_host) for p in pipeline.plan.parts()] + [(p, True) for p in (pipeline.raw_plan, pipeline.exact_plan) if p]
     held = [pipeline.constants, *({k: v for k, v in vars(op).items() if hasattr(v, "nbytes")} for op in pipeline.ops)]
     found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "plans": size([pipeline.raw_rows, *pipeline.exact_out]),
              "device_batch": size(device_arrays), "device_constants": 0, "device_plans": 0}
@@ -29,7 +28,7 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
     for plan, host in plans:
         where = "" if host else "device_"
         found[f"{where}constants"] += size(plan.constants.values())
-        found[f"{where}plans"] += size((*plan.scratch.values(), *getattr(plan, "_own", {}).values()))
+        found[f"{where}plans"] += size(plan.scratch.values())
     if pipeline.exact_plan:
         found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind(pipeline.exact_out[:1], {})))     # of the plan that the op keeps for them
     return found
@@ -40,13 +39,6 @@ def momentary(pipeline: Pipeline) -> int:
     if pipeline.exact_plan is None:
         return 0
     return nbytes(*pipeline.pack.outputs(*pipeline.pack.bind(pipeline.exact_out[:1], {})))
-
-
-def _plans(plan: Plan) -> Iterator[Plan]:
-    """A plan, and if it is a Chain's, those of its steps and of what is fused into them."""
-    yield plan
-    for _, step, feeder in getattr(plan, "_steps", ()):
-        yield from (step, *([feeder] if feeder else []))
 
 
 def words(found: dict[str, int], slots: int, moment: int) -> list[str]:

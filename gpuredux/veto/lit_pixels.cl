@@ -3,7 +3,7 @@
 
 /* grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread counts among its VECTOR pixels for each
  * frame and leaves a byte a frame in local memory, so that the walk over the frames never waits; then 8 threads sum a frame. */
-KERNEL(128) lit_count(LOAD_PARAMS, GLOBAL const u8 *pixel_status, GLOBAL const u8 *good, GLOBAL u32 *frame_status, GLOBAL const i32 *live,
+KERNEL(128) lit_count(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL u32 *frame_status, GLOBAL const i32 *live,
                       GLOBAL u32 *counts, f32 threshold, u32 n, u32 npix) {
     WARP_SCRATCH(w, 128);
     SHARED u32 lit_of[FRAMES * 32u]; /* [frame][thread] u8, summed as words */
@@ -31,13 +31,8 @@ KERNEL(128) lit_count(LOAD_PARAMS, GLOBAL const u8 *pixel_status, GLOBAL const u
             for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
             if (any) atomic_or_u32(frame_status + frame, any);
 #endif
-#if STATUS == 0 /* an unfused run without pixel_status sees no bits either */
-            for (u32 k = 0; k < VECTOR; k++) bits[k] = 0u;
-#elif STATUS == 1
-            load_u8(pixel_status + (u64)frame * npix + pixel, bits);
-#endif
-            UNROLL
-            for (u32 k = 0; k < VECTOR; k++) lit += x[k] > threshold && bits[k] == 0u ? use[k] : 0u;
+            UNROLL /* without STATUS nobody looks at the bits, as in an unfused run without pixel_status */
+            for (u32 k = 0; k < VECTOR; k++) lit += x[k] > threshold && !(STATUS && STATUS_OF(bits[k])) ? use[k] : 0u;
         }
         lit_byte[(frame - start) * 128u + LID] = (u8)lit;
     }

@@ -126,15 +126,14 @@ class LitPixels(Op):
     def device(self, plan: Plan, energy: Any, pixel_status: Any, pulse_id: Any, frame_status: Any, live: Any, decision: Any, new_status: Any = None) -> None:
         n, npix = energy.shape[0], math.prod(energy.shape[1:])
         counts, grid = plan.scratch["counts"], frame_grid(n, npix)
-        status = 0 if pixel_status is None else 2 if isinstance(pixel_status, Fused) else 1
         flags = new_status is not None and isinstance(energy, Fused)    # the fused op's own status pass may be gone: carry its bits
         if new_status is not None:
             plan.start_status(frame_status, new_status, live)
         good = plan.constants.get("good")
-        optional = [counts if a is None else a for a in (pixel_status if status == 1 else None, good, new_status if flags else None, live)]
+        optional = [counts if a is None else a for a in (good, new_status if flags else None, live)]
         plan.launch(
             "veto/lit_pixels.cl", "lit_count", grid, 128, (*optional, counts, np.float32(self.threshold), np.uint32(n), np.uint32(npix)),
-            load=energy, VECTOR=vector(npix), STATUS=status, GOOD=good is not None, FLAGS=flags, LIVE=live is not None,
+            load=(energy, pixel_status), VECTOR=vector(npix), STATUS=pixel_status is not None, GOOD=good is not None, FLAGS=flags, LIVE=live is not None,
         )
         limits = (*map(np.uint32, self.limits), np.uint64(self.raw_stride), np.uint64(max(self.raw_every, 1)))
         optional = [counts if a is None else a for a in (pulse_id if self.raw_every else None, live)]
