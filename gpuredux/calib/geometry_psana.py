@@ -20,7 +20,7 @@ import numpy as np
 from .geometry import Geometry
 from .geometry_io import fault, finite, lines_of
 from .geometry_panel import Panel
-from .geometry_segments import SEGMENTS, UM, Segment, is_segment, segment_of
+from .geometry_segments import SEGMENTS, UM, Segment, archon, is_segment, segment_of
 
 LAB = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])     # the file's frame to the laboratory, and back
 
@@ -115,8 +115,9 @@ def write(geometry: Geometry, path: Path) -> None:
 
 def _written(number: int, p: Panel, distance: float) -> str:
     rows, cols = np.linalg.norm(p.ss) / UM, np.linalg.norm(p.fs) / UM
+    classes = {**SEGMENTS, "ARCHON:V1": archon(p.shape[0], 264), "ARCHON:V2": archon(p.shape[0], 0)}
     name, segment = next(
-        ((n, s) for n, s in SEGMENTS.items() if _same(s, p, rows, cols)),
+        ((n, s) for n, s in classes.items() if _same(s, p, rows, cols)),
         (f"MTRX:V2:{p.shape[0]}:{p.shape[1]}:{float(rows)!r}:{float(cols)!r}", Segment(p.shape, (rows, cols))),
     )
     own = segment.panel(name, number)

@@ -46,7 +46,7 @@ def _wide(size: float, *lines: int) -> WideLines:
     return tuple((line, size) for line in lines)
 
 
-def _archon(rows: int, first: int) -> Segment:
+def archon(rows: int, first: int) -> Segment:
     """16 banks of 300 columns, 36 of which, from `first` on, are no pixels."""
     return Segment((rows, 4800), (20.0, 10.0), (), _wide(0.0, *(300 * b + first + k for b, k in product(range(16), range(36)))))
 
@@ -82,7 +82,7 @@ def segment_of(path: Path, number: int, name: str, shape: tuple[int, int] | None
     if name.startswith("ARCHON:"):
         if name not in ("ARCHON:V1", "ARCHON:V2") or shape is None or shape[1] != 4800:
             raise fault(path, number, f"{name} leaves its rows open: pass shape=(rows, 4800), of ARCHON:V1 or V2")
-        return _archon(shape[0], 264 if name == "ARCHON:V1" else 0)
+        return archon(shape[0], 264 if name == "ARCHON:V1" else 0)
     if name.startswith("MTRXANY:"):
         if shape is None or pixel_um is None:
             raise fault(path, number, f"{name} leaves its size open: pass shape=(rows, cols), pixel_um=(row, col)")
