@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import IntFlag
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from ..detectors import Detector, detector
 from . import constants_file
 from .constants_file import ARRAYS, FLOATS
+from .flags import good_from
 
 UNITS = {"pedestal": "ADU", "gain": "ADU/keV", "noise": "ADU", "offset": "ADU", "threshold": "ADU", "status": "", "good": ""}
 Moment = int | datetime
@@ -26,7 +28,7 @@ class Constants:
     """keV = (adc - pedestal - offset) / gain for each gain stage, memory cell and pixel; keV or what else gain is per. Equal digests, equal constants.
 
     detector: its name; segments: the ids of the panels, () = all of the detector's; shape: of a frame, () = the detector's
-    pedestal, gain, noise, offset (planes, [cells,] *shape) float32 or float64: any of them may be absent; integers become float64
+    pedestal, gain, noise, offset (planes, [cells,] *shape) float32 or float64: any of them may be absent; integers become the smaller that is exact
     threshold (planes - 1, [cells,] *shape): a second image above them tells the next gain stage
     status (planes, [cells,] *shape) unsigned: bits whose names are those of the IntFlag `flags` (calib.flags), nothing is masked by them alone
     good (*shape) bool, True = use the pixel; planes: the names of the planes, () = the detector's gains or its configuration's states
@@ -91,7 +93,8 @@ class Constants:
         if given.dtype.kind not in kinds or given.dtype.itemsize > 8 or given.dtype == np.float16:
             want = {"b": "bool, True = use the pixel", "u": "unsigned integers", "fiu": "float32, float64 or integers"}[kinds]
             raise TypeError(f"constants: {name} must be {want}, got {given.dtype}")
-        dtype = np.float64 if name in FLOATS and given.dtype.kind != "f" else given.dtype.newbyteorder("=")
+        exact = np.float32 if given.dtype.itemsize <= 2 else np.float64
+        dtype = exact if name in FLOATS and given.dtype.kind != "f" else given.dtype.newbyteorder("=")
         copy = np.array(given, dtype=dtype, order="C", copy=True)
         copy.setflags(write=False)
         self._set(**{name: copy})
@@ -186,15 +189,31 @@ class Constants:
             raise TypeError(f"constants: valid from {begin} to {end}, asked about {moment!r}")
         return (begin is None or begin <= moment) and (end is None or moment <= end)    # type: ignore[operator]
 
-    def to_gain(self, **other: Any) -> dict[str, Any]:
-        """The arguments of calib.Gain: pedestal + offset (added in float64), gain, good, detector, cells; other is added or replaces."""
+    def to_gain(self, bad: Iterable[str] = (), kind: type[IntFlag] | None = None, **other: Any) -> dict[str, Any]:
+        """The arguments of calib.Gain: pedestal + offset (added in float64), gain, good, detector, cells; other is added or replaces.
+
+        bad: names of status bits; where one is set, that gain stage and cell of the pixel gives BAD_CONSTANT (gain 0, invalid="mask")
+        kind: the IntFlag of these names, where calib.flags does not know self.flags"""
         if self.pedestal is None or self.gain is None:
             raise ValueError(f"constants: calib.Gain needs pedestal and gain; here are {', '.join(self.arrays)}")
         if len(self.planes) != self.kind.n_planes:
             raise ValueError(f"constants: {len(self.planes)} gain states {self.planes} are not {self.kind.n_planes} planes:"
-                             " fold them with the pixels' configuration first (calib.folding.fold)")
+                             " fold them with the pixels' configuration first (calib.folding.fold_constants)")
         pedestal = self.pedestal if self.offset is None else np.asarray(self.pedestal, np.float64) + self.offset
-        return {"pedestal": pedestal, "gain": self.gain, "good": self.good, "detector": self.kind, "cells": self.cells, **other}
+        gain, names = self.gain, tuple(bad)
+        if names:
+            if self.status is None:
+                raise ValueError(f"constants: bad={names}, and there is no status")
+            gain = np.where(good_from(self.status, names, kind or self.flags, unnamed="ignore"), gain, gain.dtype.type(0))
+            other = {"invalid": "mask", **other}
+        return {"pedestal": pedestal, "gain": gain, "good": self.good, "detector": self.kind, "cells": self.cells, **other}
+
+
+def inverse(factor: np.ndarray) -> np.ndarray:
+    """1 / factor, of a gain that multiplies: taken in float64, rounded once to the type of factor; 0 stays 0, which calib.Gain refuses or masks."""
+    f = np.asarray(factor, np.float64)
+    kept = factor.dtype if factor.dtype.kind == "f" else np.dtype(np.float64)
+    return np.divide(1.0, f, out=np.zeros_like(f), where=f != 0).astype(kept)
 
 
 def load(path: str | os.PathLike[str], detector: str | Detector | None = None, segments: Iterable[int] | None = None) -> Constants:
