@@ -37,6 +37,7 @@ typedef double f64;
 #define bits_f32(x) __uint_as_float(x)
 #define fma_f32(a, b, c) __fmaf_rn(a, b, c)
 #define rint_f32(x) rintf(x)
+#define floor_f32(x) floorf(x)
 #define abs_f32(x) fabsf(x)
 #define count_ones(x) ((u32)__popc(x))
 #define leading_zeros(x) ((u32)__clz((int)(x)))
@@ -81,6 +82,7 @@ typedef double f64;
 #define bits_f32(x) as_float(x)
 #define fma_f32(a, b, c) fma((f32)(a), (f32)(b), (f32)(c))
 #define rint_f32(x) rint((f32)(x))
+#define floor_f32(x) floor((f32)(x))
 #define abs_f32(x) fabs((f32)(x))
 #define count_ones(x) popcount((u32)(x))
 #define leading_zeros(x) clz((u32)(x))
@@ -105,6 +107,7 @@ typedef double f64;
 #define LIVE_ROWS(live, n) (n)
 #endif
 INLINE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
+INLINE f32 clean(f32 x) { return x == x ? x : bits_f32(0x7fc00000u); } /* the one NaN that is ever written: arithmetic's own differs between devices */
 #define FRAMES_END(live, n) smaller((BLOCK_Y + 1u) * FRAMES, LIVE_ROWS(live, n))
 
 /* The data's status bits of the FRAMES frames that a thread walks, 4 bits each in one u64: no branch and no atomic in the loop. */

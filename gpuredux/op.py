@@ -17,7 +17,7 @@ import numpy as np
 
 from .backends import BACKENDS, PLAIN, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
 
-__all__ = ["BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "frame_grid", "live_rows", "nbytes", "vector"]
+__all__ = ["BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "carries", "frame_grid", "live_rows", "nbytes", "vector"]
 
 
 class DecodeError(ValueError):
@@ -320,6 +320,11 @@ class Fused:
             self.stages, self.args, self.defines = (file,), args, defines
 
 
+def carries(value: Any) -> bool:
+    """Whether a kernel that takes this value in must OR its status bits into frame_status: a source in it saw the data, and may not run by itself."""
+    return isinstance(value, Fused) and value.stages[0] != PLAIN
+
+
 def _stages(load: Sequence[Any]) -> tuple[tuple[str, ...], tuple[Any, ...], dict[str, Any]]:
     """Stages, arguments and defines of LOAD for a value, its pixel_status and its gain_stage: all by way of a Fused value, or arrays."""
     value, *marks = load
@@ -434,7 +439,7 @@ class Plan:
         if load is not None:
             stages, first, extra = _stages(load if isinstance(load, tuple) else (load,))
             args = (*first, *args)
-            clash = {k for k in extra if k in defines and defines[k] != extra[k]}
+            clash = {k for k in extra if k in defines and defines[k] != extra[k] and k != "VECTOR"}    # the kernel that loads says how many pixels it wants
             if clash:
                 raise ValueError(f"{self.op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
             defines = {**extra, **defines}
@@ -707,7 +712,8 @@ def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]
         if producer is None or slot is None or slots[slot].name != producer.op.pixel_output or _live(producer) not in (None, _live(step)):
             continue
         line = (producer, *producer.producers)
-        made = {slots[w].name: w for s in reversed(line) for w in s.writes}     # by the last stage that gives it
+        first = dict(zip(line[-1].op.input_names, line[-1].reads, strict=True))
+        made = {n: first[n] for n in line[-1].op.loads} | {slots[w].name: w for s in reversed(line) for w in s.writes}     # by the last that gives it
         marks = [r for r in (step.reads[i] for i in loads[1:]) if r is not None]
         once = len({type(s.op) for s in (step, *line)}) == 1 + len(line)        # a stage's names are its file's
         if once and all(r == made.get(slots[r].name) for r in marks):

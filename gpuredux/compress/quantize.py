@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Fused, Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
+from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
 from ..status import Frame
 from .dequantize import CODES, Code, Dequantize, frame_of, round_down
 from .quantize_numba import TILE, list_outliers, quantize_tiles
@@ -197,7 +197,7 @@ class Quantize(Op):
         if new_status:
             plan.start_status(frame_status, new_status[0], live)
         scan_defines = {"LIVE": live is not None, "FRAME_STATUS": bool(new_status)}
-        defines = {"VECTOR": vector(npix), "GOOD_PLANE": self.good is not None, "CARRY_STATUS": isinstance(energy, Fused) and bool(new_status),
+        defines = {"VECTOR": vector(npix), "GOOD_PLANE": self.good is not None, "CARRY_STATUS": carries(energy) and bool(new_status),
                    "STATUS": pixel_status is not None, **self.kind.defines(), "LIVE": live is not None}
         good = plan.constants.get("good", code)     # code stands in where the kernel never looks
         flags, rows = (code if a is None else a for a in (new_status[0] if new_status else None, live))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit, prange
 
-from ..op import Fused, Op, Plan, Spec, frame_grid, live_rows, vector
+from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, vector
 from .decision import Reason
 
 TILE = 32768    # pixels that one numba task counts
@@ -126,7 +126,7 @@ class LitPixels(Op):
     def device(self, plan: Plan, energy: Any, pixel_status: Any, pulse_id: Any, frame_status: Any, live: Any, decision: Any, new_status: Any = None) -> None:
         n, npix = energy.shape[0], math.prod(energy.shape[1:])
         counts, grid = plan.scratch["counts"], frame_grid(n, npix)
-        flags = new_status is not None and isinstance(energy, Fused)    # the fused op's own status pass may be gone: carry its bits
+        flags = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
         if new_status is not None:
             plan.start_status(frame_status, new_status, live)
         good = plan.constants.get("good")

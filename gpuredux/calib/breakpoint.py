@@ -1,0 +1,63 @@
+"""energy = low * x up to a knee, and steeper or flatter beyond: the nonlinear response of each pixel, by two slopes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..op import Plan
+from ..pixelwise import Pixelwise
+from .pixelwise_numba import breakpoint_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Breakpoint(Pixelwise):
+    """energy = low * x for x <= knee, else (x - knee) * high + low * knee, each step rounded once in float32; low * knee on the host in float64.
+
+    fields: knee, low, high (planes, *frame), rounded to float32, finite; one plane for all gain stages, or one for each
+    in:  energy (n, *frame) f32; pixel_status (n, *frame) u8: pixels with a status stay as they are; gain_stage (n, *frame) u8, needed with planes > 1
+         (a stage beyond the planes takes the last one); frame_status (n,) u32; live (1,) i32
+    out: energy (n, *frame) f32, NaN in one form; frame_status (n,) u32, when given: unchanged
+    exact: bit-identical on every backend
+    source: the two-slope description of a front end that compresses, as of DEPFET sensors and of dynamic-gain pixels near their switch
+    """
+
+    name: ClassVar[str] = "calib.breakpoint"
+
+    knee: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __post_init__(self) -> None:
+        for field in ("knee", "low", "high"):
+            value = self.own(field, np.float32)
+            if value.ndim < 2 or value.shape != self.knee.shape:
+                raise ValueError(f"{self.name}: {field} must be (planes, *frame) like knee, got {value.shape}")
+            if not np.isfinite(value).all():
+                first = tuple(int(k) for k in np.argwhere(~np.isfinite(value))[0])
+                raise ValueError(f"{self.name}: {field} must be finite, got {value[first]} at {first} (plane, pixel)")
+
+    def constants(self) -> dict[str, np.ndarray]:
+        with np.errstate(over="ignore"):
+            offset = (self.low.astype(np.float64) * self.knee).astype(np.float32)
+        return {"knee": self.knee, "low": self.low, "high": self.high, "offset": offset}
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        return self.knee.shape[1:]
+
+    @property
+    def planes(self) -> int:
+        return len(self.knee)
+
+    def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        knee, low, high, offset = (np.choose(stage, constants[k]) for k in ("knee", "low", "high", "offset"))
+        return np.where(x > knee, (x - knee) * high + offset, x * low)
+
+    def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
+        breakpoint_rows(energy, status, stage, *(constants[k].reshape(self.planes, -1) for k in ("knee", "low", "high", "offset")), out)
+
+    def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        return "calib/breakpoint.cl", tuple(plan.constants[k] for k in ("knee", "low", "high", "offset")), {}

@@ -1,0 +1,88 @@
+"""The pixelwise steps of calibration on the CPU: each in parallel over frames and tiles of pixels."""
+
+import numpy as np
+from numba import njit, prange
+
+TILE = 1 << 15
+NAN = np.float32(np.nan)
+
+
+fast = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _settle(y, x, status, f, j):
+    """The new value, in one form of NaN; the old one where a status is set."""
+    y = y if y == y else NAN
+    if status is not None:
+        y = y if status[f, j] == 0 else x
+    return y
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _plane(stage, f, j, planes):
+    """The plane of constants of a pixel."""
+    if stage is None:
+        return np.uint64(0)
+    else:       # numba prunes only such branches
+        return np.uint64(min(stage[f, j], planes - 1))
+
+
+@fast
+def scale_rows(energy, status, stage, plane, out):
+    """out = energy * plane[stage]; plane (planes, npix)."""
+    n, npix = energy.shape
+    tiles = (npix + TILE - 1) // TILE
+    for task in prange(n * tiles):
+        f, tile = task // tiles, task % tiles
+        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
+            x = energy[f, j]
+            out[f, j] = _settle(x * plane[_plane(stage, f, j, len(plane)), j], x, status, f, j)
+
+
+@fast
+def polynomial_rows(energy, status, stage, coefficients, out):
+    """out = c[0] + x * (c[1] + x * ...), Horner; coefficients (planes, terms, npix)."""
+    n, npix = energy.shape
+    terms = coefficients.shape[1]
+    tiles = (npix + TILE - 1) // TILE
+    for task in prange(n * tiles):
+        f, tile = task // tiles, task % tiles
+        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
+            x, g = energy[f, j], _plane(stage, f, j, len(coefficients))
+            y = coefficients[g, np.uint64(terms - 1), j]
+            for t in range(1, terms):
+                y = y * x + coefficients[g, np.uint64(terms - 1 - t), j]
+            out[f, j] = _settle(y, x, status, f, j)
+
+
+@fast
+def breakpoint_rows(energy, status, stage, knee, low, high, offset, out):
+    """out = x * low up to the knee, (x - knee) * high + offset beyond; each (planes, npix)."""
+    n, npix = energy.shape
+    tiles = (npix + TILE - 1) // TILE
+    for task in prange(n * tiles):
+        f, tile = task // tiles, task % tiles
+        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
+            x, g = energy[f, j], _plane(stage, f, j, len(knee))
+            y = (x - knee[g, j]) * high[g, j] + offset[g, j] if x > knee[g, j] else x * low[g, j]
+            out[f, j] = _settle(y, x, status, f, j)
+
+
+@fast
+def look_up_rows(energy, status, stage, table, which, start, inverse, out):
+    """out = table[g, which, u], interpolated at u = (x - start) * inverse; table (planes, tables, nodes), which (npix,)."""
+    n, npix = energy.shape
+    last = np.float32(table.shape[2] - 2)
+    tiles = (npix + TILE - 1) // TILE
+    for task in prange(n * tiles):
+        f, tile = task // tiles, task % tiles
+        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
+            x, g = energy[f, j], _plane(stage, f, j, len(table))
+            u = (x - start) * inverse
+            node = np.floor(u)
+            node = node if node > np.float32(0) else np.float32(0)      # NaN too
+            node = node if node < last else last
+            i, t = np.uint64(node), np.uint64(which[j])
+            a, b = table[g, t, i], table[g, t, i + np.uint64(1)]
+            out[f, j] = _settle(a + (b - a) * (u - node), x, status, f, j)

@@ -1,0 +1,23 @@
+/* energy = what LOAD gives: the kernel of every op that changes each pixel by itself, and of what it takes in.
+ *
+ * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels over its frames. */
+KERNEL_PIXELS(128) pixelwise(LOAD_PARAMS, GLOBAL f32 *energy, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
+    Index pixel = FIRST_PIXEL;
+    u32 end = FRAMES_END(live, n);
+    u64 seen = 0;
+    if (pixel >= npix) return;
+    Held held;
+    LOAD_BEGIN(held, pixel, npix);
+    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
+        f32 x[VECTOR];
+        u32 bits[VECTOR];
+        LOAD(held, frame, pixel, npix, x, bits);
+        store_f32(energy + (u64)frame * npix + pixel, x);
+#if FLAGS
+        for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
+#endif
+    }
+#if FLAGS
+    frame_bits_write(frame_status, seen, end);
+#endif
+}

@@ -1,0 +1,104 @@
+"""Pixelwise: what ops have in common that change each pixel by itself, with constants of the pixel and of its gain stage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
+
+NAN = np.float32(np.nan)    # the one NaN that is ever written: what arithmetic makes of one differs between devices
+
+
+@dataclass(frozen=True, eq=False)
+class Pixelwise(Op):
+    """energy = f(energy) of each pixel whose status is 0; the others stay as they are. A step of LOAD: any kernel that loads energies takes it in.
+
+    A subclass gives frame and planes, value (numpy), rows (numba) and, in its .cl, STEM_APPLY for pixel()."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "gain_stage?", "frame_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("energy",)
+    loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
+    pixel_output: ClassVar[str] = "energy"
+
+    # ------------------------------------------------------------------ what a subclass defines
+    @property
+    def frame(self) -> tuple[int, ...] | None:
+        """The shape of one frame; None takes any."""
+        raise NotImplementedError
+
+    @property
+    def planes(self) -> int:
+        """For how many gain stages there are constants; with more than one, gain_stage must be given, and a stage beyond them is an error of the chain."""
+        raise NotImplementedError
+
+    def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        """f of one frame, x f32 and stage as an index; NaN of any kind."""
+        raise NotImplementedError
+
+    def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
+        """The same for energy (n, npix), in parallel."""
+        raise NotImplementedError
+
+    def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """The .cl, the arguments of its STEM_PARAMS, its defines."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ what every such op has
+    def outputs(self, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
+        frame = self.frame or (tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols"))
+        shape = self.require("energy", energy, np.float32, ("n", *frame)).shape
+        for name, mark in (("pixel_status", pixel_status), ("gain_stage", gain_stage)):
+            if mark is not None and not isinstance(mark, Fused):
+                self.require(name, mark, np.uint8, shape)
+        if self.planes > 1 and gain_stage is None:
+            raise ValueError(f"{self.name}: constants of {self.planes} gain stages need the input gain_stage uint8 {shape}: calib.Gain(gain_stage=True)")
+        out = [Spec("energy", shape, np.dtype(np.float32))]
+        if frame_status is not None:
+            self.require("frame_status", frame_status, np.uint32, shape[:1])
+            out.append(Spec("frame_status", shape[:1], np.dtype(np.uint32)))
+        if live is not None:
+            self.require("live", live, np.int32, (1,))
+        return tuple(out)
+
+    def traffic(self, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any) -> int:
+        read = nbytes(energy, pixel_status, gain_stage if self.planes > 1 else None, frame_status, live)
+        first = nbytes(*self.constants().values()) // self.planes       # what every frame needs: the constants of one stage
+        return read + nbytes(*self.outputs(energy, pixel_status, gain_stage, frame_status, live)) + first
+
+    def numpy(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, out: Any, new_status: Any = None) -> None:
+        for f in range(live_rows(energy, live)):
+            stage = np.zeros(energy[f].shape, np.intp) if self.planes == 1 else np.minimum(gain_stage[f], self.planes - 1).astype(np.intp)
+            y = self.value(plan.constants, energy[f], stage)
+            y = np.where(np.isnan(y), NAN, y)
+            out[f] = y if pixel_status is None else np.where(pixel_status[f] == 0, y, energy[f])
+        if new_status is not None:
+            n = live_rows(energy, live)
+            new_status[:n] = frame_status[:n]
+
+    def numba(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, out: Any, new_status: Any = None) -> None:
+        n, shape = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:]))
+        status, stage = (None if a is None else a.reshape(shape)[:n] for a in (pixel_status, gain_stage if self.planes > 1 else None))
+        self.rows(plan.constants, energy.reshape(shape)[:n], status, stage, out.reshape(shape)[:n])
+        if new_status is not None:
+            new_status[:n] = frame_status[:n]
+
+    def device(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, out: Any, new_status: Any = None) -> None:
+        flags = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
+        if new_status is not None:
+            plan.start_status(frame_status, new_status, live)
+        n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
+        optional = [out if a is None else a for a in (new_status if flags else None, live)]
+        plan.launch(
+            "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (out, *optional, np.uint32(n), np.uint32(npix)),
+            load=Fused(plan, (energy, pixel_status, gain_stage, frame_status, live)),
+            VECTOR=vector(npix, wide), FRAMES=f"{frames}u", FLAGS=flags, LIVE=live is not None,
+        )
+
+    def pixel(self, plan: Plan, energy: Any, pixel_status: Any, *x: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        file, args, defines = self.stage(plan, tuple(energy.shape[1:]))
+        stem = file.rpartition("/")[2].removesuffix(".cl").upper()
+        return file, args, {f"{stem}_STATUS": pixel_status is not None, f"{stem}_PLANES": self.planes, **{f"{stem}_{k}": v for k, v in defines.items()}}
