@@ -128,6 +128,8 @@ def _turn(axis: np.ndarray, angle: float) -> np.ndarray:
 
 def write(geometry: Geometry, path: Path) -> None:
     """/entry/instrument/detector with a module for each panel; the distance is an axis of its own, `transformations/distance`."""
+    if not path.suffix:
+        raise ValueError(f"{path}: give the file an extension, nexusformat would add one of its own")
     nx = needs("nexusformat.nexus")
     chain = "/entry/instrument/detector/transformations/distance"
     parts = [part for panel in geometry.panels for part in panel.split("NeXus")]
