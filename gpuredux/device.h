@@ -10,6 +10,7 @@
  *
  * Hazard: every warp operation and every SYNC must be reached by all threads of the block equally often (block-uniform
  * loops and returns, predicates elsewhere). Tier 3 emulates a warp with block barriers and is silently wrong otherwise.
+ * Hazard: IN_ORDER before every loop that adds floats: Intel's CPU runtime makes partial sums of it, FP_CONTRACT OFF or not (tried: another last bit).
  * Hazard: no "continue" in a loop with a SYNC or a warp operation behind it, block-uniform or not: PoCL 3.1 loses that code (tried). */
 
 #if defined(__CUDACC_RTC__) || defined(__CUDACC__) /* ------------------------------------------------ CUDA: tier 1 */
@@ -33,6 +34,7 @@ typedef double f64;
 #define BLOCK ((u32)blockIdx.x)
 #define BLOCK_Y ((u32)blockIdx.y)
 #define UNROLL _Pragma("unroll")
+#define IN_ORDER
 #define f32_bits(x) __float_as_uint(x)
 #define bits_f32(x) __uint_as_float(x)
 #define fma_f32(a, b, c) __fmaf_rn(a, b, c)
@@ -78,6 +80,7 @@ typedef double f64;
 #define BLOCK ((u32)get_group_id(0))
 #define BLOCK_Y ((u32)get_group_id(1))
 #define UNROLL _Pragma("unroll")
+#define IN_ORDER _Pragma("clang loop vectorize(disable) interleave(disable)")
 #define f32_bits(x) as_uint(x)
 #define bits_f32(x) as_float(x)
 #define fma_f32(a, b, c) fma((f32)(a), (f32)(b), (f32)(c))

@@ -11,6 +11,7 @@ class Pixel(IntFlag):
     MISSING = 4         # the word that stands for a lost packet
     MASKED = 8          # the user's mask
     BAD_CONSTANT = 16   # NaN, Inf or zero gain, found with invalid="mask"
+    GAP = 32            # of an assembled image: between the panels
 
 
 class Frame(IntFlag):

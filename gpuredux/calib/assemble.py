@@ -1,0 +1,152 @@
+"""image = the panels of a frame at their places: by an inverse map, so that every pixel of the image is written once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes
+from ..pixelwise import NAN
+from ..status import Pixel
+from .assemble_numba import assemble_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly(Op):
+    """What the three ways of assembling have in common: panels in, an image out. A subclass gives shape (of the image) and the implementations."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "frame_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("image", "image_status")
+    loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
+
+    frame: tuple[int, ...] = ()
+    fill: float = 0.0
+    status: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", tuple(int(k) for k in self.frame))
+        if not self.frame or min(self.frame) < 1:
+            raise ValueError(f"{self.name}: frame must be the shape of one frame of energies, got {self.frame}")
+        if not (self.number("fill") == 0 or np.isnan(self.fill)):
+            raise ValueError(f"{self.name}: fill must be 0 or NaN, got {self.fill}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the image."""
+        raise NotImplementedError
+
+    @property
+    def npix(self) -> int:
+        return math.prod(self.frame)
+
+    @property
+    def gap(self) -> np.float32:
+        """What is written where no pixel lies."""
+        return NAN if np.isnan(self.fill) else np.float32(0)
+
+    def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
+        n = self.require("energy", energy, np.float32, ("n", *self.frame)).shape[0]
+        if pixel_status is not None and not isinstance(pixel_status, Fused):
+            self.require("pixel_status", pixel_status, np.uint8, (n, *self.frame))
+        out = [Spec("image", (n, *self.shape), np.dtype(np.float32))]
+        if self.status:
+            out.append(Spec("image_status", (n, *self.shape), np.dtype(np.uint8)))
+        if frame_status is not None:
+            self.require("frame_status", frame_status, np.uint32, (n,))
+            out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
+        if live is not None:
+            self.require("live", live, np.int32, (1,))
+        return tuple(out)
+
+    def traffic(self, energy: Any, *x: Any) -> int:
+        return nbytes(energy, *x) + nbytes(*self.outputs(energy, *x)) + nbytes(*self.constants().values())
+
+    def split_out(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+        """image, and image_status, frame_status or None."""
+        rest = list(out[1:])
+        status = rest.pop(0) if self.status else None
+        return out[0], status, rest[0] if rest else None
+
+    def launch(self, plan: Plan, file: str, kernel: str, threads: int, x: tuple[Any, ...], out: tuple[Any, ...], args: tuple[Any, ...], **defines: Any) -> None:
+        """The kernel of a subclass, a thread for each of `threads` pixels over groups of frames; args: its own, behind the outputs."""
+        energy, pixel_status, frame_status, live = x
+        image, image_status, new_status = self.split_out(out)
+        if new_status is not None:
+            plan.start_status(frame_status, new_status, live)
+        flags = new_status is not None and carries(energy)
+        optional = [image if a is None else a for a in (image_status, new_status if flags else None, live)]
+        n, frames = energy.shape[0], plan.device.frames
+        counts = (np.uint32(n), np.uint32(self.npix), np.uint32(threads))
+        plan.launch(
+            file, kernel, frame_grid(n, threads, 1, frames), 128, (image, *optional, *args, *counts), load=(energy, pixel_status),
+            VECTOR=1, FRAMES=f"{frames}u", IMAGE_STATUS=self.status, USE_STATUS=pixel_status is not None, FLAGS=flags, LIVE=live is not None,
+            GAP_VALUE=f"{int(self.gap.view(np.uint32))}u", IMAGE_PIXELS=f"{math.prod(self.shape)}u", **defines,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Assemble(Assembly):
+    """image[j] = energy[source[j]], or fill where source[j] is -1.
+
+    fields: frame, the shape of a frame of energies; source (rows, cols) i32, for each pixel of the image the number of its pixel in the frame, -1 = gap:
+            calib.assembly.inverse_map makes it of a geometry; fill 0 or NaN; status: write image_status
+    in:  energy (n, *frame) f32; pixel_status (n, *frame) u8; frame_status (n,) u32; live (1,) i32
+    out: image (n, rows, cols) f32: the energies as they are, NaN in one form
+         image_status (n, rows, cols) u8, with status=True: of the pixel there (0 without pixel_status), GAP between the panels
+         frame_status (n,) u32, when given: unchanged
+    exact: bit-identical on every backend
+    source: gather by an inverse map, one read a pixel of the image; of the pixels that lie over each other the map has one
+    """
+
+    name: ClassVar[str] = "calib.assemble"
+
+    source: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        source = self.own("source")
+        if source.dtype.kind not in "iu" or source.ndim != 2 or source.size == 0:
+            raise ValueError(f"{self.name}: source must be whole numbers (rows, cols), got {source.dtype} {source.shape}")
+        if source.min() < -1 or source.max() >= self.npix:
+            raise ValueError(f"{self.name}: source must hold pixels 0 to {self.npix - 1} of frames {self.frame}, or -1; got {source.min()} to {source.max()}")
+        self.own("source", np.int32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.source.shape[0], self.source.shape[1]
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """The map, and behind it the pixels of the frame that the image lacks: a fused kernel reads them for the frame's status."""
+        seen = np.zeros(self.npix, bool)
+        seen[self.source[self.source >= 0]] = True
+        return {"source": np.concatenate([self.source.reshape(-1), np.flatnonzero(~seen).astype(np.int32)])}
+
+    def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        image, image_status, new_status = self.split_out(out)
+        there = self.source >= 0
+        for f in range(live_rows(energy, live)):
+            x = energy[f].reshape(-1)[self.source]
+            image[f] = np.where(there, np.where(np.isnan(x), NAN, x), self.gap)
+            if image_status is not None:
+                of_pixel = 0 if pixel_status is None else pixel_status[f].reshape(-1)[self.source]
+                image_status[f] = np.where(there, of_pixel, np.uint8(Pixel.GAP))
+            if new_status is not None:
+                new_status[f] = frame_status[f]
+
+    def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        image, image_status, new_status = self.split_out(out)
+        n, flat, whole = live_rows(energy, live), (len(energy), self.npix), (len(energy), math.prod(self.shape))
+        assemble_rows(
+            energy.reshape(flat)[:n], None if pixel_status is None else pixel_status.reshape(flat), self.source.reshape(-1), image.reshape(whole),
+            None if image_status is None else image_status.reshape(whole), self.gap, np.uint8(Pixel.GAP),
+        )
+        if new_status is not None:
+            new_status[:n] = frame_status[:n]
+
+    def device(self, plan: Plan, *x_and_out: Any) -> None:
+        x, out = x_and_out[:4], x_and_out[4:]
+        threads = len(self.constants()["source"]) if carries(x[0]) else self.source.size
+        self.launch(plan, "calib/assemble.cl", "assemble", threads, x, out, (plan.constants["source"],))

@@ -1,0 +1,89 @@
+"""The three ways of assembling on the CPU: in parallel over tiles of the image, which walk the frames with their part of the map in cache."""
+
+import numpy as np
+from numba import njit, prange
+
+TILE = 1 << 14
+NAN = np.float32(np.nan)
+fast = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+
+
+@fast
+def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
+    """image (n, pixels) = energy (n, npix) at source (pixels,), gap where that is -1; image_status likewise."""
+    n, pixels = energy.shape[0], source.shape[0]
+    tiles = (pixels + TILE - 1) // TILE
+    for tile in prange(tiles):
+        start, stop = np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, pixels))
+        for f in range(n):
+            for j in range(start, stop):
+                at = source[j]
+                x = energy[f, np.uint64(max(at, 0))]
+                x = x if x == x else NAN
+                image[f, j] = x if at >= 0 else gap
+            if image_status is not None:
+                for j in range(start, stop):
+                    at = source[j]
+                    bit = np.uint8(0)
+                    if status is not None:
+                        bit = status[f, np.uint64(max(at, 0))]
+                    image_status[f, j] = bit if at >= 0 else gap_bit
+
+
+@fast
+def tile_rows(energy, status, tiles, rows, cols, gaps, image, image_status, gap, gap_bit):
+    """image at start + r * down + c * across = energy of tile t; tiles (t, 4): first pixel of the frame, start, down, across; gaps: pixels of no tile."""
+    n, pitch = energy.shape[0], tiles[0, 4]
+    for t in prange(tiles.shape[0] + 1):
+        for f in range(n):
+            if t == tiles.shape[0]:
+                for j in range(gaps.shape[0]):
+                    image[f, np.uint64(gaps[j])] = gap
+                    if image_status is not None:
+                        image_status[f, np.uint64(gaps[j])] = gap_bit
+            else:
+                for r in range(rows):
+                    _tile_row(energy[f], status, f, tiles[t, 0] + r * pitch, tiles[t, 1] + r * tiles[t, 2], tiles[t, 3], cols, image[f], image_status)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tile_row(energy, status, f, first, start, across, cols, image, image_status):
+    """A row of a tile: side by side in the image, or not."""
+    if across == 1:
+        for c in range(np.uint64(cols)):
+            x = energy[np.uint64(first) + c]
+            image[np.uint64(start) + c] = x if x == x else NAN
+    else:
+        for c in range(cols):
+            x = energy[np.uint64(first + c)]
+            image[np.uint64(start + c * across)] = x if x == x else NAN
+    if image_status is not None:
+        for c in range(cols):
+            bit = np.uint8(0)
+            if status is not None:
+                bit = status[f, np.uint64(first + c)]
+            image_status[f, np.uint64(start + c * across)] = bit
+
+
+@fast
+def split_rows(energy, status, first, source, weight, image, image_status, gap, gap_bit):
+    """image[j] = the sum of weight * energy over the entries first[j] to first[j + 1], in their order; entries with a status are left out."""
+    n, pixels = energy.shape[0], first.shape[0] - 1
+    tiles = (pixels + TILE - 1) // TILE
+    for tile in prange(tiles):
+        start, stop = np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, pixels))
+        for f in range(n):
+            for j in range(start, stop):
+                total, bits, used = np.float32(0), np.uint8(0), False
+                for e in range(np.uint64(first[j]), np.uint64(first[j + np.uint64(1)])):
+                    at, bit = np.uint64(source[e]), np.uint8(0)
+                    if status is not None:
+                        bit = status[f, at]
+                    bits |= bit
+                    if bit == 0:
+                        total += weight[e] * energy[f, at]
+                        used = True
+                total = total if total == total else NAN
+                image[f, j] = total if used else gap
+                if image_status is not None:
+                    image_status[f, j] = bits if first[j + np.uint64(1)] > first[j] else gap_bit
