@@ -12,11 +12,11 @@ from .status import Pixel
 
 __all__ = ["DETECTORS", "Configuration", "Detector", "detector"]
 
-UM = 1e-6
+UM = 1e6     # in a metre; divided by, so that 200 um are 2e-4 m to the last bit
 
 
 def _square(um: float) -> tuple[float, float]:
-    return (um * UM, um * UM)
+    return (um / UM, um / UM)
 
 
 def _beside(*borders: int) -> tuple[int, ...]:
@@ -104,7 +104,7 @@ def _catalogue() -> Iterator[Detector]:
     yield Detector("lpd1M", (16, 256, 256), adc_mask=0x0FFF, gain_shift=12, planes=(0, 1, 2, -1), gains=("high", "medium", "low"), asic=(16, 32),
                    pixel_size=_square(500), cells=512)
     # 8 to 9 bits (?); hexagons of 236 um pitch along a row, rows 204 um apart
-    yield Detector("dssc1M", (16, 128, 512), adc_mask=0xFFFF, asic=(64, 64), pixel_size=(204 * UM, 236 * UM), cells=800)
+    yield Detector("dssc1M", (16, 128, 512), adc_mask=0xFFFF, asic=(64, 64), pixel_size=(204 / UM, 236 / UM), cells=800)
     yield from _counters()
 
 

@@ -111,30 +111,32 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with h5py.File(path, "r", locking=False) as file:
-            header, arrays, said = _contents(path, file)
-    except (OSError, RuntimeError, KeyError, TypeError, MemoryError, UnicodeDecodeError) as e:
+            header, arrays, said = _contents(file, path.stat().st_size)
+    except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as e:
         raise ValueError(f"{path}: cannot be read as HDF5; it is cut short, damaged or something else: {e}") from None
+    except ValueError as e:     # of the layout, of JSON or of UTF-8
+        raise ValueError(f"{path}: {e}") from None
     made = digest(header, arrays)
     if made != said:
         raise ValueError(f"{path}: its content was changed: sha256 {made[:16]}..., written as {said[:16]}...")
     return header, arrays
 
 
-def _contents(path: Path, file: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
+def _contents(file: Any, size: int) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
     def text(where: Any, key: str) -> str:
         value = where.attrs[key]
         if not isinstance(value, bytes):
-            raise ValueError(f"{path}: attribute {key} must be text, got {value!r}")
+            raise ValueError(f"attribute {key} must be text, got {value!r}")
         return value.decode()
 
     wanted = {"layout", "layout_version", "sha256", *TEXTS, *NUMBERS, *LISTS}
     if "layout" not in file.attrs or text(file, "layout") != LAYOUT:
-        raise ValueError(f"{path}: is no constants file of gpuredux (no attribute layout = {LAYOUT!r})")
+        raise ValueError(f"is no constants file of gpuredux (no attribute layout = {LAYOUT!r})")
     if file.attrs.get("layout_version") != VERSION:
-        raise ValueError(f"{path}: has layout {file.attrs.get('layout_version')}, this version of gpuredux reads layout {VERSION}")
+        raise ValueError(f"has layout {file.attrs.get('layout_version')}, this version of gpuredux reads layout {VERSION}")
     odd = sorted(set(file.attrs) ^ wanted) + sorted(set(file) - set(ARRAYS))
     if odd:
-        raise ValueError(f"{path}: does not hold what layout {VERSION} says; too many or missing: {', '.join(odd)}")
+        raise ValueError(f"does not hold what layout {VERSION} says; too many or missing: {', '.join(odd)}")
     header: dict[str, Any] = {k: text(file, k) for k in TEXTS} | {k: np.asarray(file.attrs[k]).tolist() for k in NUMBERS}
     header |= {k: json.loads(text(file, k)) for k in LISTS} | {"units": {}, "flags": ""}
     arrays = {}
@@ -142,12 +144,12 @@ def _contents(path: Path, file: Any) -> tuple[dict[str, Any], dict[str, np.ndarr
         if name not in file:
             continue
         dataset = file[name]
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fu" or dataset.nbytes > path.stat().st_size:
-            raise ValueError(f"{path}: {name} is no array of this layout: {dataset}")
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fu" or dataset.nbytes > size:
+            raise ValueError(f"{name} is no array of this layout: {dataset}")
         header["units"][name] = text(dataset, "units")
         if name == "status":
             header["flags"] = text(dataset, "flags")
         if json.loads(text(dataset, "dims")) != _dims(name, header):
-            raise ValueError(f"{path}: {name} has dims {text(dataset, 'dims')}, not {_dims(name, header)}")
+            raise ValueError(f"{name} has dims {text(dataset, 'dims')}, not {_dims(name, header)}")
         arrays[name] = dataset[()]
     return header, arrays, text(file, "sha256")

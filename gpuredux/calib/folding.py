@@ -79,10 +79,10 @@ def _checked(found: np.ndarray, config: np.ndarray, kind: Detector, unknown: str
 def fold_constants(constants: Constants, config: np.ndarray, trbit: int | np.ndarray = 0, unknown: str = "raise") -> Constants:
     """The set with two planes, ready for calib.Gain; pixels that are off or unknown are not good."""
     kind = constants.kind
-    found = _checked(states(config, trbit, kind), np.asarray(config), kind, unknown)
     names = kind.config.names if kind.config else ()
     if constants.planes != names:
         raise ValueError(f"folding: the set's planes are {constants.planes}, the states of {kind.name} are {names}")
+    found = _checked(states(config, trbit, kind), np.asarray(config), kind, unknown)
     folded = {n: fold(a, config, trbit, kind, unknown) for n, a in constants.arrays.items() if n not in ("good", "threshold")}
     usable = (found >= 0).all(axis=0)
     note = f"folded with a configuration: {', '.join(f'{names[s]} {int((found == s).any(axis=0).sum())}' for s in np.unique(found[found >= 0]))} pixels"
