@@ -2,15 +2,16 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import get_num_threads, njit, prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-TILE = 32768    # pixels whose plane-0 constants (256 KiB) stay in the L2 cache while a tile walks the frames
-TOGETHER = 4    # frames whose 64 pixels use the constants while these are in registers
+TILE = 131072   # pixels that walk all frames before the next ones do; in a single pass memory is asked for so far ahead (64 K: 12 % slower)
+AHEAD = 1024    # pixels before they are reached, their other planes are asked for
 WIDE = 64       # pixels that are decided on together
-FEW = 6         # up to so many pixels of another plane in 64 are fetched one by one
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
-WORDS, FLOATS = ir.VectorType(ir.IntType(16), WIDE), ir.VectorType(ir.FloatType(), WIDE)
+U16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+WORDS, FLOATS, MARKS, LANES = (ir.VectorType(kind, WIDE) for kind in (U16, ir.FloatType(), I32, ir.IntType(1)))
 ADDRESS = types.uint64
 
 
@@ -21,8 +22,16 @@ def _load(builder, where, kind, align):
 
 
 def _all_lanes(builder, value, kind):
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE))
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, WIDE), [0] * WIDE))
+
+
+def _equal(builder, words, value):
+    return builder.icmp_unsigned("==", words, _all_lanes(builder, value, WORDS))
+
+
+def _any(builder, lanes):
+    return builder.icmp_unsigned("!=", builder.bitcast(lanes, I64), ir.Constant(I64, 0))
 
 
 def _energy(builder, word, p, k, adc_mask, bad):
@@ -36,13 +45,13 @@ def _past_cache(builder, value, where):
     """A store at a multiple of 64 bytes; one through the cache would first read the line, 10 bytes a pixel on the bus instead of 6."""
     store = builder.store(value, builder.inttoptr(where, FLOATS.as_pointer()))
     store.align = 64
-    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
 
 
 def _plain_of(frames):
     @intrinsic
     def plain(typingctx, raw, row_bytes, pedestal, factor, energy, adc_mask, bad):
-        """energy[0:64] of one plane in `frames` frames, by addresses; energy at a multiple of 64 bytes."""
+        """energy[0:64] of plane 0 in `frames` frames, by addresses; energy at a multiple of 64 bytes."""
 
         def codegen(context, builder, sig, args):
             raw, row_bytes, pedestal, factor, energy, adc_mask, bad = args
@@ -57,7 +66,22 @@ def _plain_of(frames):
     return plain
 
 
-_plain1, _plain2, _plain4 = _plain_of(1), _plain_of(2), _plain_of(4)
+def _where_of(frames):
+    @intrinsic
+    def where(typingctx, raw, row_bytes, bits, value):
+        """One bit for each of 64 pixels: the OR of its words in `frames` frames, & bits, is value."""
+
+        def codegen(context, builder, sig, args):
+            raw, row_bytes, bits, value = args
+            words = _load(builder, raw, WORDS, 2)
+            for _ in range(frames - 1):
+                raw = builder.add(raw, row_bytes)
+                words = builder.or_(words, _load(builder, raw, WORDS, 2))
+            return builder.bitcast(_equal(builder, builder.and_(words, _all_lanes(builder, bits, WORDS)), value), I64)
+
+        return types.uint64(ADDRESS, ADDRESS, types.uint16, types.uint16), codegen
+
+    return where
 
 
 def _prefetcher(lines):
@@ -66,11 +90,11 @@ def _prefetcher(lines):
         """Ask for the next cache lines (64 bytes each) of an address that may be any."""
 
         def codegen(context, builder, sig, args):
-            byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-            ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word]))
+            byte = ir.IntType(8).as_pointer()
+            ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]))
             for k in range(lines):
-                at = builder.inttoptr(builder.add(args[0], ir.Constant(ir.IntType(64), 64 * k)), byte)
-                builder.call(ask, [at, *(ir.Constant(word, v) for v in (0, 2, 1))])
+                at = builder.inttoptr(builder.add(args[0], ir.Constant(I64, 64 * k)), byte)
+                builder.call(ask, [at, *(ir.Constant(I32, v) for v in (0, 2, 1))])
             return context.get_dummy_value()
 
         return types.void(ADDRESS), codegen
@@ -78,83 +102,117 @@ def _prefetcher(lines):
     return prefetch
 
 
-_prefetch1, _prefetch2, _prefetch4 = _prefetcher(1), _prefetcher(2), _prefetcher(4)
+_prefetch2, _prefetch4 = _prefetcher(2), _prefetcher(4)
+
+
+def _refused(builder, word, invalid, factor, codes, count):
+    """The lanes of 64 words that are a code or invalid; the status bits of those that are not masked."""
+    coded, bits = (cgutils.alloca_once_value(builder, ir.Constant(kind, None)) for kind in (LANES, I32))
+
+    def note(lanes, bit):
+        with builder.if_then(_any(builder, lanes), likely=False):
+            used = builder.icmp_unsigned("!=", _load(builder, factor, MARKS, 4), ir.Constant(MARKS, None))
+            seen = builder.select(_any(builder, builder.and_(lanes, used)), bit, ir.Constant(I32, 0))
+            builder.store(builder.or_(builder.load(bits), seen), bits)
+
+    with cgutils.for_range(builder, count) as loop:
+        code = builder.add(codes, builder.mul(loop.index, ir.Constant(I64, 8)))
+        lanes = _equal(builder, word, builder.trunc(_load(builder, code, I32, 4), U16))
+        builder.store(builder.or_(builder.load(coded), lanes), coded)
+        note(lanes, _load(builder, builder.add(code, ir.Constant(I64, 4)), I32, 4))
+    coded = builder.load(coded)
+    note(builder.and_(invalid, builder.not_(coded)), ir.Constant(I32, 1))     # a code says itself what it is
+    return builder.or_(invalid, coded), builder.load(bits)
 
 
 @intrinsic
-def _stream(typingctx, source, energy):
-    """energy[0:64] = source[0:64], past the cache like _plain."""
+def _blend(typingctx, raw, pedestal, factor, energy, plane_bytes, planes, values, shift, mask, codes, count, adc_mask, bad):
+    """energy[0:64] with the plane that each word's gain bits mean; returns the status bits of the data. energy at a multiple of 64 bytes."""
 
     def codegen(context, builder, sig, args):
-        _past_cache(builder, _load(builder, args[0], FLOATS, 4), args[1])
-        return context.get_dummy_value()
+        raw, pedestal, factor, energy, plane_bytes, planes, values, shift, mask, codes, count, adc_mask, bad = args
+        word, byte = _load(builder, raw, WORDS, 2), ir.IntType(8)
+        gain = builder.and_(word, _all_lanes(builder, mask, WORDS))
+        used = [(where, cgutils.alloca_once_value(builder, _load(builder, where, FLOATS, 4))) for where in (pedestal, factor)]
+        invalid = cgutils.alloca_once_value(builder, ir.Constant(LANES, None))
+        with cgutils.for_range(builder, values, start=ir.Constant(I64, 1)) as loop:
+            plane = _load(builder, builder.add(planes, loop.index), byte, 1)
+            mine = _equal(builder, gain, builder.shl(builder.trunc(loop.index, U16), shift))
+            with builder.if_then(_any(builder, mine)):
+                with builder.if_then(builder.icmp_signed(">", plane, ir.Constant(byte, 0))):
+                    far = builder.mul(builder.zext(plane, I64), plane_bytes)
+                    for where, kept in used:
+                        builder.store(builder.select(mine, _load(builder, builder.add(where, far), FLOATS, 4), builder.load(kept)), kept)
+                with builder.if_then(builder.icmp_signed("<", plane, ir.Constant(byte, 0)), likely=False):
+                    builder.store(builder.or_(builder.load(invalid), mine), invalid)
+        y = _energy(builder, word, *(builder.load(kept) for _, kept in used), adc_mask, bad)
+        refused, bits = _refused(builder, word, builder.load(invalid), factor, codes, count)
+        _past_cache(builder, builder.select(refused, _all_lanes(builder, bad, FLOATS), y), energy)
+        return bits
 
-    return types.void(ADDRESS, ADDRESS), codegen
-
-
-@intrinsic
-def _select(typingctx, raw, pedestal, factor, energy, adc_mask, bad, bits, value):
-    """energy[0:64] of one plane where raw & bits == value; the other pixels keep theirs."""
-
-    def codegen(context, builder, sig, args):
-        word = _load(builder, args[0], WORDS, 2)
-        y = _energy(builder, word, *(_load(builder, where, FLOATS, 4) for where in args[1:3]), *args[4:6])
-        mine = builder.icmp_unsigned("==", builder.and_(word, _all_lanes(builder, args[6], WORDS)), _all_lanes(builder, args[7], WORDS))
-        to = builder.inttoptr(args[3], FLOATS.as_pointer())
-        before = builder.load(to)
-        before.align = 4
-        builder.store(builder.select(mine, y, before), to).align = 4
-        return context.get_dummy_value()
-
-    return types.void(*[ADDRESS] * 4, types.uint16, types.float32, types.uint16, types.uint16), codegen
-
-
-@intrinsic
-def _where(typingctx, raw, bits, value):
-    """One bit for each of 64 pixels: raw & bits == value."""
-
-    def codegen(context, builder, sig, args):
-        word = builder.and_(_load(builder, args[0], WORDS, 2), _all_lanes(builder, args[1], WORDS))
-        return builder.bitcast(builder.icmp_unsigned("==", word, _all_lanes(builder, args[2], WORDS)), ir.IntType(64))
-
-    return types.uint64(ADDRESS, types.uint16, types.uint16), codegen
-
-
-@intrinsic
-def _lowest(typingctx, bits):
-    """The number of the lowest bit set."""
-
-    def codegen(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), codegen
-
-
-@intrinsic
-def _count(typingctx, bits):
-    """How many bits are set."""
-
-    def codegen(context, builder, sig, args):
-        return builder.ctpop(args[0])
-
-    return types.uint64(types.uint64), codegen
+    u16 = types.uint16
+    return types.uint32(*[ADDRESS] * 7, u16, u16, ADDRESS, ADDRESS, u16, types.float32), codegen
 
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _blocks_of(frames):
+    plain, where = _plain_of(frames), _where_of(frames)
+
+    @fast
+    def blocks(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags):
+        """64 pixels of `frames` frames at a time: of plane 0 alone, or of all planes that their words mean."""
+        words, row_bytes, p, k, to, plane_bytes = at
+        adc_mask, shift, gain_bits = np.uint16(decode[0]), np.uint16(decode[1]), np.uint16(decode[2] << decode[1])
+        look = False
+        for i in range(codes.shape[0]):
+            look = look or codes[i, 0] & gain_bits == 0     # a code that looks like plane 0
+        for a in range(first, last, WIDE):
+            two, four, soon = np.uint64(2 * a), np.uint64(4 * a), np.uint64(min(a + AHEAD, last - WIDE))
+            for g in range(np.uint64(frames)):
+                _prefetch2(words + g * row_bytes + two + ahead)
+            if next_tile:
+                _prefetch4(p + four + next_tile)
+                _prefetch4(k + four + next_tile)
+            if where(words + np.uint64(2) * soon, row_bytes, gain_bits, np.uint16(0)) != FULL:
+                for v in range(planes.shape[0]):
+                    value = np.uint16(v << shift)
+                    if planes[v] > 0 and where(words + np.uint64(2) * soon, row_bytes, value, value):
+                        far = np.uint64(planes[v]) * plane_bytes + np.uint64(4) * soon
+                        _prefetch4(p + far)
+                        _prefetch4(k + far)
+            if where(words + two, row_bytes, gain_bits, np.uint16(0)) == FULL and not look:
+                plain(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
+            else:
+                for g in range(np.uint64(frames)):
+                    flags[g] |= _blend(
+                        words + g * row_bytes + two, p + four, k + four, to + np.uint64(2) * g * row_bytes + four, plane_bytes, np.uint64(planes.ctypes.data),
+                        np.uint64(len(planes)), shift, gain_bits, np.uint64(codes.ctypes.data), np.uint64(len(codes)), adc_mask, bad,
+                    )
+
+    return blocks
+
+
+_blocks1, _blocks2, _blocks4 = _blocks_of(1), _blocks_of(2), _blocks_of(4)
+
+
 def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes, codes, bad):
     """Fill energy and pixel_status (n, npix); return the OR of the data's status bits of each frame.
 
-    Tiles of pixels in parallel; a tile walks all frames with its constants in cache, up to TOGETHER frames at a time."""
+    Tiles of pixels in parallel, so that one frame keeps all threads busy; a tile walks all frames, up to 4 at a time."""
+    size = min(TILE, raw.shape[1] // (2 * get_num_threads()) + 4096)
+    return _tiles(raw, cell, pedestal, factor, energy, pixel_status, size, decode, planes, codes, bad)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _tiles(raw, cell, pedestal, factor, energy, pixel_status, size, decode, planes, codes, bad):
     n, npix = raw.shape
-    n_tiles = (npix + TILE - 1) // TILE
+    n_tiles = (npix + size - 1) // size
     flags = np.zeros((n_tiles, n), np.uint32)
     mark = factor.view(np.uint32)
     for tile in prange(n_tiles):
-        odd, row = np.empty((TOGETHER * TILE // WIDE, 2), np.int64), np.empty(WIDE, np.float32)
-        begin, stop = tile * TILE, min(tile * TILE + TILE, npix)
+        begin, stop = tile * size, min(tile * size + size, npix)
         f = 0
         while f < n:
             c = np.uint64(0) if cell is None else np.uint64(cell[f])
@@ -164,7 +222,7 @@ def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes
                 energy[f, begin:stop] = bad
                 flags[tile, f] = np.uint32((mark[0, 0, begin:stop] != 0).any())
             else:
-                _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, decode, planes, codes, bad, flags[tile], odd, row)
+                _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, size, decode, planes, codes, bad, flags[tile])
             for g in range(f, f + many):
                 if pixel_status is not None:
                     _status(raw[g], mark, pixel_status[g], np.uint64(0) if lost else c, begin, stop, lost, decode, planes, codes)
@@ -179,7 +237,7 @@ def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes
 def _together(cell, f, n, npix):
     """4, 2 or 1: frames from f on of the same cell and with the same place in a cache line."""
     many = 1
-    while 2 * many <= min(TOGETHER, n - f) and npix % 16 == 0:
+    while many < 4 and 2 * many <= n - f and npix % 16 == 0:
         for g in range(f + many, f + 2 * many):
             if cell is not None and cell[g] != cell[f]:
                 return many
@@ -196,7 +254,7 @@ def _line(energy, pixel):
 
 
 @fast
-def _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, decode, planes, codes, bad, flags, odd, row):
+def _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, size, decode, planes, codes, bad, flags):
     """Pixels begin to stop, moved to the next cache line, of `many` frames: 64 at a time, the ends one by one."""
     begin, stop = _line(energy[f], begin), _line(energy[f], stop)
     first = min(-(energy[f].ctypes.data // 4) & 15, stop) if begin == 0 else begin
@@ -206,121 +264,20 @@ def _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, decode, 
             flags[g] |= _one(raw[g], pedestal, factor, mark, energy[g], c, a, decode, planes, codes, bad)
         for a in range(last, stop):
             flags[g] |= _one(raw[g], pedestal, factor, mark, energy[g], c, a, decode, planes, codes, bad)
-    size, row_bytes = np.uint64(4 * pedestal.shape[2]), np.uint64(2 * raw.shape[1])
+    plane, row_bytes = np.uint64(4 * pedestal.shape[2]), np.uint64(2 * raw.shape[1])
     at = (
-        np.uint64(raw[f].ctypes.data), row_bytes, np.uint64(pedestal.ctypes.data) + c * size, np.uint64(factor.ctypes.data) + c * size,
-        np.uint64(energy[f].ctypes.data), np.uint64(pedestal.shape[1]) * size,
+        np.uint64(raw[f].ctypes.data), row_bytes, np.uint64(pedestal.ctypes.data) + c * plane, np.uint64(factor.ctypes.data) + c * plane,
+        np.uint64(energy[f].ctypes.data), np.uint64(pedestal.shape[1]) * plane,
     )
-    on = f + many < len(raw)        # what is read next: the following frames, or the first ones of the next tile
-    ahead = row_bytes * np.uint64(many) if on else np.uint64(2 * TILE) - row_bytes * np.uint64(f)
-    count = _simple(at, many, first, last, ahead, on, decode, planes, codes, bad, odd)
-    for i in range(count):
-        g, j = np.uint64(odd[i, 0]), np.uint64(odd[i, 1])
-        words, p, k, to = at[0] + g * at[1] + np.uint64(2) * j, at[2] + np.uint64(4) * j, at[3] + np.uint64(4) * j, np.uint64(row.ctypes.data)
-        flags[f + odd[i, 0]] |= _mixed((words, p, k, to, at[5]), raw[f + odd[i, 0]], pedestal, factor, mark, row, c, j, decode, planes, codes, bad)
-        _stream(to, at[4] + np.uint64(2) * g * at[1] + np.uint64(4) * j)
-
-
-@fast
-def _simple(at, many, first, last, ahead, on, decode, planes, codes, bad, odd):
-    """The blocks of 64 pixels with plane 0 alone; the others are listed in odd (frame, pixel), and their constants asked for."""
-    words, row_bytes, p, k, to, plane = at
-    adc_mask, gain_bits = np.uint16(decode[0]), np.uint16(decode[2] << decode[1])
-    look = False
-    for i in range(codes.shape[0]):
-        look = look or codes[i, 0] & gain_bits == 0     # a code that looks like plane 0
-    count = 0
-    for a in range(first, last, WIDE):
-        two, four = np.uint64(2 * a), np.uint64(4 * a)
-        mixed = np.uint64(0)
-        for g in range(np.uint64(many)):
-            word = words + g * row_bytes + two
-            _prefetch2(word + ahead)
-            if look or _where(word, gain_bits, np.uint16(0)) != FULL:
-                mixed |= np.uint64(1) << g
-                odd[count, 0], odd[count, 1] = g, a
-                count += 1
-                _fetch(word, p + four, k + four, plane, gain_bits, decode[1], planes)
-        if not on:
-            _prefetch4(p + four + np.uint64(4 * TILE))
-            _prefetch4(k + four + np.uint64(4 * TILE))
-        if mixed == 0 and many == 4:
-            _plain4(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
-        elif mixed == 0 and many == 2:
-            _plain2(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
-        else:
-            for g in range(np.uint64(many)):
-                if mixed >> g & np.uint64(1) == 0:
-                    _plain1(words + g * row_bytes + two, row_bytes, p + four, k + four, to + np.uint64(2) * g * row_bytes + four, adc_mask, bad)
-    return count
-
-
-@fast
-def _fetch(words, p, k, plane, gain_bits, shift, planes):
-    """Ask for the cache lines of the other planes that 64 pixels use."""
-    for v in range(planes.shape[0]):
-        if planes[v] > 0:
-            hit = _where(words, gain_bits, np.uint16(v << shift))
-            far = np.uint64(planes[v]) * plane
-            for q in range(np.uint64(4)):
-                if hit >> (np.uint64(16) * q) & np.uint64(0xFFFF):
-                    _prefetch1(p + far + np.uint64(64) * q)
-                    _prefetch1(k + far + np.uint64(64) * q)
-
-
-@fast
-def _mixed(at, raw, pedestal, factor, mark, row, c, j, decode, planes, codes, bad):
-    """row[0:64] = the energies from pixel j on: each plane that the gain bits can mean, selected over the last; then invalid gains and codes,
-    which are rare. Returns the status bits of the data."""
-    adc_mask, shift, mask = np.uint16(decode[0]), decode[1], decode[2]
-    gain_bits = np.uint16(mask << shift)
-    words, p, k, to, plane = at
-    flags, odd = np.uint32(0), np.uint16(0)
-    for i in range(np.uint64(WIDE)):
-        odd |= raw[j + i]
-    odd &= gain_bits
-    for v in range(planes.shape[0]):
-        value = np.uint16(v << shift)
-        if value & odd != value:
-            continue
-        hit = _where(words, gain_bits if v else np.uint16(0), value)    # plane 0 for all at first
-        g = planes[v]
-        if g < 0:
-            for i in range(codes.shape[0]):     # a code says itself what it is
-                hit &= ~_where(words, np.uint16(0xFFFF), np.uint16(codes[i, 0]))
-            flags |= _refuse(hit, row, mark, c, j, np.uint32(1), bad)
-        elif _count(hit) > FEW:
-            _select(words, p + np.uint64(g) * plane, k + np.uint64(g) * plane, to, adc_mask, bad, gain_bits if v else np.uint16(0), value)
-        else:
-            _gather(hit, raw, pedestal, factor, row, np.uint64(g), c, j, adc_mask, bad)
-    for i in range(codes.shape[0]):
-        if codes[i, 0] & gain_bits & odd == codes[i, 0] & gain_bits:
-            hit = _where(words, np.uint16(0xFFFF), np.uint16(codes[i, 0]))
-            flags |= _refuse(hit, row, mark, c, j, codes[i, 1], bad)
-    return flags
-
-
-@fast
-def _refuse(hit, row, mark, c, j, bit, bad):
-    """row = bad where hit has a bit; the status bit, if one of these pixels is not masked."""
-    flags = np.uint32(0)
-    while hit:
-        i = j + _lowest(hit)
-        hit &= hit - np.uint64(1)
-        row[i - j] = bad
-        if mark[np.uint64(0), c, i] != 0:
-            flags = np.uint32(bit)
-    return flags
-
-
-@fast
-def _gather(hit, raw, pedestal, factor, row, g, c, j, adc_mask, bad):
-    """row at the few pixels where hit has a bit."""
-    while hit:
-        i = j + _lowest(hit)
-        hit &= hit - np.uint64(1)
-        y = (np.float32(raw[i] & adc_mask) - pedestal[g, c, i]) * factor[g, c, i]
-        row[i - j] = y if factor[g, c, i] != 0 else bad
+    on = f + many < len(raw)        # what is read next: the following frames, or the first ones of the next tile and its constants
+    ahead = row_bytes * np.uint64(many) if on else np.uint64(2 * size) - row_bytes * np.uint64(f)
+    next_tile = np.uint64(0 if on else 4 * size)
+    if many == 4:
+        _blocks4(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
+    elif many == 2:
+        _blocks2(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
+    else:
+        _blocks1(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
 
 
 @fast
