@@ -8,6 +8,7 @@ Everything is seeded by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from gpuredux import calib, compress, veto
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
+from . import cases_assemble, cases_pixelwise
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
+from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
+from .cases_dark_sums import dark_sums, sized_dark_sums
 
 # ------------------------------------------------------------------------------------------------------------- calib.gain
 FIVE = Detector(
@@ -131,6 +135,50 @@ def sized_gain(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     good = rng.random(shape) > 0.001
     name = f"{'scattered' if scattered else 'clustered'} gain switching"
     return Case(name, calib.Gain(pedestal, factor, good, detector=kind), {"raw": raw.reshape(n, *shape), "frame_status": np.zeros(n, np.uint32)})
+
+
+# ---------------------------------------------------------------------------------------------------- calib.threshold_gain
+TWO_IMAGES = Detector("two images", (8, 8), adc_mask=0x3FFF, planes=(0, 1, 2), second_image=True, codes=((0xFFFF, Pixel.MISSING),))
+FOUR_STAGES = Detector("four stages", (8, 8), adc_mask=0xFFFF, planes=(0, 2, 1, -1), second_image=True)
+
+
+def threshold_gain() -> Iterator[Case]:
+    yield threshold_case("panels", TWO_IMAGES, (2, 24, 17), 19, 17, status=True, gain_stage=True)
+    yield threshold_case("one module", TWO_IMAGES, (24, 18), 35, 20, fuse=False, bare=True)
+    yield threshold_case("fuses", TWO_IMAGES, (16, 40), 5, None, fuse=True, status=True)
+    yield threshold_case("panels that 8 does not divide", TWO_IMAGES, (4, 3, 6), 5, 9, bad_value=np.nan, invalid="mask")
+    yield threshold_case("cells", TWO_IMAGES, (2, 12, 16), 37, 33, cells=3, status=True, fuse=True)
+    yield threshold_case("four stages", FOUR_STAGES, (37, 53), 3, None, status=True, gain_stage=True, adu=True)
+    for n, rows in ROWS:
+        yield threshold_case(f"rows-{n}-live{rows}", TWO_IMAGES, (3, 5), n, rows, status=True)
+
+
+def threshold_case(name: str, kind: Detector, frame: tuple[int, ...], n: int, rows: int | None, fuse: bool = False, bare: bool = False, **fields: Any) -> Case:
+    """The second image lies at, just below and just above the thresholds, some of which are NaN, Inf or equal."""
+    plain = gain_case(name, Detector("plain", (8, 8), 0x3FFF, 14, (0, 1, 2, 2), kind.codes), frame, n, rows, bare=bare, **fields)
+    rng, op = seeded(f"threshold {name}"), plain.op
+    adc = raw_words(rng, Detector("adc", (8, 8), kind.adc_mask, codes=kind.codes), n, frame)
+    threshold = np.sort(rng.integers(5000, 5004, (len(kind.planes) - 1, *op.pedestal.shape[1:])).astype(np.float32) + rng.choice([0, 0.5], 1), axis=0)
+    threshold[-1].flat[::5], threshold[-1].flat[::11] = np.inf, np.nan
+    if fields.get("cells"):
+        threshold[:, 1] += 2
+    digital = rng.integers(4998, 5007, (n, *frame), dtype=np.uint16)
+    raw = np.stack([adc, digital], axis=-3)
+    made = calib.ThresholdGain(op.pedestal, op.gain, op.good, detector=kind, threshold=threshold, **fields)
+    return Case(name, made, {**plain.inputs, "raw": raw}, fuse)
+
+
+def sized_threshold_gain(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    """AGIPD's two images, frames of a few cells; 3 % of the pixels above the first threshold, in runs or one by one."""
+    plain = sized_gain(shape, n, scattered)
+    rng, cells = seeded("threshold"), 2
+    raw = plain.inputs["raw"]
+    threshold = np.stack([np.full((cells, *shape), t, np.float32) for t in (5000, 6500)])
+    digital = np.array([4600, 5500, 5500, 7000], np.uint16)[raw >> 14] + np.uint16(7)
+    pedestal, factor = (np.repeat(a[:, None], cells, axis=1) for a in (plain.op.pedestal, plain.op.gain))
+    op = calib.ThresholdGain(pedestal, factor, rng.random(shape) > 0.001, detector=TWO_IMAGES, threshold=threshold, cells=cells)
+    images = np.stack([raw & np.uint16(0x3FFF), digital], axis=-3)
+    return Case(plain.name, op, {"raw": images, "cell": (np.arange(n) % cells).astype(np.uint16), "frame_status": np.zeros(n, np.uint32)})
 
 
 # -------------------------------------------------------------------------------------------------------- veto.lit_pixels
@@ -490,15 +538,23 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
     return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
 
 
+FAMILIES: Any = (cases_pixelwise, cases_assemble)      # modules with one table of MAKERS each
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
-    "calib.counts": counts,
-    "calib.gain": gain, "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
+    **{name: partial(module.cases_of, name) for module in FAMILIES for name in module.MAKERS},
+    "calib.counts": counts, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums,
+    "calib.gain": gain, "calib.threshold_gain": threshold_gain,
+    "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
 }
 SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
-    "calib.counts": sized_counts,
-    "calib.gain": sized_gain, "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
+    **{name: lambda shape, n, _, name=name, sized=module.sized: sized(name, shape, n) for module in FAMILIES for name in module.MAKERS},
+    "calib.counts": sized_counts, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums,
+    "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
+    "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
     "compress.bitshuffle_lz4": sized_bitshuffle_lz4, "compress.bitshuffle_lz4_decode": sized_bitshuffle_lz4_decode,
 }
-FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {"veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize}
+FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {
+    **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES for name in module.MAKERS},
+    "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode,
+}

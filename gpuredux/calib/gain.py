@@ -37,6 +37,7 @@ class Gain(Op):
     inputs: ClassVar[tuple[str, ...]] = ("raw", "cell?", "frame_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
     pixel_output: ClassVar[str] = "energy"
+    by_threshold: ClassVar[bool] = False
 
     pedestal: np.ndarray
     gain: np.ndarray
@@ -52,6 +53,9 @@ class Gain(Op):
     def __post_init__(self) -> None:
         kind = detector(self.detector)
         object.__setattr__(self, "detector", kind)
+        if kind.second_image != self.by_threshold or kind.counts:
+            other = "calib.threshold_gain" if kind.second_image else "calib.counts" if kind.counts else "calib.gain"
+            raise ValueError(f"{self.name}: {kind.name} does not send such words; use {other}")
         for field in ("pedestal", "gain"):
             value = self.own(field, np.float32)
             lead = (kind.n_planes, self.cells) if self.cells else (kind.n_planes,)
@@ -76,6 +80,11 @@ class Gain(Op):
     def frame(self) -> tuple[int, ...]:
         """The shape of one frame."""
         return self.pedestal.shape[2 if self.cells else 1 :]
+
+    @property
+    def raw_frame(self) -> tuple[int, ...]:
+        """The shape of one frame of words."""
+        return (*self.frame[:-1], self.frame[-1] * 3 // 2) if self.kind.word == "packed12" else self.frame
 
     @property
     def npix(self) -> int:
@@ -125,9 +134,7 @@ class Gain(Op):
         return {"pedestal": pedestal, "factor": factor}
 
     def outputs(self, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        packed = self.kind.word == "packed12"
-        row = self.frame[-1] * 3 // 2 if packed else self.frame[-1]
-        n = self.require("raw", raw, np.uint8 if packed else np.uint16, ("n", *self.frame[:-1], row)).shape[0]
+        n = self.require("raw", raw, np.uint8 if self.kind.word == "packed12" else np.uint16, ("n", *self.raw_frame)).shape[0]
         if self.cells:
             self.require("cell", cell, np.uint16, (n,))
         elif cell is not None:
@@ -161,7 +168,7 @@ class Gain(Op):
         for f in range(live_rows(raw, live)):
             lost = self.cells and cell[f] >= self.cells
             c = (slice(None), 0 if lost else cell[f]) if self.cells else slice(None)
-            adc, plane, status = self.kind.decode(raw[f])
+            adc, plane, status = self.decoded(plan, raw[f], c)
             if lost:
                 status[...] = Pixel.INVALID_CODE
             p, k = np.choose(plane, pedestal[c]), np.choose(plane, factor[c])
@@ -176,6 +183,10 @@ class Gain(Op):
                 gain_stage[f] = plane
             if new_status is not None:
                 new_status[f] = frame_status[f] | np.bitwise_or.reduce(status & FROM_DATA, axis=None)
+
+    def decoded(self, plan: Plan, words: np.ndarray, cell: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """adc, plane of constants and status of one frame; cell: the index of its constants behind their planes."""
+        return self.kind.decode(words)
 
     def numba(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
         energy, pixel_status, gain_stage, new_status = self._split(out)
@@ -208,7 +219,7 @@ class Gain(Op):
         n, npix, wide, frames = raw.shape[0], self.npix, plan.device.vector, plan.device.frames
         defines |= {"VECTOR": vector(npix, wide), "FRAMES": f"{frames}u"}      # fused, they are the other kernel's
         plan.launch(
-            file, "gain", frame_grid(n, npix, wide, frames), 128, (*args, energy, *optional, np.uint32(n), np.uint32(npix)),
+            file, self.name.partition(".")[2], frame_grid(n, npix, wide, frames), 128, (*args, energy, *optional, np.uint32(n), np.uint32(npix)),
             PIXEL_STATUS=self.status, FRAME_STATUS=new_status is not None, LIVE=live is not None, **defines,
         )
 

@@ -1,0 +1,53 @@
+"""The tiles of calib.threshold_gain for the CPU."""
+
+import numpy as np
+from numba import njit, prange
+
+TILE = 1 << 14
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def threshold_gain_tiles(raw, cell, pedestal, factor, threshold, energy, pixel_status, gain_stage, adc_mask, planes, codes, bad):
+    """Fill energy, pixel_status and gain_stage (n, npix) from raw (n, panels, 2, pixels of a panel); return the OR of the data's status bits of each frame.
+
+    Panels in tiles, in parallel; a tile walks all frames, so that frames of one cell find its constants in cache."""
+    n, panels, _, size = raw.shape
+    cuts = (size + TILE - 1) // TILE
+    flags = np.zeros((panels * cuts, n), np.uint32)
+    mark = factor.view(np.uint32)
+    for task in prange(panels * cuts):
+        panel, first = task // cuts, task % cuts * TILE
+        for f in range(n):
+            c = np.uint64(0) if cell is None else np.uint64(cell[f])
+            lost = c >= np.uint64(pedestal.shape[1])
+            c = np.uint64(0) if lost else c
+            seen = np.uint32(0)
+            for i in range(np.uint64(first), np.uint64(min(first + TILE, size))):
+                j = np.uint64(panel * size) + i
+                word, digital = raw[f, panel, 0, i], np.float32(raw[f, panel, 1, i])
+                stage = 0
+                for t in range(threshold.shape[0]):
+                    stage += digital > threshold[t, c, j]
+                plane, bit = planes[stage], np.uint32(0)
+                if plane < 0:
+                    plane, bit = 0, np.uint32(1)
+                for k in range(codes.shape[0]):
+                    if word == codes[k, 0]:
+                        bit = codes[k, 1]
+                bit = np.uint32(1) if lost else bit
+                k = factor[plane, c, j]
+                if bit == 0 and k == 0:
+                    bit = np.uint32(16)
+                if mark[0, c, j] == 0:
+                    bit = np.uint32(8)
+                energy[f, j] = (np.float32(word & adc_mask) - pedestal[plane, c, j]) * k if bit == 0 else bad
+                seen |= bit & np.uint32(7)
+                if pixel_status is not None:
+                    pixel_status[f, j] = bit
+                if gain_stage is not None:
+                    gain_stage[f, j] = plane
+            flags[task, f] = seen
+    total = np.zeros(n, np.uint32)
+    for task in range(panels * cuts):
+        total |= flags[task]
+    return total
