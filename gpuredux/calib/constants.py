@@ -125,7 +125,7 @@ class Constants:
         moments = [m for m in (begin, end) if m is not None]
         kinds = {"time" if isinstance(m, datetime) and m.tzinfo else "run" if isinstance(m, (int, np.integer)) and not isinstance(m, bool) else ""
                  for m in moments}
-        if kinds not in ({"run"}, {"time"}) or (begin is not None and end is not None and begin > end):     # type: ignore[operator]
+        if kinds not in ({"run"}, {"time"}) or (begin is not None and end is not None and begin > end):
             raise ValueError(f"constants: validity must be (begin, end), runs or times with a zone, in order, None = open; got {self.validity}")
         self._set(validity=(begin, end))
 
@@ -187,7 +187,7 @@ class Constants:
         begin, end = self.validity
         if isinstance(moment, datetime) != any(isinstance(m, datetime) for m in self.validity):
             raise TypeError(f"constants: valid from {begin} to {end}, asked about {moment!r}")
-        return (begin is None or begin <= moment) and (end is None or moment <= end)    # type: ignore[operator]
+        return (begin is None or begin <= moment) and (end is None or moment <= end)
 
     def to_gain(self, bad: Iterable[str] = (), kind: type[IntFlag] | None = None, **other: Any) -> dict[str, Any]:
         """The arguments of calib.Gain: pedestal + offset (added in float64), gain, good, detector, cells; other is added or replaces.

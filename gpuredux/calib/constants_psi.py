@@ -40,7 +40,7 @@ def load_psi(gains: Where | Sequence[Where], pedestals: Where | None = None, kin
     kind = kind if segments is None else kind.select(segments)
     notes: list[str] = []
     several = isinstance(gains, (list, tuple))
-    gain = _binary(gains, kind) if several else _modules(gains, "gains", (4, 6), kind)      # type: ignore[arg-type]
+    gain = _binary(gains, kind) if several else _modules(gains, "gains", (4, 6), kind)
     gain = _signed(_chosen(gain, highgain), absolute, notes)
     arrays: dict[str, Any] = {"gain": gain}
     if pedestals is not None:
