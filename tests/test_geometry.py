@@ -124,6 +124,13 @@ def test_area_of_the_wide_pixels_of_an_epix10ka(tmp_path):
     assert (area[175:177, 191:193].round(9) == 5.0625).all() and (area == 1).sum() == 350 * 382
 
 
+def test_area_is_in_units_of_the_commonest_pixel():
+    few_small = plain((2, 2), (1, 1, 0.1), (-5e-5, 0, 0), (0, 5e-5, 0), segment=1)
+    g = Geometry([few_small, plain()])
+    assert g.pixel_area == pytest.approx(1e-8, rel=1e-12)
+    assert np.allclose(g.area()[1, :2, :2], 0.25, rtol=1e-12) and np.allclose(g.area()[0], 1, rtol=1e-12)
+
+
 @pytest.mark.parametrize("rot", [(0, 0, 0), (0.4, -0.3, 1.1), (-1.2, 0.2, 3.0)])
 def test_a_tilted_flat_panel_is_pyfais(rot):
     """pyFAI's arrays of a flat detector. Its float32 steps: solid angle to 1e-7 relative, the rest to 2e-7."""

@@ -14,6 +14,7 @@ import numpy as np
 import pyFAI
 import pyFAI.detectors
 import pytest
+import scipy.spatial.transform
 
 from gpuredux.calib import geometry, geometry_extra
 from gpuredux.calib.geometry import Geometry, Panel
@@ -214,6 +215,18 @@ def test_pyfai_computes_with_what_is_written(psana, tmp_path):
     assert same(again, psana, 1e-3) and not same(again, psana, 1e-9)     # from the float32 corners alone
 
 
+def test_an_absent_module_is_absent_in_pyfai(tmp_path):
+    """Its corners are NaN: the modules beside it are cut from it, also without the panels kept."""
+    step = np.array([[1e-4, 0, 0], [0, 1e-4, 0]])
+    there = Geometry([Panel(f"m{k}", np.array([0, 2e-3 * k, 0.1]), *step, (10, 12), segment=k) for k in (0, 2)], (4, 10, 12))
+    geometry.write(there, tmp_path / "g.poni")
+    assert same(geometry.read(tmp_path / "g.poni"), there)
+    with h5py.File(tmp_path / "g.h5", "r+") as f:
+        del f["gpuredux_panels"]
+    again = geometry.read(tmp_path / "g.poni", segments=4)
+    assert [(p.segment, p.shape) for p in again.panels] == [(0, (10, 12)), (2, (10, 12))] and same(again, there, 1e-3)
+
+
 def test_panels_kept_for_pyfai_must_be_its_corners(psana, tmp_path):
     geometry.write(psana, tmp_path / "g.poni")
     with h5py.File(tmp_path / "g.h5", "r+") as f:
@@ -272,6 +285,21 @@ def test_nexus_chains(tmp_path):
     panel = geometry.read(tmp_path / "g.nxs", panels=1).panels[0]
     assert np.allclose(panel.corner, [0, 0.02, 0.25], atol=1e-15) and panel.first == (3, 4) and panel.shape == (2, 5)
     assert np.allclose(panel.fs, [0, 1e-4, 0], atol=1e-17) and np.allclose(panel.ss, [-2e-4, 0, 0], atol=1e-17)
+
+
+@pytest.mark.parametrize("angle", [30.0, -155.0])
+def test_nexus_turns_as_scipy_does(psana, tmp_path, angle):
+    """A rotation about a skew axis above the whole detector."""
+    geometry.write(psana, tmp_path / "g.nxs")
+    axis = np.array([1.0, -2.0, 0.5])
+    with h5py.File(tmp_path / "g.nxs", "r+") as f:
+        at = f["entry/instrument/detector/transformations/distance"]
+        turn = at.parent.create_dataset("turn", data=angle)
+        turn.attrs.update({"vector": axis, "transformation_type": "rotation", "units": "deg", "depends_on": "."})
+        at.attrs["depends_on"] = "turn"
+    matrix = scipy.spatial.transform.Rotation.from_rotvec(np.radians(angle) * axis / np.linalg.norm(axis)).as_matrix()
+    at = geometry.read(tmp_path / "g.nxs", overlaps="allow").pixel_positions()
+    assert np.abs(at - psana.pixel_positions() @ matrix.T).max() < PIXEL * 1e-4
 
 
 @pytest.mark.parametrize(("change", "message"), [
