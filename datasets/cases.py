@@ -181,6 +181,21 @@ def sized_threshold_gain(shape: tuple[int, ...], n: int, scattered: bool) -> Cas
     return Case(plain.name, op, {"raw": images, "cell": (np.arange(n) % cells).astype(np.uint16), "frame_status": np.zeros(n, np.uint32)})
 
 
+# -------------------------------------------------------------------------------------------------------- calib.status_count
+def status_count() -> Iterator[Case]:
+    """Every byte; none, all and a few pixels with a status."""
+    for frame, (n, rows) in zip((*FRAMES, *[(4, 10)] * len(ROWS)), (*FILLED, *FILLED, *ROWS), strict=True):
+        rng = seeded(f"status {frame} {n}")
+        status = rng.choice(np.array([0] * 500 + [*range(256)], np.uint8), (n, *frame))
+        status[1::4], status[2::4] = 0, 255
+        yield Case(f"{frame}-{n}-live{rows}", calib.StatusCount(), {"energy": np.zeros((n, *frame), np.float32), "pixel_status": status, **live_of(rows)})
+
+
+def sized_status_count(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    status = np.resize((seeded("count").random(1 << 20) > 0.99).astype(np.uint8) * np.uint8(8), (n, *shape))
+    return Case("1 % of the pixels masked", calib.StatusCount(), {"energy": np.zeros((n, *shape), np.float32), "pixel_status": status})
+
+
 # -------------------------------------------------------------------------------------------------------- veto.lit_pixels
 def near(threshold: float) -> np.ndarray:
     """Energies where a comparison with threshold may slip."""
@@ -541,14 +556,14 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
 FAMILIES: Any = (cases_pixelwise, cases_assemble)      # modules with one table of MAKERS each
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **{name: partial(module.cases_of, name) for module in FAMILIES for name in module.MAKERS},
-    "calib.counts": counts, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums,
+    "calib.status_count": status_count, "calib.counts": counts, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums,
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
 }
 SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     **{name: lambda shape, n, _, name=name, sized=module.sized: sized(name, shape, n) for module in FAMILIES for name in module.MAKERS},
-    "calib.counts": sized_counts, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums,
+    "calib.status_count": sized_status_count, "calib.counts": sized_counts, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
@@ -556,5 +571,6 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
 }
 FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {
     **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES for name in module.MAKERS},
+    "calib.status_count": lambda frame, n: iter([Case("count", calib.StatusCount(), {})] if frame in ((24, 17), (16, 40)) else []),
     "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode,
 }

@@ -66,7 +66,14 @@ def look_up_op(rng: np.random.Generator, frame: tuple[int, ...], planes: int) ->
     return calib.LookUp(table, rng.integers(0, tables, frame, dtype=np.uint8), start=-16.0, step=1.0 if planes == 1 else 1 / 3)
 
 
-MAKERS = {"calib.scale": scale_op, "calib.polynomial": polynomial_op, "calib.breakpoint": breakpoint_op, "calib.look_up": look_up_op}
+def variance_op(rng: np.random.Generator, frame: tuple[int, ...], planes: int) -> calib.Variance:
+    gain = spread(rng, (planes, *frame), 40, 2) if planes > 1 else None     # zeros among them
+    return calib.Variance(np.abs(spread(rng, (planes, *frame), 20, 3)), gain, 0.0 if planes == 1 and frame[0] == 1 else 9.5)
+
+
+MAKERS = {
+    "calib.variance": variance_op, "calib.scale": scale_op, "calib.polynomial": polynomial_op, "calib.breakpoint": breakpoint_op, "calib.look_up": look_up_op,
+}
 NEAR = np.concatenate([np.arange(-18, 20), np.arange(-18, 20) + 0.5, np.nextafter(np.arange(5, 16, dtype=np.float32), np.float32(99))])
 
 
@@ -91,6 +98,7 @@ def sized(name: str, shape: tuple[int, ...], n: int) -> Case:
     if isinstance(made, calib.LookUp):
         op: Pixelwise = calib.LookUp(np.arange(16384, dtype=np.float32).reshape(1, 1, -1), np.zeros(shape, np.uint8), start=-1024.0)
     else:
-        op = type(made)(**{k: np.ascontiguousarray(np.broadcast_to(v[..., :1, :1].reshape(*v.shape[:-2], *[1] * len(shape)), (*v.shape[:-2], *shape)))
+        values = made.config()
+        op = type(made)(**values, **{k: np.ascontiguousarray(np.broadcast_to(v[..., :1, :1].reshape(*v.shape[:-2], *[1] * len(shape)), (*v.shape[:-2], *shape)))
                            for k, v in vars(made).items() if isinstance(v, np.ndarray)})
     return Case("one plane of constants", op, {"energy": energy, "frame_status": np.zeros(n, np.uint32)})

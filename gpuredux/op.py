@@ -511,7 +511,7 @@ class Chain(Op):
     """out = op_k(... op_1(in)): inputs wired by name, the latest writer of a name wins; planned once; fuses what is fusible.
 
     in:  every name that an op needs and no earlier op writes (optional ones stay optional)
-    out: frame_status if an op writes it, and what `keep` names (default: all that no later op reads)
+    out: frame_status if an op writes it, and all that no later op reads; or what `keep` names, "name?" being kept where an op writes it
     """
 
     name: ClassVar[str] = "chain"
@@ -533,10 +533,10 @@ class Chain(Op):
                     needs[key] = needs.get(key, False) or not n.endswith("?")
             made |= op_writes(op)
         object.__setattr__(self, "inputs", tuple(n if must else n + "?" for n, must in needs.items()))
-        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if keep is None else self.keep)
+        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if keep is None else tuple(k.rstrip("?") for k in keep))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        Chain.__init__(self, **state)
 
     def wire(self, *x: Any) -> tuple[list[Spec], list[_Step], list[int]]:
         """Slots (the inputs first), steps and the slots of the outputs."""
@@ -567,10 +567,10 @@ class Chain(Op):
         if self.keep is None:
             outs = [i for n, i in final.items() if i not in used or n == "frame_status"]
         else:
-            lost = [k for k in self.keep if k not in final]
+            lost = [k for k in self.keep if k not in final and not k.endswith("?")]
             if lost:
                 raise ValueError(f"chain: nothing writes {', '.join(lost)}; it has {', '.join(final)}")
-            outs = [final[k] for k in self.keep]
+            outs = [final[k.rstrip("?")] for k in self.keep if k.rstrip("?") in final]
         return slots, steps, sorted(outs)
 
     def outputs(self, *x: Any) -> tuple[Spec, ...]:

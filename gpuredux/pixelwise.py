@@ -15,7 +15,7 @@ NAN = np.float32(np.nan)    # the one NaN that is ever written: what arithmetic 
 
 @dataclass(frozen=True, eq=False)
 class Pixelwise(Op):
-    """energy = f(energy) of each pixel whose status is 0; the others stay as they are. A step of LOAD: any kernel that loads energies takes it in.
+    """output = f(energy) of each pixel whose status is 0; the others stay as they are. A step of LOAD: any kernel that loads energies takes it in.
 
     A subclass gives frame and planes, value (numpy), rows (numba) and, in its .cl, STEM_APPLY for pixel()."""
 
@@ -29,6 +29,10 @@ class Pixelwise(Op):
     def frame(self) -> tuple[int, ...] | None:
         """The shape of one frame; None takes any."""
         raise NotImplementedError
+
+    def left(self, x: np.ndarray) -> np.ndarray:
+        """What pixels with a status give: by default they stay as they are."""
+        return x
 
     @property
     def planes(self) -> int:
@@ -56,7 +60,7 @@ class Pixelwise(Op):
                 self.require(name, mark, np.uint8, shape)
         if self.planes > 1 and gain_stage is None:
             raise ValueError(f"{self.name}: constants of {self.planes} gain stages need the input gain_stage uint8 {shape}: calib.Gain(gain_stage=True)")
-        out = [Spec("energy", shape, np.dtype(np.float32))]
+        out = [Spec(self.pixel_output, shape, np.dtype(np.float32))]
         if frame_status is not None:
             self.require("frame_status", frame_status, np.uint32, shape[:1])
             out.append(Spec("frame_status", shape[:1], np.dtype(np.uint32)))
@@ -74,7 +78,7 @@ class Pixelwise(Op):
             stage = np.zeros(energy[f].shape, np.intp) if self.planes == 1 else np.minimum(gain_stage[f], self.planes - 1).astype(np.intp)
             y = self.value(plan.constants, energy[f], stage)
             y = np.where(np.isnan(y), NAN, y)
-            out[f] = y if pixel_status is None else np.where(pixel_status[f] == 0, y, energy[f])
+            out[f] = y if pixel_status is None else np.where(pixel_status[f] == 0, y, self.left(energy[f]))
         if new_status is not None:
             n = live_rows(energy, live)
             new_status[:n] = frame_status[:n]

@@ -120,7 +120,9 @@ def fed_by(case: Case) -> list[tuple[str, Case]]:
     if not case.fuse:
         return []
     n, *frame = next(o for o in case.op.outputs(*case.op.bind((), case.inputs)) if o.name == case.op.pixel_output).shape
-    return [(k, c) for k, op in gpuredux.OPS.items() if op.loads[:1] == (case.op.pixel_output,) for c in FEEDING[k](tuple(frame), n)]
+    given = {o.name for o in case.op.outputs(*case.op.bind((), case.inputs))}
+    return [(k, c) for k, op in gpuredux.OPS.items() if op.loads[:1] == (case.op.pixel_output,) for c in FEEDING[k](tuple(frame), n)
+            if k != case.op.name and {i for i in c.op.inputs if not i.endswith("?")} <= given | set(c.inputs)]
 
 
 def prove_that_it_fails() -> None:

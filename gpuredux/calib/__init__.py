@@ -11,6 +11,8 @@ from .gain import Gain
 from .look_up import LookUp
 from .polynomial import Polynomial
 from .scale import Scale
+from .status_count import StatusCount
 from .threshold_gain import ThresholdGain
+from .variance import Variance
 
-OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Assemble, AssembleTiles, AssembleSplit, Counts, CommonMode, DarkSums)
+OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Variance, StatusCount, Assemble, AssembleTiles, AssembleSplit, Counts, CommonMode, DarkSums)

@@ -1,0 +1,72 @@
+"""status_count = how many pixels of a frame have each status: what calibration did, in numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit, prange
+
+from ..op import Fused, Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
+
+
+@dataclass(frozen=True, eq=False)
+class StatusCount(Op):
+    """status_count[f, b] = number of pixels of frame f whose status has bit b: status.Pixel names the bits.
+
+    in:  energy (n, *frame) f32, whose values nobody looks at: a kernel that takes an op in asks it for both; pixel_status (n, *frame) u8; live (1,) i32
+    out: status_count (n, 8) u32
+    exact: whole numbers, the same on every backend
+    source: counting
+    """
+
+    name: ClassVar[str] = "calib.status_count"
+    inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("status_count",)
+    loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
+
+    def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
+        frame = tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols")
+        shape = self.require("energy", energy, np.float32, ("n", *frame)).shape
+        if not isinstance(pixel_status, Fused):
+            self.require("pixel_status", pixel_status, np.uint8, shape)
+        if live is not None:
+            self.require("live", live, np.int32, (1,))
+        return (Spec("status_count", (shape[0], 8), np.dtype(np.uint32)),)
+
+    def traffic(self, energy: Any, pixel_status: Any, live: Any) -> int:
+        return nbytes(pixel_status, live) + nbytes(*self.outputs(energy, pixel_status, live))
+
+    def numpy(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, status_count: Any) -> None:
+        for f in range(live_rows(energy, live)):
+            status_count[f] = [np.count_nonzero(pixel_status[f] & 1 << b) for b in range(8)]
+
+    def numba(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, status_count: Any) -> None:
+        n = live_rows(energy, live)
+        count_bits(pixel_status.reshape(len(energy), math.prod(energy.shape[1:]))[:n], status_count)
+
+    def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, status_count: Any) -> None:
+        n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
+        rows = status_count if live is None else live
+        given = {"LIVE": live is not None}
+        plan.launch("calib/status_count.cl", "status_count_start", (-(-n // 16),), 128, (status_count, rows, np.uint32(n)), START=True, **given)
+        plan.launch(
+            "calib/status_count.cl", "status_count", frame_grid(n, npix, wide, frames), 128, (status_count, rows, np.uint32(n), np.uint32(npix)),
+            load=(energy, pixel_status), VECTOR=vector(npix, wide), FRAMES=f"{frames}u", **given,
+        )
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def count_bits(status, count):
+    """count[f] (8,) = the pixels of status (n, npix) with each bit"""
+    n, npix = status.shape
+    for f in prange(n):
+        total = np.zeros(8, np.uint32)
+        for j in range(np.uint64(npix)):
+            s = status[f, j]
+            if s:       # few are set
+                for b in range(8):
+                    total[b] += s >> b & 1
+        count[f] = total
