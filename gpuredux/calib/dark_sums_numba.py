@@ -71,6 +71,46 @@ def _grow(builder, where, more):
     _store(builder, builder.add(_load(builder, where, more.type), more), where)
 
 
+class _Sums:
+    """The sums of 64 pixels over a few frames, in registers."""
+
+    def __init__(self, builder, squares):
+        self.builder, self.squares = builder, squares
+        self.sums, self.sums2 = ([_Register(builder, kind, 0) for _ in range(2)] for kind in (HALVES, squares))
+        self.wrong, self.inside_count = (_Register(builder, WORDS, 0) for _ in range(2))
+        self.least, self.most = _Register(builder, WORDS, 65535), _Register(builder, WORDS, 0)
+
+    def take(self, adc, gate):
+        """gate: (low, high), or None."""
+        builder = self.builder
+        x = builder.zext(adc, HALVES)
+        y = builder.mul(x, x)
+        y = y if self.squares is HALVES else builder.zext(y, self.squares)
+        self.sums[0].add(x)
+        self.sums2[0].add(y)
+        self.least.pick("<", adc)
+        self.most.pick(">", adc)
+        if gate:
+            inside = builder.and_(builder.icmp_unsigned(">=", adc, gate[0]), builder.icmp_unsigned("<=", adc, gate[1]))
+            self.sums[1].add_where(inside, x)
+            self.sums2[1].add_where(inside, y)
+            self.inside_count.add_where(inside, ir.Constant(WORDS, [1] * WIDE))
+
+    def write(self, row, n, count, total, extreme, gated):
+        """On top of the state."""
+        builder = self.builder
+        _grow(builder, count, _all_lanes(builder, builder.trunc(n, HALF), HALVES))
+        for k in range(2 if gated else 1):
+            y = self.sums2[k].value
+            _grow(builder, row(total, 2 * k, 8), builder.zext(self.sums[k].value, LONGS))
+            _grow(builder, row(total, 2 * k + 1, 8), y if self.squares is LONGS else builder.zext(y, LONGS))
+        if gated:
+            _grow(builder, row(count, 3, 4), builder.zext(self.inside_count.value, HALVES))
+        for k, (relation, end) in enumerate((("<", self.least.value), (">", self.most.value))):
+            before = _load(builder, row(extreme, k, 2), WORDS)
+            _store(builder, builder.select(builder.icmp_unsigned(relation, end, before), end, before), row(extreme, k, 2))
+
+
 def _summer(gated, squares):
     """An instruction: the state of 64 pixels takes in a few frames; squares: the width of a sum of squares of so many."""
 
@@ -84,41 +124,17 @@ def _summer(gated, squares):
             rows, n, offset, masks, gate, count, total, extreme, length = args
             row = lambda where, k, size: builder.add(where, builder.mul(length, ir.Constant(LONG, k * size)))  # noqa: E731
             adc_mask, gain_bits, stage, shift = (_all_lanes(builder, _load(builder, _at(builder, masks, 2 * k), WORD), WORDS) for k in range(4))
-            sums, sums2 = ([_Register(builder, kind, 0) for _ in range(2)] for kind in (HALVES, squares))
-            wrong, inside_count = (_Register(builder, WORDS, 0) for _ in range(2))
-            least, most = _Register(builder, WORDS, 65535), _Register(builder, WORDS, 0)
-            low, high = (_load(builder, row(gate, k, 2), WORDS) for k in range(2)) if gated else (None, None)
-
+            sums = _Sums(builder, squares)
+            limits = [_load(builder, row(gate, k, 2), WORDS) for k in range(2)] if gated else None
             with cgutils.for_range(builder, n) as loop:
                 pointer = builder.add(rows, builder.mul(loop.index, ir.Constant(LONG, 8)))
                 word = _load(builder, builder.add(_load(builder, pointer, LONG, 8), offset), WORDS)
                 _ask_ahead(builder, builder.add(_load(builder, _at(builder, pointer, 8 * TOGETHER), LONG, 8), offset))
-                wrong.put(builder.or_(wrong.value, builder.xor(builder.and_(word, gain_bits), stage)))
-                adc = builder.lshr(builder.and_(word, adc_mask), shift)
-                x = builder.zext(adc, HALVES)
-                y = builder.mul(x, x)
-                y = y if squares is HALVES else builder.zext(y, squares)
-                sums[0].add(x)
-                sums2[0].add(y)
-                least.pick("<", adc)
-                most.pick(">", adc)
-                if gated:
-                    inside = builder.and_(builder.icmp_unsigned(">=", adc, low), builder.icmp_unsigned("<=", adc, high))
-                    sums[1].add_where(inside, x)
-                    sums2[1].add_where(inside, y)
-                    inside_count.add_where(inside, ir.Constant(WORDS, [1] * WIDE))
-            found = builder.bitcast(builder.icmp_unsigned("!=", wrong.value, ir.Constant(WORDS, [0] * WIDE)), LONG)
+                sums.wrong.put(builder.or_(sums.wrong.value, builder.xor(builder.and_(word, gain_bits), stage)))
+                sums.take(builder.lshr(builder.and_(word, adc_mask), shift), limits)
+            found = builder.bitcast(builder.icmp_unsigned("!=", sums.wrong.value, ir.Constant(WORDS, [0] * WIDE)), LONG)
             with builder.if_then(builder.icmp_unsigned("==", found, ir.Constant(LONG, 0))):
-                _grow(builder, count, _all_lanes(builder, builder.trunc(n, HALF), HALVES))
-                for k in range(2 if gated else 1):
-                    _grow(builder, row(total, 2 * k, 8), builder.zext(sums[k].value, LONGS))
-                    y = sums2[k].value
-                    _grow(builder, row(total, 2 * k + 1, 8), y if squares is LONGS else builder.zext(y, LONGS))
-                if gated:
-                    _grow(builder, row(count, 3, 4), builder.zext(inside_count.value, HALVES))
-                for k, (relation, end) in enumerate((("<", least.value), (">", most.value))):
-                    before = _load(builder, row(extreme, k, 2), WORDS)
-                    _store(builder, builder.select(builder.icmp_unsigned(relation, end, before), end, before), row(extreme, k, 2))
+                sums.write(row, n, count, total, extreme, gated)
             return found
 
         return types.uint64(ADDRESS, types.int64, *[ADDRESS] * 7), codegen
