@@ -1,62 +1,300 @@
-"""The banks of calib.common_mode for the CPU."""
+"""The banks of calib.common_mode for the CPU: 16 rows or columns at a time. Over 200 lines: vector instructions, and what they leave to plain loops."""
 
 import numpy as np
-from numba import njit, prange
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 PEAK = 127
+LANES = 16
+PASSES = 9      # counting passes for 16 medians at a time, at most; what is not found then is selected one by one
+FLOATS, INTS, BITS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES), ir.IntType(LANES)
+ADDRESS, WORD = types.uint64, ir.IntType(64)
+INFINITE = float("inf")
+NAN = np.float32(np.nan)
+
+
+# ------------------------------------------------------------------------------------------------- vectors of 16 values
+def _load(builder, where, kind=FLOATS):
+    value = builder.load(builder.inttoptr(where, kind.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder, value, where):
+    builder.store(value, builder.inttoptr(where, value.type.as_pointer())).align = 4
+
+
+def _all(builder, value, kind=FLOATS):
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, one, ir.Constant(INTS, [0] * LANES))
+
+
+def _fixed(value, kind=FLOATS):
+    return ir.Constant(kind, [value] * LANES)
+
+
+def _call(builder, name, kind, value):
+    """An intrinsic of LLVM on one vector."""
+    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [value.type]), name), [value])
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _smaller(builder, a, b):
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+def _walk(builder, where, step, count, start, body, together=4):
+    """Accumulators, begun as `start`, after body(accumulators, x) for each of `count` vectors, a multiple of `together`, `step` bytes apart."""
+    slots = [cgutils.alloca_once(builder, s.type) for s in start]
+    for slot, s in zip(slots, start, strict=True):
+        builder.store(s, slot)
+    with cgutils.for_range(builder, builder.udiv(count, ir.Constant(WORD, together))) as loop:
+        at = builder.add(where, builder.mul(builder.mul(loop.index, ir.Constant(WORD, together)), step))
+        held = [builder.load(slot) for slot in slots]
+        for _ in range(together):
+            held = body(held, _load(builder, at))
+            at = builder.add(at, step)
+        for slot, h in zip(slots, held, strict=True):
+            builder.store(h, slot)
+    return [builder.load(slot) for slot in slots]
+
+
+def _plus(builder, count, mask):
+    return builder.sub(count, builder.sext(mask, INTS))
+
+
+def _neighbours(builder, held, x, pivot):
+    """The two largest values not above the pivot, and the two smallest above it."""
+    under, next_under, over, next_over = held
+    low = builder.select(builder.fcmp_ordered("<=", x, pivot), x, _fixed(-INFINITE))
+    high = builder.select(builder.fcmp_ordered(">", x, pivot), x, _fixed(INFINITE))
+    next_under, under = _larger(builder, next_under, _smaller(builder, under, low)), _larger(builder, under, low)
+    next_over, over = _smaller(builder, next_over, _larger(builder, over, high)), _smaller(builder, over, high)
+    return under, next_under, over, next_over
+
+
+def _next_pivot(builder, state, aim, slope):
+    """By interpolation between the pivots on both sides, or, where there is none yet on one, by the slope."""
+    pivot, count, low, low_count, high, high_count = state
+    short = builder.fcmp_ordered("<", count, aim)
+    low, low_count = builder.select(short, pivot, low), builder.select(short, count, low_count)
+    high, high_count = builder.select(short, high, pivot), builder.select(short, high_count, count)
+    part = builder.fdiv(builder.fsub(aim, low_count), builder.fsub(high_count, low_count))
+    between = builder.fadd(low, builder.fmul(builder.fsub(high, low), part))
+    stepped = builder.fadd(pivot, builder.fmul(builder.fsub(aim, count), slope))
+    both = builder.and_(builder.fcmp_ordered(">", low, _fixed(-INFINITE)), builder.fcmp_ordered("<", high, _fixed(INFINITE)))
+    return builder.select(both, between, stepped), low, low_count, high, high_count
+
+
+def _choose(builder, rank, even, count, found):
+    """The median, and the lanes where the neighbours of the pivot hold it."""
+    under, next_under, over, next_over = found
+    ahead = builder.sub(rank, count)
+    at = [builder.icmp_signed("==", ahead, _fixed(k, INTS)) for k in (-1, 0, 1, 2)]
+    low = builder.select(at[0], next_under, builder.select(at[1], under, builder.select(at[2], over, next_over)))
+    high = builder.select(at[0], under, builder.select(at[1], over, next_over))
+    middle = builder.fmul(builder.fadd(low, high), _fixed(0.5))
+    three = builder.or_(builder.or_(at[0], at[1]), at[2])
+    return builder.select(even, middle, low), builder.or_(three, builder.and_(builder.not_(even), at[3]))
+
+
+@intrinsic
+def _medians(typingctx, where, step, count, mode, guess, spread, threshold, cormax, npix_min):
+    """mode[0:16] of 16 groups side by side, `count` vectors `step` bytes apart; a bit for each group whose median was not found.
+
+    Counting passes close in on all 16 at once, then one pass takes the two nearest values on both sides."""
+
+    def codegen(context, builder, sig, args):
+        where, step, count, mode, guess, spread, threshold, cormax, npix_min = args
+        top, zero = _all(builder, threshold), _fixed(0, INTS)
+        pivot = _smaller(builder, _all(builder, guess), top)
+
+        def first(held, x):
+            return [_plus(builder, held[0], builder.fcmp_ordered("<=", x, top)), _plus(builder, held[1], builder.fcmp_ordered("<=", x, pivot))]
+
+        n, below = _walk(builder, where, step, count, [zero, zero], first)
+        rank = builder.lshr(builder.add(n, _fixed(1, INTS)), _fixed(1, INTS))
+        even = builder.icmp_signed("==", builder.and_(n, _fixed(1, INTS)), zero)
+        wanted = builder.icmp_signed(">", n, _all(builder, npix_min, INTS))
+        aim = builder.fadd(builder.sitofp(rank, FLOATS), builder.select(even, _fixed(0.0), _fixed(-0.5)))
+        slope = builder.fdiv(_all(builder, spread), builder.sitofp(n, FLOATS))
+        names = [pivot, below, _fixed(-INFINITE), _fixed(0.0), _fixed(INFINITE), builder.sitofp(n, FLOATS)]
+        slots = [cgutils.alloca_once(builder, v.type) for v in names]
+        for slot, v in zip(slots, names, strict=True):
+            builder.store(v, slot)
+        with cgutils.for_range(builder, ir.Constant(WORD, PASSES)) as loop:
+            pivot, below, *bracket = [builder.load(slot) for slot in slots]
+            ahead = builder.sub(rank, below)
+            near = builder.icmp_unsigned("<=", builder.add(ahead, _fixed(1, INTS)), builder.select(even, _fixed(2, INTS), _fixed(3, INTS)))
+            far = builder.bitcast(builder.and_(wanted, builder.not_(near)), BITS)
+            with builder.if_then(builder.icmp_unsigned("==", far, ir.Constant(BITS, 0))):
+                loop.do_break()
+            new, *bracket = _next_pivot(builder, (pivot, builder.sitofp(below, FLOATS), *bracket), aim, slope)
+            pivot = builder.select(near, pivot, _smaller(builder, new, top))
+            (below,) = _walk(builder, where, step, count, [zero], lambda held, x: [_plus(builder, held[0], builder.fcmp_ordered("<=", x, pivot))])
+            for slot, v in zip(slots, (pivot, below, *bracket), strict=True):
+                builder.store(v, slot)
+        pivot, below = builder.load(slots[0]), builder.load(slots[1])
+        start = [_fixed(-INFINITE)] * 2 + [_fixed(INFINITE)] * 2
+        found = _walk(builder, where, step, count, start, lambda held, x: _neighbours(builder, held, x, pivot), 2)
+        median, sure = _choose(builder, rank, even, below, found)
+        size = _call(builder, "llvm.fabs.v16f32", FLOATS, median)
+        fits = builder.and_(wanted, builder.fcmp_ordered("<", size, _all(builder, cormax)))
+        _store(builder, builder.select(fits, builder.fadd(median, _fixed(0.0)), _fixed(0.0)), mode)
+        return builder.zext(builder.bitcast(builder.and_(wanted, builder.not_(sure)), BITS), ir.IntType(32))
+
+    return types.uint32(*[ADDRESS] * 4, *[types.float32] * 4, types.int32), codegen
+
+
+@intrinsic
+def _counts(typingctx, where, count, pivot):
+    """How many of `count` vectors' values are not above the pivot."""
+
+    def codegen(context, builder, sig, args):
+        where, count, pivot = args
+        p = _all(builder, pivot)
+        (total,) = _walk(builder, where, ir.Constant(WORD, 4 * LANES), count, [_fixed(0, INTS)],
+                         lambda held, x: [_plus(builder, held[0], builder.fcmp_ordered("<=", x, p))])
+        return _call(builder, "llvm.vector.reduce.add.v16i32", ir.IntType(32), total)
+
+    return types.int32(ADDRESS, ADDRESS, types.float32), codegen
+
+
+@intrinsic
+def _inside(typingctx, where, low, high):
+    """One bit for each of 16 values with low < x <= high."""
+
+    def codegen(context, builder, sig, args):
+        x = _load(builder, args[0])
+        inside = builder.and_(builder.fcmp_ordered(">", x, _all(builder, args[1])), builder.fcmp_ordered("<=", x, _all(builder, args[2])))
+        return builder.zext(builder.bitcast(inside, BITS), ir.IntType(32))
+
+    return types.uint32(ADDRESS, types.float32, types.float32), codegen
+
+
+@intrinsic
+def _turn(typingctx, source, step, target):
+    """target[c, r] = source[r, c] of 16 rows `step` bytes apart, 16 columns."""
+
+    def codegen(context, builder, sig, args):
+        source, step, target = args
+        v = []
+        for _ in range(LANES):
+            v.append(_load(builder, source))
+            source = builder.add(source, step)
+        for half in (8, 4, 2, 1):       # vectors `half` apart exchange the quarters, eighths ... that stand in the wrong one
+            low = [i + (0 if not i & half else LANES - half) for i in range(LANES)]
+            high = [i + (half if not i & half else LANES) for i in range(LANES)]
+            for a in (i for i in range(LANES) if not i & half):
+                b = a + half
+                v[a], v[b] = (builder.shuffle_vector(v[a], v[b], ir.Constant(INTS, order)) for order in (low, high))
+        for k in range(LANES):
+            _store(builder, v[k], builder.add(target, ir.Constant(WORD, 4 * LANES * k)))
+        return context.get_dummy_value()
+
+    return types.void(ADDRESS, ADDRESS, ADDRESS), codegen
+
+
+def _giver(past_cache):
+    @intrinsic
+    def give(typingctx, work, mode, before, out):
+        """out[0:16] = work - mode, or what it was before, by its bits, where work is no number."""
+
+        def codegen(context, builder, sig, args):
+            x, mode, before = _load(builder, args[0]), _load(builder, args[1]), _load(builder, args[2], INTS)
+            y = builder.bitcast(builder.fsub(x, mode), INTS)
+            value = builder.select(builder.fcmp_unordered("uno", x, x), before, y)
+            store = builder.store(value, builder.inttoptr(args[3], INTS.as_pointer()))
+            store.align = 64 if past_cache else 4
+            if past_cache:
+                store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+            return context.get_dummy_value()
+
+        return types.void(*[ADDRESS] * 4), codegen
+
+    return give
+
+
+_give16, _give16_past = _giver(False), _giver(True)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
+# ------------------------------------------------------------------------------------------------------------ the banks
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, steps, statistic, excluded, limits, npix_min):
-    """Fill out (n, npix) and modes (n, banks, 1 + rows + cols), each bank of each frame by itself.
+    """Fill out (n, npix) and modes (n, banks, 1 + rows + cols), a row of banks of a frame at a time.
 
     shape: rows and cols of a bank, width of the frame; steps: 0 bank, 1 rows, 2 cols; limits: cormax, threshold, bin width, 1 / it."""
     n, npix = energy.shape
     rows, cols, width = shape
     across = width // cols
-    banks = npix // (rows * cols)
-    for task in prange(n * banks):
-        f, b = task // banks, task % banks
-        origin = b // across * rows * width + b % across * cols
-        work, chosen, mode = np.empty((rows, cols), np.float32), np.empty(rows * cols, np.float32), np.zeros(1 + rows + cols, np.float32)
-        _take(energy[f], None if status is None else status[f], None if stage is None else stage[f], good, work, origin, width, excluded)
-        _correct(work, mode, chosen, steps, statistic, limits, npix_min)
-        _give(energy[f], out[f], work, origin, width)
-        if factor is not None:
-            _convert(out[f], None if status is None else status[f], None if stage is None else stage[f], factor, shape, origin)
-        if modes is not None:
-            modes[f, b] = mode
+    deep = npix // (rows * width)
+    for task in prange(n * deep):
+        f, down = task // deep, task % deep
+        work = np.full(((rows + 15) // 16 * 16, (cols + 15) // 16 * 16), NAN, np.float32)
+        turned, chosen, pending = np.empty((work.shape[1], LANES), np.float32), np.empty(work.size, np.float32), np.zeros(work.shape[1], np.float32)
+        for b in range(across):
+            origin = down * rows * width + b * cols
+            mode = np.zeros(1 + work.shape[0] + work.shape[1], np.float32)
+            _take(energy[f], None if status is None else status[f], None if stage is None else stage[f], good, work, origin, shape, excluded)
+            pending[:] = 0
+            _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limits, npix_min)
+            _give(energy[f], out[f], work, pending, origin, shape)
+            if factor is not None:
+                _convert(out[f], None if status is None else status[f], None if stage is None else stage[f], factor, shape, origin)
+            if modes is not None:
+                modes[f, down * across + b, : 1 + rows] = mode[: 1 + rows]
+                modes[f, down * across + b, 1 + rows :] = mode[1 + work.shape[0] : 1 + work.shape[0] + cols]
+    return
 
 
 @fast
-def _take(energy, status, stage, good, work, origin, width, excluded):
+def _take(energy, status, stage, good, work, origin, shape, excluded):
     """work = the used pixels of a bank; NaN stands for the others."""
-    for r in range(work.shape[0]):
-        for c in range(work.shape[1]):
-            i = origin + r * width + c
+    for r in range(np.uint64(shape[0])):
+        first, row = np.uint64(origin) + r * np.uint64(shape[2]), work[r]
+        for c in range(np.uint64(shape[1])):
+            i = first + c
             x = energy[i]
-            used = np.isfinite(x)
-            if status is not None:
-                used &= status[i] == 0
-            if stage is not None:
-                used &= stage[i] >= 32 or (excluded >> stage[i]) & 1 == 0
-            if good is not None:
-                used &= good[i] != 0
-            work[r, c] = x if used else np.float32(np.nan)
+            row[c] = x if abs(x) < np.float32(np.inf) else NAN
+        if good is not None:
+            for c in range(np.uint64(shape[1])):
+                row[c] = row[c] if good[first + c] != 0 else NAN
+        if status is not None:
+            for c in range(np.uint64(shape[1])):
+                row[c] = row[c] if status[first + c] == 0 else NAN
+        if stage is not None:
+            for c in range(np.uint64(shape[1])):
+                s = np.uint32(stage[first + c])
+                row[c] = row[c] if s >= np.uint32(32) or (excluded >> (s & np.uint32(31))) & np.uint32(1) == 0 else NAN
 
 
 @fast
-def _give(energy, out, work, origin, width):
-    """out = work where it is a number, else what it was, by its bits: a signalling NaN stays one."""
+def _give(energy, out, work, pending, origin, shape):
+    """out = work - pending where it is a number, else what it was, by its bits: a signalling NaN stays one."""
+    rows, cols, width = shape
     bits, new = energy.view(np.uint32), out.view(np.uint32)
-    for r in range(work.shape[0]):
-        for c in range(work.shape[1]):
-            i = origin + r * width + c
+    whole = cols // LANES * LANES
+    for r in range(rows):
+        i = origin + r * width
+        at, mode = np.uint64(work[r].ctypes.data), np.uint64(pending.ctypes.data)
+        before, to = np.uint64(energy.ctypes.data + 4 * i), np.uint64(out.ctypes.data + 4 * i)
+        if to & np.uint64(63) == 0:     # whole lines past the cache, which would read them first
+            for c in range(np.uint64(0), np.uint64(4 * whole), np.uint64(64)):
+                _give16_past(at + c, mode + c, before + c, to + c)
+        else:
+            for c in range(np.uint64(0), np.uint64(4 * whole), np.uint64(64)):
+                _give16(at + c, mode + c, before + c, to + c)
+        for c in range(whole, cols):
             if np.isnan(work[r, c]):
-                new[i] = bits[i]
+                new[i + c] = bits[i + c]
             else:
-                out[i] = work[r, c]
+                out[i + c] = work[r, c] - pending[c]
 
 
 @fast
@@ -71,41 +309,144 @@ def _convert(out, status, stage, factor, shape, origin):
             s = 0
             if stage is not None:
                 s = np.int64(stage[i])
-            y = out[i] * factor[s, i] if s < factor.shape[0] else np.float32(np.nan)
-            out[i] = np.float32(np.nan) if np.isnan(y) else y
+            y = out[i] * factor[s, i] if s < factor.shape[0] else NAN
+            out[i] = NAN if np.isnan(y) else y
 
 
 @fast
-def _correct(work, mode, chosen, steps, statistic, limits, npix_min):
-    """The steps on one bank, in place."""
-    rows, cols = work.shape
-    for step in steps:
-        if step == 0:
-            m = mode[0] = _mode(work.reshape(-1), chosen, statistic, limits, npix_min)
-            for r in range(rows):
-                for c in range(cols):
-                    work[r, c] -= m
-        elif step == 1:
-            for r in range(rows):
-                m = mode[1 + r] = _mode(work[r], chosen, statistic, limits, npix_min)
-                for c in range(cols):
-                    work[r, c] -= m
-        else:
-            for c in range(cols):
-                m = mode[1 + rows + c] = _mode(work[:, c], chosen, statistic, limits, npix_min)
+def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limits, npix_min):
+    """The steps on one bank: work less pending is what comes out, and mode what was subtracted."""
+    rows, cols = np.int64(shape[0]), np.int64(shape[1])
+    row_mode, col_mode = mode[1 : 1 + work.shape[0]], mode[1 + work.shape[0] :]
+    guess, spread = np.float32(0), np.float32(1)
+    if statistic == 0:
+        guess, spread = _sample(work, chosen, shape)
+    for k in range(len(steps)):
+        if k and steps[k - 1] == 2:
+            _subtract(work, 1, pending)
+            pending[:] = 0
+        if steps[k] == 0:
+            if statistic == 0:
+                m = _bank_median(work, chosen, guess, spread, limits, npix_min)
+            else:
+                m = _mode(work[:rows, :cols], chosen, statistic, limits, npix_min)
+            mode[0] = m
+            guess -= m
+            _subtract(work, 0, mode)
+        elif steps[k] == 1:
+            if statistic == 0:
+                _row_medians(work, turned, chosen, row_mode, rows, guess, spread, limits, npix_min)
+            else:
                 for r in range(rows):
-                    work[r, c] -= m
+                    row_mode[r] = _mode(work[r : r + 1, :cols], chosen, statistic, limits, npix_min)
+            _subtract(work, 2, row_mode)
+        else:
+            if statistic == 0:
+                _col_medians(work, chosen, col_mode, cols, guess, spread, limits, npix_min)
+            else:
+                for c in range(cols):
+                    col_mode[c] = _mode(work[:rows, c : c + 1], chosen, statistic, limits, npix_min)
+            pending[:] = col_mode
 
 
+@fast
+def _subtract(work, kind, mode):
+    """From all values mode[0], from columns (1) or rows (2) their own."""
+    for r in range(np.uint64(work.shape[0])):
+        row, m = work[r], mode[r] if kind == 2 else mode[0]
+        for c in range(np.uint64(work.shape[1])):
+            row[c] -= mode[c] if kind == 1 else m
+
+
+@fast
+def _row_medians(work, turned, chosen, row_mode, rows, guess, spread, limits, npix_min):
+    """16 rows at a time, as columns of a turned copy."""
+    for r in range(0, rows, LANES):
+        for c in range(0, work.shape[1], LANES):
+            _turn(np.uint64(work[r].ctypes.data + 4 * c), np.uint64(4 * work.shape[1]), np.uint64(turned[c].ctypes.data))
+        left = _medians(np.uint64(turned.ctypes.data), np.uint64(4 * LANES), np.uint64(work.shape[1]), np.uint64(row_mode[r:].ctypes.data),
+                        guess, spread, limits[1], limits[0], npix_min)
+        for k in range(LANES):
+            if left >> np.uint32(k) & np.uint32(1):
+                row_mode[r + k] = _mode(work[r + k : r + k + 1], chosen, 0, limits, npix_min)
+
+
+@fast
+def _col_medians(work, chosen, col_mode, cols, guess, spread, limits, npix_min):
+    for c in range(0, cols, LANES):
+        left = _medians(np.uint64(work.ctypes.data + 4 * c), np.uint64(4 * work.shape[1]), np.uint64(work.shape[0]), np.uint64(col_mode[c:].ctypes.data),
+                        guess, spread, limits[1], limits[0], npix_min)
+        for k in range(LANES):
+            if left >> np.uint32(k) & np.uint32(1):
+                col_mode[c + k] = _mode(work[:, c + k : c + k + 1], chosen, 0, limits, npix_min)
+
+
+@fast
+def _sample(work, chosen, shape):
+    """Where the median may be, and how many values apart ranks lie there, as a guess: by 128 values from all over the bank."""
+    n = 0
+    total = shape[0] * shape[1]
+    step = max(total // 128, 1) | 1
+    for i in range(0, total, step):
+        x = work[i // shape[1], i % shape[1]]
+        if abs(x) < np.float32(np.inf) and n < 256:
+            chosen[n] = x
+            n += 1
+    if n < 8:
+        return np.float32(0), np.float32(1)
+    guess, low, high = _nth(chosen[:n], n // 2), _nth(chosen[:n], n // 4), _nth(chosen[:n], n - 1 - n // 4)
+    return guess, np.float32(2) * (high - low)
+
+
+@fast
+def _bank_median(work, chosen, guess, spread, limits, npix_min):
+    """By counting passes close in on a few values, then choose among these; on the plain way if they stay many."""
+    where, count = np.uint64(work.ctypes.data), np.uint64(work.size // LANES)
+    cormax, threshold, _, _ = limits
+    n = _counts(where, count, threshold)
+    if n <= npix_min or n < 64:
+        return _mode(work, chosen, 0, limits, npix_min)
+    rank, slope, pivot = (n + 1) // 2, spread / np.float32(n), min(guess, threshold)
+    for _ in range(4):
+        below = _counts(where, count, pivot)
+        ahead = rank - below
+        if abs(ahead) < 24:
+            break
+        pivot = min(pivot + np.float32(ahead) * slope, threshold)
+    reach = np.float32(abs(ahead) + 16) * slope
+    low, high = pivot - reach, min(pivot + reach, threshold)
+    found = 0
+    below = _counts(where, count, low)
+    for v in range(np.uint64(0), count):
+        if _inside(where + np.uint64(64) * v, low, high):
+            if found + LANES > 1024 or found + LANES > chosen.size:
+                return _mode(work, chosen, 0, limits, npix_min)
+            flat = work.reshape(-1)
+            for k in range(LANES):
+                x = flat[v * np.uint64(LANES) + np.uint64(k)]
+                if x > low and x <= high:
+                    chosen[found] = x
+                    found += 1
+    k = rank - below
+    if not (k >= 1 and k + 1 <= found):
+        return _mode(work, chosen, 0, limits, npix_min)
+    first = _nth(chosen[:found], k - 1)
+    second = first if n % 2 else _nth(chosen[:found], k)
+    m = first if n % 2 else (first + second) * np.float32(0.5)
+    return m + np.float32(0) if abs(m) < cormax else np.float32(0)
+
+
+# ------------------------------------------------------------------------------------------------- one group by itself
 @fast
 def _mode(x, chosen, statistic, limits, npix_min):
     """What is subtracted from one group."""
     cormax, threshold, width, inverse = limits
     n, mode = 0, np.float32(0)
-    for i in range(x.shape[0]):
-        if x[i] <= threshold:
-            chosen[n] = x[i]
-            n += 1
+    for r in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            if x[r, c] <= threshold:
+                chosen[n] = x[r, c]
+                n += 1
     if statistic == 1:
         n, mode = _mean(chosen[:n])
     elif statistic == 2:
