@@ -4,15 +4,18 @@ from .assemble import Assemble
 from .assemble_split import AssembleSplit
 from .assemble_tiles import AssembleTiles
 from .breakpoint import Breakpoint
+from .calibrate import Calibrate
 from .common_mode import CommonMode
+from .constants import Constants
 from .counts import Counts
 from .dark_sums import DarkSums
 from .gain import Gain
 from .look_up import LookUp
+from .photons import Photons
 from .polynomial import Polynomial
 from .scale import Scale
 from .status_count import StatusCount
 from .threshold_gain import ThresholdGain
 from .variance import Variance
 
-OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Variance, StatusCount, Assemble, AssembleTiles, AssembleSplit, Counts, CommonMode, DarkSums)
+OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Variance, StatusCount, Assemble, AssembleTiles, AssembleSplit, Counts, Photons, CommonMode, DarkSums)

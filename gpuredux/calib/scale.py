@@ -46,7 +46,7 @@ class Scale(Pixelwise):
 
         Each is a number, (*frame), or (planes, *frame): flat field, solid angle, polarisation, absorption, photon energy, gain. good (*frame) bool,
         True = use: the plane is 0 elsewhere. Raises ValueError where a good pixel would be divided by 0, NaN or Inf."""
-        above, below = (_product(cls.name, tuple(frame), many) for many in (multiply, divide))
+        above, below = (product(cls.name, tuple(frame), many) for many in (multiply, divide))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             whole = above / below
         if good is not None:
@@ -74,7 +74,7 @@ class Scale(Pixelwise):
         return "calib/scale.cl", (plan.constants["plane"],), {}
 
 
-def _product(who: str, frame: tuple[int, ...], many: Sequence[Any]) -> np.ndarray:
+def product(who: str, frame: tuple[int, ...], many: Sequence[Any]) -> np.ndarray:
     """In float64, (*frame) or (planes, *frame)."""
     product = np.ones(frame)
     for a in many:

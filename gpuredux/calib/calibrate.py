@@ -1,0 +1,131 @@
+"""Calibrate: every correction that is switched on, as one Chain, in the order of the physics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..detectors import Detector, detector
+from ..op import Chain, Op
+from .assemble import Assembly
+from .common_mode import CommonMode
+from .constants import Constants
+from .gain import Gain
+from .scale import Scale, product
+from .status_count import StatusCount
+from .threshold_gain import ThresholdGain
+from .variance import Variance
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Calibrate(Chain):
+    """words -> pedestal -> nonlinearity -> common mode -> gain and planes -> crosstalk -> photons -> image, of what is switched on. A Chain like any other.
+
+    What can be folded into the gain on the host is: flat field, solid angle, polarisation, photon energy. A step that is None or empty is not there:
+    `titles` says which are. Without nonlinearity and common mode all of it is calib.gain alone.
+
+    in:  raw (n, *frame), the words of the detector; cell (n,) u16, of detectors with memory cells; frame_status (n,) u32; live (1,) i32
+    out: energy (n, *frame) f32, or photons, or image, by the last step; frame_status (n,) u32; and what is asked for: pixel_status, variance,
+         status_count (n, 8), common_mode. On a device every one of these but the last array is a pass of its own over the raw words, as plan.passes says
+    exact: bit-identical on every backend
+    source: the order of the field's detectors: what the electronics add is taken off in ADU, before the gain
+    """
+
+    name: ClassVar[str] = "calib.calibrate"
+
+    def __init__(
+        self, detector: str | Detector, constants: Constants | Mapping[str, Any], *, good: np.ndarray | None = None, bad: Sequence[str] = (),
+        nonlinearity: Op | Sequence[Op] | None = None, common_mode: CommonMode | None = None, divide: Sequence[Any] = (), multiply: Sequence[Any] = (),
+        crosstalk: Op | Sequence[Op] | None = None, photons: Op | None = None, assemble: Assembly | None = None,
+        variance: bool | float = False, status: bool = False, status_count: bool = False, bad_value: float = 0.0, invalid: str = "mask",
+    ) -> None:
+        """constants: a set of constants, or pedestal, gain (and threshold, noise, cells) by name; good (*frame) bool and bad (names of bits of the set's
+        status) leave pixels out, as the set's own good does. nonlinearity, in ADU; common_mode, in ADU, without gain; divide and multiply: numbers,
+        (*frame) or (planes, *frame), folded into the gain, as Scale.folding takes them (divide=[flat, solid_angle, polarisation, keV_per_photon]);
+        crosstalk, photons, assemble: ops that take energy. variance: True, or one photon in the unit of energy, for photon noise; before crosstalk.
+        status, status_count: give these too. Raises ValueError and TypeError as the ops do."""
+        given, noise = _arguments(detector, constants, good, bad)
+        curve, last = _listed(nonlinearity), [*_listed(crosstalk), *_listed(photons), *_listed(assemble)]
+        gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
+        late = bool(curve or common_mode)       # the gain then comes behind them, and in front is adc - pedestal
+        alone = not (late or last or variance or status_count)
+        kind: Any = given["detector"]
+        fields = {**given, "gain": gain, "bad_value": bad_value, "invalid": invalid, "adu": late, "status": status or not alone}
+        stages = kind.n_planes > 1 and (late or bool(variance))
+        source = (ThresholdGain if kind.second_image else Gain)(**fields, gain_stage=stages)
+        ops: list[Op] = [source, *([StatusCount()] if status_count else []), *curve]
+        if late and source.cells:
+            raise ValueError(f"{self.name}: with memory cells the gain cannot come behind nonlinearity or common mode yet; leave these out")
+        usable = source._usable() & (True if source.good is None else source.good) if late else None
+        if common_mode is not None:
+            if common_mode.gain is not None:
+                raise ValueError(f"{self.name}: give common_mode without gain: it gets the set's own")
+            ops.append(replace(common_mode, gain=np.where(usable, gain, 1)))
+        elif late:
+            ops.append(Scale(np.where(usable, 1 / np.where(usable, np.asarray(gain, np.float64), 1), 0)))
+        if variance is not False:
+            ops.append(_variance(self.name, noise, gain, 0.0 if variance is True else float(variance)))
+        Chain.__init__(self, [*ops, *last])
+        final = [o for o in ("image", "photons", "energy") if any(o in op.writes for op in self.ops)][:1]
+        more = (("image_status" if assemble is not None and assemble.status else "", True), ("pixel_status", status), ("variance", variance is not False),
+                ("status_count", status_count), ("common_mode", common_mode is not None and common_mode.report), ("frame_status?", True))
+        Chain.__init__(self, self.ops, keep=[*final, *(name for name, wanted in more if wanted and name)])
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The names of the steps that are switched on, in their order."""
+        return tuple(op.name for op in self.ops)
+
+
+def _listed(ops: Op | Sequence[Op] | None) -> list[Op]:
+    return [] if ops is None else [ops] if isinstance(ops, Op) else list(ops)
+
+
+def _both(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+    return b if a is None else a if b is None else a & b
+
+
+def _arguments(kind: str | Detector, constants: Any, good: np.ndarray | None, bad: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """What calib.gain takes, good being all that the user and the set say; and the noise."""
+    kind = detector(kind)
+    if isinstance(constants, Constants):
+        if detector(constants.detector).name != kind.name:
+            raise ValueError(f"calib.calibrate: these are constants of {constants.detector}, the detector is {kind.name}")
+        found, noise = constants.to_gain(bad=bad), constants.noise
+        if constants.threshold is not None:
+            found["threshold"] = constants.threshold
+    else:
+        found, noise = {"detector": kind, **constants}, constants.get("noise")
+        found.pop("noise", None)
+        if bad:
+            raise ValueError("calib.calibrate: bad names bits of a set's status; these constants are bare arrays: use good=")
+        missing = [k for k in ("pedestal", "gain") if found.get(k) is None]
+        if missing:
+            raise ValueError(f"calib.calibrate: constants lack {', '.join(missing)}")
+    found["good"] = _both(good, found.get("good"))
+    found.pop("invalid", None)
+    return found, noise
+
+
+def _folded(gain: Any, shape: tuple[int, ...], cells: int, divide: Sequence[Any], multiply: Sequence[Any]) -> np.ndarray:
+    """gain * divide / multiply in float64: what adc - pedestal is divided by."""
+    frame = tuple(shape[2 if cells else 1 :])
+    whole = np.asarray(gain, np.float64)
+    if divide or multiply:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            factor = product("calib.calibrate", frame, divide) / product("calib.calibrate", frame, multiply)
+        if cells and factor.ndim > len(frame):
+            factor = factor[:, None]
+        whole = whole * factor
+    return whole
+
+
+def _variance(who: str, noise: Any, gain: np.ndarray, quantum: float) -> Variance:
+    if noise is None:
+        raise ValueError(f"{who}: a variance needs the noise of the pixels among the constants")
+    if np.ndim(noise) != np.ndim(gain) or np.shape(noise) != np.shape(gain):
+        raise ValueError(f"{who}: noise must be {np.shape(gain)} like gain, got {np.shape(noise)}")
+    return Variance(noise, gain, quantum)
