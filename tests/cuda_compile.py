@@ -80,9 +80,11 @@ def compile_for(architecture: str, source: str, kernels: list[str]) -> list[Usag
     try:
         check(nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options]), program)
         log = log_of(program)
+        return [read_log(log, kernel) for kernel in kernels]
+    except RuntimeError as e:       # of one kernel: the others are still asked
+        return [Usage(0, 0, (" ".join(str(e).split()),)) for _ in kernels]
     finally:
         nvrtc.nvrtcDestroyProgram(program)
-    return [read_log(log, kernel) for kernel in kernels]
 
 
 def read_log(log: str, kernel: str) -> Usage:
@@ -142,7 +144,7 @@ def main() -> int:
     rows = [(k, a, usage, source, said) for (a, source, kernels), found in zip(jobs, results, strict=True)
             for (k, said), usage in zip(kernels.items(), found, strict=True)]
     for kernel, architecture, usage, source, said in rows:
-        blocks = REGISTERS // (128 * math.ceil(usage.registers / 8) * 8)
+        blocks = REGISTERS // (128 * math.ceil(max(usage.registers, 1) / 8) * 8)
         verdict = "FAIL " + "; ".join(usage.faults) if usage.faults else "ok"
         digest = hashlib.sha256(source.encode()).hexdigest()[:8]
         print(f"{kernel:18} {architecture:6} {usage.registers:3} registers ({blocks:2} blocks) {usage.shared:6} B shared  {digest}  {verdict}  {said}")
