@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import Target
 
-from gpuredux.calib import Gain
+from gpuredux.calib import Gain, ThresholdGain
+from gpuredux.detectors import DETECTORS
 from gpuredux.status import Pixel
 
 FILE = "jungfrau_m049_raw_to_photons.h5"
@@ -59,3 +60,39 @@ def test_gain_numba_places_its_tiles_anywhere(shape: tuple[int, ...], cells: int
         for a, b in zip(got, want, strict=True):
             assert a.tobytes() == b.tobytes()
         assert (room[:shift] == -7).all() and (room[shift + raw.size :] == -7).all()
+
+
+def test_threshold_gain_is_agipds_formula(target: Target) -> None:
+    """g = (digital > t0) + (digital > t1), (analog - offset[g, cell]) / gain[g, cell], written as loops over pixels; other detectors are refused."""
+    rng = np.random.default_rng(8)
+    cells, frame = 3, (2, 4, 8)
+    offset, slope = rng.normal(4000, 200, (3, cells, *frame)).astype(np.float32), rng.normal(10, 1, (3, cells, *frame)).astype(np.float32)
+    threshold = np.sort(rng.integers(5000, 8000, (2, cells, *frame)), axis=0).astype(np.float32)
+    raw, cell = rng.integers(0, 0x4000, (5, 2, 2, 4, 8), dtype=np.uint16), np.array([2, 0, 1, 1, 2], np.uint16)
+    op = ThresholdGain(offset, slope, threshold=threshold, cells=cells, gain_stage=True)
+    energy, stage = (target.get(a) for a in op(target.put(raw), target.put(cell), backend=target.backend.name))
+    for f, p, r, c in np.ndindex(5, *frame):
+        analog, digital, at = float(raw[f, p, 0, r, c]), float(raw[f, p, 1, r, c]), (cell[f], p, r, c)
+        g = int(digital > threshold[0][at]) + int(digital > threshold[1][at])
+        assert stage[f, p, r, c] == g
+        assert energy[f, p, r, c] == pytest.approx((analog - offset[g][at]) / slope[g][at], rel=1e-6)
+    for make, words in ((lambda: Gain(offset, slope, detector="agipd1M", cells=cells), "use calib.threshold_gain"),
+                        (lambda: ThresholdGain(offset, slope, detector="jungfrau", cells=cells, threshold=threshold), "use calib.gain"),
+                        (lambda: ThresholdGain(offset, slope, threshold=threshold[::-1], cells=cells), "must ascend"),
+                        (lambda: ThresholdGain(offset, slope, threshold=threshold[:1], cells=cells), "one less than the detector's stages")):
+        with pytest.raises(ValueError, match=words):
+            make()
+
+
+def test_packed_words_of_the_epixuhr(target: Target) -> None:
+    """12 bits a word, the lowest of them the gain, 11 of them the adc: packed here bit by bit."""
+    rng = np.random.default_rng(9)
+    kind = DETECTORS["epixuhr3x2_packed"]
+    words = rng.integers(0, 4096, (2, *kind.shape))
+    bits = (words[..., None] >> np.arange(12) & 1).reshape(*words.shape[:-1], -1, 8)
+    raw = (bits << np.arange(8)).sum(-1).astype(np.uint8)
+    pedestal, slope = rng.normal(300, 20, (2, *kind.shape)).astype(np.float32), rng.normal(2, 0.1, (2, *kind.shape)).astype(np.float32)
+    energy = target.get(Gain(pedestal, slope, detector=kind)(target.put(raw), backend=target.backend.name))
+    switched = words & 1
+    want = (words // 2 - np.where(switched, pedestal[1], pedestal[0]).astype(np.float64)) / np.where(switched, slope[1], slope[0])
+    assert np.allclose(energy, want, rtol=1e-6, atol=1e-5)
