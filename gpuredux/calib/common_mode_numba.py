@@ -11,6 +11,7 @@ LANES = 16
 PASSES = 9      # counting passes for 16 medians at a time, at most; what is not found then is selected one by one
 FLOATS, INTS, BITS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES), ir.IntType(LANES)
 ADDRESS, WORD = types.uint64, ir.IntType(64)
+TOGETHER = 393216       # bytes of banks side by side that a thread takes, corrects and gives in whole rows: they stay in its L2 cache
 INFINITE = float("inf")
 NAN = np.float32(np.nan)
 
@@ -200,27 +201,32 @@ def _turn(typingctx, source, step, target):
     return types.void(ADDRESS, ADDRESS, ADDRESS), codegen
 
 
-def _giver(past_cache):
-    @intrinsic
-    def give(typingctx, work, mode, before, out):
-        """out[0:16] = work - mode, or what it was before, by its bits, where work is no number."""
+@intrinsic
+def _corrected(typingctx, work, mode, before, out):
+    """out[0:16] = work - mode, or what it was before, by its bits, where work is no number."""
 
-        def codegen(context, builder, sig, args):
-            x, mode, before = _load(builder, args[0]), _load(builder, args[1]), _load(builder, args[2], INTS)
-            y = builder.bitcast(builder.fsub(x, mode), INTS)
-            value = builder.select(builder.fcmp_unordered("uno", x, x), before, y)
-            store = builder.store(value, builder.inttoptr(args[3], INTS.as_pointer()))
-            store.align = 64 if past_cache else 4
-            if past_cache:
-                store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
-            return context.get_dummy_value()
+    def codegen(context, builder, sig, args):
+        x, mode, before = _load(builder, args[0]), _load(builder, args[1]), _load(builder, args[2], INTS)
+        y = builder.bitcast(builder.fsub(x, mode), INTS)
+        _store(builder, builder.select(builder.fcmp_unordered("uno", x, x), before, y), args[3])
+        return context.get_dummy_value()
 
-        return types.void(*[ADDRESS] * 4), codegen
-
-    return give
+    return types.void(*[ADDRESS] * 4), codegen
 
 
-_give16, _give16_past = _giver(False), _giver(True)
+@intrinsic
+def _line_past_cache(typingctx, source, target):
+    """target[0:16] = source[0:16], target at a multiple of 64 bytes; a store through the cache would read its line first."""
+
+    def codegen(context, builder, sig, args):
+        store = builder.store(_load(builder, args[0], INTS), builder.inttoptr(args[1], INTS.as_pointer()))
+        store.align = 64
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(ADDRESS, ADDRESS), codegen
+
+
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -232,69 +238,78 @@ def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, st
     shape: rows and cols of a bank, width of the frame; steps: 0 bank, 1 rows, 2 cols; limits: cormax, threshold, bin width, 1 / it."""
     n, npix = energy.shape
     rows, cols, width = shape
-    across = width // cols
-    deep = npix // (rows * width)
-    for task in prange(n * deep):
-        f, down = task // deep, task % deep
-        work = np.full(((rows + 15) // 16 * 16, (cols + 15) // 16 * 16), NAN, np.float32)
-        turned, chosen, pending = np.empty((work.shape[1], LANES), np.float32), np.empty(work.size, np.float32), np.zeros(work.shape[1], np.float32)
-        for b in range(across):
-            origin = down * rows * width + b * cols
-            mode = np.zeros(1 + work.shape[0] + work.shape[1], np.float32)
-            _take(energy[f], None if status is None else status[f], None if stage is None else stage[f], good, work, origin, shape, excluded)
-            pending[:] = 0
-            _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limits, npix_min)
-            _give(energy[f], out[f], work, pending, origin, shape)
+    across, deep = width // cols, npix // (rows * width)
+    together = min(across, max(1, TOGETHER // (4 * rows * cols)))
+    groups = (across + together - 1) // together
+    for task in prange(n * deep * groups):
+        f, down, group = task // (deep * groups), task // groups % deep, task % groups
+        banks = min(together, across - group * together)
+        origin = down * rows * width + group * together * cols
+        work = np.full((banks, (rows + 15) // 16 * 16, (cols + 15) // 16 * 16), NAN, np.float32)
+        pending, mode = np.zeros((banks, work.shape[2]), np.float32), np.zeros((banks, 1 + work.shape[1] + work.shape[2]), np.float32)
+        turned, chosen = np.empty((work.shape[2], LANES), np.float32), np.empty(work[0].size, np.float32)
+        _take(energy[f], None if status is None else status[f], None if stage is None else stage[f], good, work, origin, shape, excluded)
+        for b in range(banks):
+            _correct(work[b], turned, chosen, pending[b], mode[b], shape, steps, statistic, limits, npix_min)
+        _give(energy[f], out[f], work, pending, origin, shape)
+        for b in range(banks):
             if factor is not None:
-                _convert(out[f], None if status is None else status[f], None if stage is None else stage[f], factor, shape, origin)
+                _convert(out[f], None if status is None else status[f], None if stage is None else stage[f], factor, shape, origin + b * cols)
             if modes is not None:
-                modes[f, down * across + b, : 1 + rows] = mode[: 1 + rows]
-                modes[f, down * across + b, 1 + rows :] = mode[1 + work.shape[0] : 1 + work.shape[0] + cols]
-    return
+                to = modes[f, down * across + group * together + b]
+                to[: 1 + rows] = mode[b, : 1 + rows]
+                to[1 + rows :] = mode[b, 1 + work.shape[1] : 1 + work.shape[1] + cols]
 
 
 @fast
 def _take(energy, status, stage, good, work, origin, shape, excluded):
-    """work = the used pixels of a bank; NaN stands for the others."""
+    """work = the used pixels of banks side by side; NaN stands for the others. Row after row, as they lie in memory."""
     for r in range(np.uint64(shape[0])):
-        first, row = np.uint64(origin) + r * np.uint64(shape[2]), work[r]
-        for c in range(np.uint64(shape[1])):
-            i = first + c
-            x = energy[i]
-            row[c] = x if abs(x) < np.float32(np.inf) else NAN
-        if good is not None:
+        for b in range(np.uint64(work.shape[0])):
+            first, row = np.uint64(origin) + r * np.uint64(shape[2]) + b * np.uint64(shape[1]), work[b, r]
             for c in range(np.uint64(shape[1])):
-                row[c] = row[c] if good[first + c] != 0 else NAN
-        if status is not None:
-            for c in range(np.uint64(shape[1])):
-                row[c] = row[c] if status[first + c] == 0 else NAN
-        if stage is not None:
-            for c in range(np.uint64(shape[1])):
-                s = np.uint32(stage[first + c])
-                row[c] = row[c] if s >= np.uint32(32) or (excluded >> (s & np.uint32(31))) & np.uint32(1) == 0 else NAN
+                x = energy[first + c]
+                row[c] = x if abs(x) < np.float32(np.inf) else NAN
+            if good is not None:
+                for c in range(np.uint64(shape[1])):
+                    row[c] = row[c] if good[first + c] != 0 else NAN
+            if status is not None:
+                for c in range(np.uint64(shape[1])):
+                    row[c] = row[c] if status[first + c] == 0 else NAN
+            if stage is not None:
+                for c in range(np.uint64(shape[1])):
+                    s = np.uint32(stage[first + c])
+                    row[c] = row[c] if s >= np.uint32(32) or (excluded >> (s & np.uint32(31))) & np.uint32(1) == 0 else NAN
 
 
 @fast
 def _give(energy, out, work, pending, origin, shape):
     """out = work - pending where it is a number, else what it was, by its bits: a signalling NaN stays one."""
-    rows, cols, width = shape
-    bits, new = energy.view(np.uint32), out.view(np.uint32)
-    whole = cols // LANES * LANES
-    for r in range(rows):
-        i = origin + r * width
-        at, mode = np.uint64(work[r].ctypes.data), np.uint64(pending.ctypes.data)
-        before, to = np.uint64(energy.ctypes.data + 4 * i), np.uint64(out.ctypes.data + 4 * i)
-        if to & np.uint64(63) == 0:     # whole lines past the cache, which would read them first
-            for c in range(np.uint64(0), np.uint64(4 * whole), np.uint64(64)):
-                _give16_past(at + c, mode + c, before + c, to + c)
-        else:
-            for c in range(np.uint64(0), np.uint64(4 * whole), np.uint64(64)):
-                _give16(at + c, mode + c, before + c, to + c)
-        for c in range(whole, cols):
-            if np.isnan(work[r, c]):
-                new[i + c] = bits[i + c]
-            else:
-                out[i + c] = work[r, c] - pending[c]
+    cols, size = np.uint64(shape[1]), np.uint64(shape[1] * work.shape[0])
+    before, after = energy.view(np.uint32), out.view(np.uint32)
+    whole = cols // np.uint64(LANES) * np.uint64(LANES)
+    line = np.empty(size, np.float32)
+    bits = line.view(np.uint32)
+    for r in range(np.uint64(shape[0])):
+        first = np.uint64(origin) + r * np.uint64(shape[2])
+        for b in range(np.uint64(work.shape[0])):
+            x, m, i = work[b, r], pending[b], b * cols
+            at, mode, source, to = x.ctypes.data, m.ctypes.data, energy.ctypes.data + 4 * np.int64(first + i), line.ctypes.data + 4 * np.int64(i)
+            for c in range(0, np.int64(4 * whole), 64):
+                _corrected(np.uint64(at + c), np.uint64(mode + c), np.uint64(source + c), np.uint64(to + c))
+            for c in range(whole, cols):
+                i = b * cols + c
+                line[i] = x[c] - m[c]
+                bits[i] = bits[i] if x[c] == x[c] else before[first + i]
+        to = np.uint64(out.ctypes.data) + np.uint64(4) * first
+        head = min((np.uint64(0) - to & np.uint64(63)) // np.uint64(4), size)     # up to where a line of the cache begins
+        last = head + (size - head) // np.uint64(LANES) * np.uint64(LANES)
+        for i in range(head):
+            after[first + i] = bits[i]
+        for i in range(head, last, np.uint64(LANES)):
+            _line_past_cache(np.uint64(line.ctypes.data) + np.uint64(4) * i, to + np.uint64(4) * i)
+        for i in range(last, size):
+            after[first + i] = bits[i]
 
 
 @fast
@@ -323,7 +338,7 @@ def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limit
         guess, spread = _sample(work, chosen, shape)
     for k in range(len(steps)):
         if k and steps[k - 1] == 2:
-            _subtract(work, 1, pending)
+            _subtract_cols(work, pending)
             pending[:] = 0
         if steps[k] == 0:
             if statistic == 0:
@@ -332,14 +347,14 @@ def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limit
                 m = _mode(work[:rows, :cols], chosen, statistic, limits, npix_min)
             mode[0] = m
             guess -= m
-            _subtract(work, 0, mode)
+            _subtract_one(work, m)
         elif steps[k] == 1:
             if statistic == 0:
                 _row_medians(work, turned, chosen, row_mode, rows, guess, spread, limits, npix_min)
             else:
                 for r in range(rows):
                     row_mode[r] = _mode(work[r : r + 1, :cols], chosen, statistic, limits, npix_min)
-            _subtract(work, 2, row_mode)
+            _subtract_rows(work, row_mode)
         else:
             if statistic == 0:
                 _col_medians(work, chosen, col_mode, cols, guess, spread, limits, npix_min)
@@ -350,12 +365,26 @@ def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limit
 
 
 @fast
-def _subtract(work, kind, mode):
-    """From all values mode[0], from columns (1) or rows (2) their own."""
+def _subtract_one(work, m):
+    flat = work.reshape(-1)
+    for i in range(np.uint64(flat.shape[0])):
+        flat[i] -= m
+
+
+@fast
+def _subtract_rows(work, mode):
     for r in range(np.uint64(work.shape[0])):
-        row, m = work[r], mode[r] if kind == 2 else mode[0]
+        row, m = work[r], mode[r]
         for c in range(np.uint64(work.shape[1])):
-            row[c] -= mode[c] if kind == 1 else m
+            row[c] -= m
+
+
+@fast
+def _subtract_cols(work, mode):
+    for r in range(np.uint64(work.shape[0])):
+        row = work[r]
+        for c in range(np.uint64(work.shape[1])):
+            row[c] -= mode[c]
 
 
 @fast
@@ -384,14 +413,14 @@ def _col_medians(work, chosen, col_mode, cols, guess, spread, limits, npix_min):
 @fast
 def _sample(work, chosen, shape):
     """Where the median may be, and how many values apart ranks lie there, as a guess: by 128 values from all over the bank."""
-    n = 0
-    total = shape[0] * shape[1]
-    step = max(total // 128, 1) | 1
-    for i in range(0, total, step):
-        x = work[i // shape[1], i % shape[1]]
-        if abs(x) < np.float32(np.inf) and n < 256:
-            chosen[n] = x
-            n += 1
+    n, c = 0, 0
+    step = max(np.int64(shape[0]) // 64, 1)
+    for r in range(0, np.int64(shape[0]), step):
+        for _ in range(2):
+            c = (c + 29) % np.int64(shape[1])
+            if abs(work[r, c]) < np.float32(np.inf) and n < 256:
+                chosen[n] = work[r, c]
+                n += 1
     if n < 8:
         return np.float32(0), np.float32(1)
     guess, low, high = _nth(chosen[:n], n // 2), _nth(chosen[:n], n // 4), _nth(chosen[:n], n - 1 - n // 4)
@@ -415,18 +444,16 @@ def _bank_median(work, chosen, guess, spread, limits, npix_min):
         pivot = min(pivot + np.float32(ahead) * slope, threshold)
     reach = np.float32(abs(ahead) + 16) * slope
     low, high = pivot - reach, min(pivot + reach, threshold)
-    found = 0
+    found, flat = 0, work.reshape(-1)
     below = _counts(where, count, low)
     for v in range(np.uint64(0), count):
         if _inside(where + np.uint64(64) * v, low, high):
             if found + LANES > 1024 or found + LANES > chosen.size:
                 return _mode(work, chosen, 0, limits, npix_min)
-            flat = work.reshape(-1)
-            for k in range(LANES):
-                x = flat[v * np.uint64(LANES) + np.uint64(k)]
-                if x > low and x <= high:
-                    chosen[found] = x
-                    found += 1
+            for k in range(np.uint64(LANES)):       # no branch: what is not inside is overwritten
+                x = flat[v * np.uint64(LANES) + k]
+                chosen[found] = x
+                found += np.int64((x > low) & (x <= high))
     k = rank - below
     if not (k >= 1 and k + 1 <= found):
         return _mode(work, chosen, 0, limits, npix_min)
