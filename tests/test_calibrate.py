@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from conftest import Target
 
 from gpuredux.calib import Calibrate, CommonMode, Constants, Polynomial, assembly
+from gpuredux.calib.counts import dead_time_table
 from gpuredux.calib.geometry import Geometry, Panel
+from gpuredux.detectors import DETECTORS
 from gpuredux.simulate import Simulation
 from gpuredux.status import Pixel
 
@@ -137,6 +140,25 @@ def test_a_set_of_constants_and_a_part_of_a_detector(target: Target) -> None:
     out = target.get(op(target.put(raw), backend=target.backend.name).energy)
     want = np.where(arrays["good"][1], (raw[0, 0].astype(np.float64) - arrays["pedestal"][0, 1]) / 41, 0)
     assert np.allclose(out[0, 0], want, rtol=1e-6, atol=1e-6)
+
+
+def test_a_photon_counter(target: Target) -> None:
+    """Gaps and saturation by their codes, dead time by formula, flat field; the photons of a count are its variance."""
+    kind = replace(DETECTORS["eiger500K"], shape=(8, 16))
+    raw = np.random.default_rng(4).integers(0, 60000, (3, 8, 16)).astype(np.uint32)
+    raw[0, 0, :2] = 2**32 - 1, 2**32 - 2
+    table, step = dead_time_table(1e-6, 0.5)
+    flat = np.random.default_rng(5).normal(1, 0.1, (8, 16))
+    op = Calibrate(kind, {"table": table, "table_step": step}, divide=[flat], bad_value=np.nan, status=True)
+    out = {k: target.get(v) for k, v in op(target.put(raw), backend=target.backend.name)._asdict().items()}
+    want = raw / (1 - raw * (1e-6 / 0.5)) / flat
+    want[0, 0, :2] = np.nan
+    assert np.allclose(out["energy"], want, rtol=1e-6, equal_nan=True)
+    assert out["pixel_status"][0, 0, :3].tolist() == [Pixel.MASKED, Pixel.SATURATED, 0]
+    out = Calibrate(kind, {}, variance=True)(target.put(raw), backend=target.backend.name)
+    assert np.array_equal(target.get(out.variance)[1:], raw[1:].astype(np.float32))
+    with pytest.raises(ValueError, match="counts photons"):
+        Calibrate(kind, {}, common_mode=CommonMode(bank=(8, 8)))
 
 
 @pytest.mark.parametrize(("fields", "words"), [

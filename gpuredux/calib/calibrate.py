@@ -13,6 +13,7 @@ from ..op import Chain, Op
 from .assemble import Assembly
 from .common_mode import CommonMode
 from .constants import Constants
+from .counts import Counts
 from .gain import Gain
 from .scale import Scale, product
 from .status_count import StatusCount
@@ -42,42 +43,79 @@ class Calibrate(Chain):
         crosstalk: Op | Sequence[Op] | None = None, photons: Op | None = None, assemble: Assembly | None = None,
         variance: bool | float = False, status: bool = False, status_count: bool = False, bad_value: float = 0.0, invalid: str = "mask",
     ) -> None:
-        """constants: a set of constants, or pedestal, gain (and threshold, noise, cells) by name; good (*frame) bool and bad (names of bits of the set's
-        status) leave pixels out, as the set's own good does. nonlinearity, in ADU; common_mode, in ADU, without gain; divide and multiply: numbers,
-        (*frame) or (planes, *frame), folded into the gain, as Scale.folding takes them (divide=[flat, solid_angle, polarisation, keV_per_photon]);
-        crosstalk, photons, assemble: ops that take energy. variance: True, or one photon in the unit of energy, for photon noise; before crosstalk.
-        status, status_count: give these too. Raises ValueError and TypeError as the ops do."""
-        given, noise = _arguments(detector, constants, good, bad)
+        """constants: a set of constants, or pedestal, gain (and threshold, noise, cells) by name, or of a photon counter fields of calib.Counts; good
+        (*frame) bool and bad (names of bits of the set's status) leave pixels out, as the set's own good does. nonlinearity, in ADU; common_mode, in
+        ADU, without gain; divide and multiply: numbers, (*frame) or (planes, *frame), folded into the gain, as Scale.folding takes them
+        (divide=[flat, solid_angle, polarisation, keV_per_photon]); crosstalk, photons, assemble: ops that take energy. variance: True, or one photon
+        in the unit of energy, for photon noise; before crosstalk. status, status_count: give these too. Raises ValueError and TypeError as the ops do."""
         curve, last = _listed(nonlinearity), [*_listed(crosstalk), *_listed(photons), *_listed(assemble)]
-        gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
-        late = bool(curve or common_mode)       # the gain then comes behind them, and in front is adc - pedestal
-        alone = not (late or last or variance or status_count)
-        kind: Any = given["detector"]
-        fields = {**given, "gain": gain, "bad_value": bad_value, "invalid": invalid, "adu": late, "status": status or not alone}
-        stages = kind.n_planes > 1 and (late or bool(variance))
-        source = (ThresholdGain if kind.second_image else Gain)(**fields, gain_stage=stages)
-        ops: list[Op] = [source, *([StatusCount()] if status_count else []), *curve]
-        if late and source.cells:
-            raise ValueError(f"{self.name}: with memory cells the gain cannot come behind nonlinearity or common mode yet; leave these out")
-        usable = source._usable() & (True if source.good is None else source.good) if late else None
-        if common_mode is not None:
-            if common_mode.gain is not None:
-                raise ValueError(f"{self.name}: give common_mode without gain: it gets the set's own")
-            ops.append(replace(common_mode, gain=np.where(usable, gain, 1)))
-        elif late:
-            ops.append(Scale(np.where(usable, 1 / np.where(usable, np.asarray(gain, np.float64), 1), 0)))
-        if variance is not False:
-            ops.append(_variance(self.name, noise, gain, 0.0 if variance is True else float(variance)))
+        make = _of_counter if _kind(detector, constants).counts else self._of_adc
+        wanted = {"bad_value": bad_value, "invalid": invalid, "status": status or bool(curve or common_mode or last or variance is not False or status_count)}
+        source, *ops = make(_kind(detector, constants), constants, good, tuple(bad), curve, common_mode, divide, multiply, variance, wanted)
+        ops = [source, *([StatusCount()] if status_count else []), *ops]
         Chain.__init__(self, [*ops, *last])
         final = [o for o in ("image", "photons", "energy") if any(o in op.writes for op in self.ops)][:1]
         more = (("image_status" if assemble is not None and assemble.status else "", True), ("pixel_status", status), ("variance", variance is not False),
                 ("status_count", status_count), ("common_mode", common_mode is not None and common_mode.report), ("frame_status?", True))
         Chain.__init__(self, self.ops, keep=[*final, *(name for name, wanted in more if wanted and name)])
 
+    def _of_adc(
+        self, kind: Detector, constants: Any, good: Any, bad: tuple[str, ...], curve: list[Op], common_mode: CommonMode | None, divide: Sequence[Any],
+        multiply: Sequence[Any], variance: bool | float, wanted: dict[str, Any],
+    ) -> list[Op]:
+        """The source, and what follows up to the gain and the variance, of a detector that sends an adc."""
+        given, noise = _arguments(kind, constants, good, bad)
+        gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
+        late = bool(curve or common_mode)       # the gain then comes behind them, and in front is adc - pedestal
+        stages = kind.n_planes > 1 and (late or variance is not False)
+        source = (ThresholdGain if kind.second_image else Gain)(**{**given, **wanted, "gain": gain, "adu": late, "gain_stage": stages})
+        if late and source.cells:
+            raise ValueError(f"{self.name}: with memory cells the gain cannot come behind nonlinearity or common mode yet; leave these out")
+        ops: list[Op] = [source, *curve]
+        usable = source._usable() if late else True
+        if common_mode is not None:
+            if common_mode.gain is not None:
+                raise ValueError(f"{self.name}: give common_mode without gain: it gets the set's own")
+            ops.append(replace(common_mode, gain=np.where(usable, gain, 1)))
+        elif late:
+            ops.append(Scale(np.where(usable, 1 / np.where(usable, gain, 1), 0)))
+        if variance is not False:
+            ops.append(_variance(self.name, noise, gain, 0.0 if variance is True else float(variance)))
+        return ops
+
     @property
     def titles(self) -> tuple[str, ...]:
         """The names of the steps that are switched on, in their order."""
         return tuple(op.name for op in self.ops)
+
+
+def _kind(which: str | Detector, constants: Any) -> Detector:
+    kind = detector(which)
+    if isinstance(constants, Constants) and detector(constants.detector).name != kind.name:
+        raise ValueError(f"calib.calibrate: these are constants of {constants.detector}, the detector is {kind.name}")
+    return kind
+
+
+def _of_counter(
+    kind: Detector, constants: Any, good: Any, bad: tuple[str, ...], curve: list[Op], common_mode: Any, divide: Sequence[Any], multiply: Sequence[Any],
+    variance: bool | float, wanted: dict[str, Any],
+) -> list[Op]:
+    """The source, and the variance, of a detector that counts photons: constants are the fields of calib.Counts."""
+    if curve or common_mode is not None or bad or isinstance(constants, Constants):
+        raise ValueError(f"calib.calibrate: {kind.name} counts photons: it has no nonlinearity but the dead time's table, no common mode, and its constants"
+                         " are fields of calib.Counts")
+    given = dict(constants)
+    given["good"] = _both(good, given.get("good"))
+    plane = None
+    if divide or multiply:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            plane = product("calib.calibrate", kind.shape, multiply) / product("calib.calibrate", kind.shape, divide)
+    source = Counts(**{"plane": plane, **given, **wanted})
+    if variance is False:
+        return [source]
+    if plane is not None:
+        raise ValueError("calib.calibrate: the variance of counts is theirs before they are divided: leave divide and multiply out, and scale later")
+    return [source, Variance(np.zeros((1, *kind.shape)), quantum=1.0)]
 
 
 def _listed(ops: Op | Sequence[Op] | None) -> list[Op]:
@@ -88,12 +126,9 @@ def _both(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
     return b if a is None else a if b is None else a & b
 
 
-def _arguments(kind: str | Detector, constants: Any, good: np.ndarray | None, bad: Sequence[str]) -> tuple[dict[str, Any], Any]:
+def _arguments(kind: Detector, constants: Any, good: np.ndarray | None, bad: Sequence[str]) -> tuple[dict[str, Any], Any]:
     """What calib.gain takes, good being all that the user and the set say; and the noise."""
-    kind = detector(kind)
     if isinstance(constants, Constants):
-        if detector(constants.detector).name != kind.name:
-            raise ValueError(f"calib.calibrate: these are constants of {constants.detector}, the detector is {kind.name}")
         found, noise = constants.to_gain(bad=bad), constants.noise
         if constants.threshold is not None:
             found["threshold"] = constants.threshold
