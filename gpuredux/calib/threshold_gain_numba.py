@@ -6,6 +6,25 @@ from numba import njit, prange
 TILE = 1 << 14
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pixel(word, digital, c, j, lost, pedestal, factor, threshold, adc_mask, planes, codes, bad):
+    """energy, status and plane of one pixel."""
+    stage = 0
+    for t in range(threshold.shape[0]):
+        stage += digital > threshold[t, c, j]
+    plane, bit = planes[stage], np.uint32(0)
+    if plane < 0:
+        plane, bit = 0, np.uint32(1)
+    for k in range(codes.shape[0]):
+        if word == codes[k, 0]:
+            bit = codes[k, 1]
+    bit = np.uint32(1) if lost else bit
+    k = factor[plane, c, j]
+    if bit == 0 and k == 0:
+        bit = np.uint32(16)
+    return (np.float32(word & adc_mask) - pedestal[plane, c, j]) * k if bit == 0 else bad, bit, plane
+
+
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def threshold_gain_tiles(raw, cell, pedestal, factor, threshold, energy, pixel_status, gain_stage, adc_mask, planes, codes, bad):
     """Fill energy, pixel_status and gain_stage (n, npix) from raw (n, panels, 2, pixels of a panel); return the OR of the data's status bits of each frame.
@@ -24,23 +43,12 @@ def threshold_gain_tiles(raw, cell, pedestal, factor, threshold, energy, pixel_s
             seen = np.uint32(0)
             for i in range(np.uint64(first), np.uint64(min(first + TILE, size))):
                 j = np.uint64(panel * size) + i
-                word, digital = raw[f, panel, 0, i], np.float32(raw[f, panel, 1, i])
-                stage = 0
-                for t in range(threshold.shape[0]):
-                    stage += digital > threshold[t, c, j]
-                plane, bit = planes[stage], np.uint32(0)
-                if plane < 0:
-                    plane, bit = 0, np.uint32(1)
-                for k in range(codes.shape[0]):
-                    if word == codes[k, 0]:
-                        bit = codes[k, 1]
-                bit = np.uint32(1) if lost else bit
-                k = factor[plane, c, j]
-                if bit == 0 and k == 0:
-                    bit = np.uint32(16)
+                y, bit, plane = _pixel(
+                    raw[f, panel, 0, i], np.float32(raw[f, panel, 1, i]), c, j, lost, pedestal, factor, threshold, adc_mask, planes, codes, bad
+                )
                 if mark[0, c, j] == 0:
-                    bit = np.uint32(8)
-                energy[f, j] = (np.float32(word & adc_mask) - pedestal[plane, c, j]) * k if bit == 0 else bad
+                    y, bit = bad, np.uint32(8)
+                energy[f, j] = y
                 seen |= bit & np.uint32(7)
                 if pixel_status is not None:
                     pixel_status[f, j] = bit
