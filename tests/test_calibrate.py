@@ -161,6 +161,22 @@ def test_a_photon_counter(target: Target) -> None:
         Calibrate(kind, {}, common_mode=CommonMode(bank=(8, 8)))
 
 
+def test_memory_cells_with_a_common_mode(target: Target) -> None:
+    """AGIPD: two images, constants of each cell, then the median of each ASIC in keV."""
+    rng, cells = np.random.default_rng(6), 2
+    kind = replace(DETECTORS["agipd1M"], shape=(1, 16, 16), segments=())
+    sets = {"pedestal": rng.normal(4000, 50, (3, cells, 1, 16, 16)).astype(np.float32), "gain": np.full((3, cells, 1, 16, 16), 8.0), "cells": cells,
+            "threshold": np.stack([np.full((cells, 1, 16, 16), t) for t in (5000.0, 7000.0)])}
+    raw = np.stack([rng.integers(4000, 4400, (4, 1, 16, 16)), np.full((4, 1, 16, 16), 4500)], axis=2).astype(np.uint16)
+    cell = np.array([0, 1, 1, 0], np.uint16)
+    op = Calibrate(kind, sets, common_mode=CommonMode(bank=(8, 16), steps=("bank",)))
+    energy = target.get(op(target.put(raw), target.put(cell), backend=target.backend.name).energy)
+    want = (raw[:, :, 0] - sets["pedestal"][0][cell].astype(np.float64)) / 8
+    for half in (slice(0, 8), slice(8, 16)):
+        want[:, :, half] -= np.median(want[:, :, half], axis=(2, 3), keepdims=True)
+    assert np.allclose(energy, want, atol=1e-4)
+
+
 @pytest.mark.parametrize(("fields", "words"), [
     ({"constants": {"pedestal": SIM.pedestal}}, "constants lack gain"), ({"bad": ("dead",)}, "bad names bits of a set's status"),
     ({"variance": True, "constants": {k: SETS[k] for k in ("pedestal", "gain")}}, "needs the noise"), ({"divide": [np.ones((3, 3))]}, "a factor must be"),

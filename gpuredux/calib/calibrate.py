@@ -26,7 +26,8 @@ class Calibrate(Chain):
     """words -> pedestal -> nonlinearity -> common mode -> gain and planes -> crosstalk -> photons -> image, of what is switched on. A Chain like any other.
 
     What can be folded into the gain on the host is: flat field, solid angle, polarisation, photon energy. A step that is None or empty is not there:
-    `titles` says which are. Without nonlinearity and common mode all of it is calib.gain alone.
+    `titles` says which are. Without nonlinearity and common mode all of it is calib.gain alone. With memory cells, whose gains differ, nonlinearity
+    and common mode come behind the gain, in its unit, and so do their cormax, threshold and coefficients.
 
     in:  raw (n, *frame), the words of the detector; cell (n,) u16, of detectors with memory cells; frame_status (n,) u32; live (1,) i32
     out: energy (n, *frame) f32, or photons, or image, by the last step; frame_status (n,) u32; and what is asked for: pixel_status, variance,
@@ -66,17 +67,15 @@ class Calibrate(Chain):
         """The source, and what follows up to the gain and the variance, of a detector that sends an adc."""
         given, noise = _arguments(kind, constants, good, bad)
         gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
-        late = bool(curve or common_mode)       # the gain then comes behind them, and in front is adc - pedestal
+        late = bool(curve or common_mode) and not given.get("cells")    # the gain then comes behind them, and in front is adc - pedestal
         stages = kind.n_planes > 1 and (late or variance is not False)
         source = (ThresholdGain if kind.second_image else Gain)(**{**given, **wanted, "gain": gain, "adu": late, "gain_stage": stages})
-        if late and source.cells:
-            raise ValueError(f"{self.name}: with memory cells the gain cannot come behind nonlinearity or common mode yet; leave these out")
         ops: list[Op] = [source, *curve]
         usable = source._usable() if late else True
         if common_mode is not None:
             if common_mode.gain is not None:
                 raise ValueError(f"{self.name}: give common_mode without gain: it gets the set's own")
-            ops.append(replace(common_mode, gain=np.where(usable, gain, 1)))
+            ops.append(replace(common_mode, gain=np.where(usable, gain, 1)) if late else common_mode)
         elif late:
             ops.append(Scale(np.where(usable, 1 / np.where(usable, gain, 1), 0)))
         if variance is not False:
