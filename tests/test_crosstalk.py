@@ -1,0 +1,135 @@
+"""Crosstalk against outsiders: SciPy's correlate, its sparse solver and its lfilter in float64, on simulated crosstalk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.sparse
+import scipy.sparse.linalg
+from conftest import Target
+
+from gpuredux.calib import Stencil
+from gpuredux.datasets.cases_crosstalk import weights_of
+
+NAMES = ("cross", "next", "wide", "seven")
+
+
+def photons(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A dark background with noise, and bright pixels."""
+    energy = rng.normal(0, 0.3, shape)
+    energy[rng.random(shape) > 0.98] += 8000
+    return energy.astype(np.float32)
+
+
+def matrix(weights: np.ndarray, shape: tuple[int, int], good: np.ndarray | None = None) -> scipy.sparse.csr_array:
+    """C of y = C x, column by column from the meaning of a weight: what pixel (r, c) receives of (r + i - h, c + j - h)."""
+    h, (rows, cols) = len(weights) // 2, shape
+    at, of, value = [], [], []
+    for i, j in np.ndindex(weights.shape):
+        for r in range(max(0, h - i), min(rows, rows + h - i)):
+            for c in range(max(0, h - j), min(cols, cols + h - j)):
+                at.append(r * cols + c)
+                of.append((r + i - h) * cols + c + j - h)
+                value.append(float(np.float32(weights[i, j])))
+    full = scipy.sparse.csr_array((value, (at, of)), shape=(rows * cols, rows * cols))
+    return full if good is None else full[good.ravel()][:, good.ravel()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_sum_is_scipys_correlate(target: Target, name: str) -> None:
+    energy, w = photons(np.random.default_rng(4), (3, 45, 83)), weights_of(name).astype(np.float32)
+    got = target.get(Stencil(w)(target.put(energy)))
+    want = np.stack([scipy.ndimage.correlate(e.astype(np.float64), w.astype(np.float64), mode="constant") for e in energy])
+    assert np.abs(got - want).max() <= (w.size + 2) * 2.0**-24 * np.abs(w).sum() * np.abs(energy).max()
+    assert np.abs(got - energy).max() > 1, "there is crosstalk"
+
+
+def test_asics_know_nothing_of_each_other(target: Target) -> None:
+    energy, w = photons(np.random.default_rng(5), (2, 3, 40, 66)), weights_of("cross").astype(np.float32)
+    got = target.get(Stencil(w, asic=(20, 33))(target.put(energy)))
+    for panel, r, c in np.ndindex(3, 2, 2):
+        piece = np.s_[:, panel, 20 * r : 20 * r + 20, 33 * c : 33 * c + 33]
+        assert np.array_equal(got[piece], Stencil(w)(np.ascontiguousarray(energy[piece]), backend="numpy"))
+
+
+def test_a_flat_image_stays_flat_with_renormalised_edges(target: Target) -> None:
+    energy = np.full((1, 2, 17, 35), 5.0, np.float32)
+    for name in ("cross", "wide"):
+        w = np.abs(weights_of(name))
+        got = target.get(Stencil(w, edge="renormalise", asic=(17, 7))(target.put(energy)))
+        assert np.abs(got - 5.0 * np.float32(w).sum(dtype=np.float64)).max() < 1e-5
+
+
+@pytest.mark.parametrize("edge", ("zero", "renormalise"))
+@pytest.mark.parametrize("name", NAMES)
+def test_simulated_crosstalk_is_taken_out(target: Target, name: str, edge: str) -> None:
+    """y = C x in float64 from a sparse matrix, rounded to float32: solve gives x within the bound, and as well as SciPy's direct solver allows."""
+    rng, w, shape = np.random.default_rng(6), weights_of(name).astype(np.float32), (38, 51)
+    x = photons(rng, (2, *shape))
+    c = matrix(w, shape)
+    if edge == "renormalise":
+        c = scipy.sparse.diags_array(w.astype(np.float64).sum() / c.sum(axis=1)) @ c
+    y = np.stack([(c @ e.ravel().astype(np.float64)).reshape(shape) for e in x]).astype(np.float32)
+    op = Stencil(w, edge=edge, solve=True)
+    got = target.get(op(target.put(y)))
+    exact = np.stack([scipy.sparse.linalg.spsolve(c.tocsc(), e.ravel().astype(np.float64)).reshape(shape) for e in y])
+    assert np.abs(got - exact).max() <= Stencil(w, edge=edge).relative_bound * np.abs(exact).max()
+    assert np.abs(got - x).max() <= Stencil(w, edge=edge).relative_bound * np.abs(x).max() < 1
+    assert np.abs(y - x).max() > 50 * np.abs(got - x).max(), "and it was worth it"
+
+
+def test_masked_pixels_are_left_out_of_the_system(target: Target) -> None:
+    """Where some pixels are masked, NaN or Inf, the others solve the system of the others."""
+    rng, w, shape = np.random.default_rng(8), weights_of("cross").astype(np.float32), (26, 34)
+    x, masked = photons(rng, shape), rng.random(shape) > 0.9
+    good = ~masked
+    good[3, 4:6] = False
+    c = matrix(w, shape, good)
+    y = rng.normal(0, 1e6, shape).astype(np.float32)     # under the mask: anything
+    y[good] = c @ x[good].astype(np.float64)
+    y[3, 4], y[3, 5] = np.nan, -np.inf
+    got = target.get(Stencil(w, solve=True)(target.put(y[None]), target.put(masked[None].astype(np.uint8))))[0]
+    assert np.abs(got - x)[good].max() <= Stencil(w).relative_bound * np.abs(x).max()
+    assert np.isnan(got[masked]).all() and np.isnan(got[3, 4]) and (got[3, 5] == -np.inf or masked[3, 5])
+
+
+def test_the_steps_are_as_few_as_the_bound_allows() -> None:
+    assert [Stencil(weights_of(k)).steps for k in ("alone", "cross")] == [0, 8] and Stencil(np.diag([0.05, 1, 0.05])).steps == 7
+    nearly = np.array([[0, 0, 0], [0.45, 1, 0.45], [0, 0, 0]])
+    assert Stencil(nearly).steps == 171 and Stencil(nearly).inverse().inverse().steps == 171
+
+
+@pytest.mark.parametrize("scale", (6e35, 1e-40))
+def test_overflow_is_the_same_everywhere(target: Target, scale: float) -> None:
+    """Sums beyond float32 give Inf and NaN, of the same bits; the smallest numbers are not flushed."""
+    rng = np.random.default_rng(9)
+    energy = (rng.normal(0, 100, (2, 40, 50)) * scale).astype(np.float32)
+    for solve in (False, True):
+        op = Stencil(weights_of("cross") * 3, solve=solve)
+        with np.errstate(all="ignore"):
+            want = op(energy, backend="numpy")
+        assert target.get(op(target.put(energy))).tobytes() == want.tobytes()
+        assert scale < 1 or solve or not np.isfinite(want).all()
+
+
+WRONG = [
+    ({"weights": np.ones((2, 2))}, "weights must be"), ({"weights": np.ones((9, 9))}, "weights must be"), ({"weights": np.ones((3, 5))}, "weights must be"),
+    ({"weights": np.full((3, 3), np.nan)}, "magnitude"), ({"weights": np.full((3, 3), 1e30)}, "magnitude"), ({"weights": np.eye(3), "edge": "wrap"}, "edge"),
+    ({"weights": np.eye(3), "asic": (0, 4)}, "asic"), ({"weights": np.eye(3), "asic": (4,)}, "asic"), ({"weights": np.eye(3), "full_scale": 0}, "full_scale"),
+    ({"weights": np.ones((3, 3)), "solve": True}, "outweighs its neighbours.* got 8"), ({"weights": np.zeros((3, 3)), "solve": True}, "outweighs"),
+    ({"weights": [[0, 0, 0], [1, 1, -1], [0, 0, 0]], "edge": "renormalise"}, "renormalise"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), WRONG)
+def test_wrong_stencils_are_refused(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^calib\.stencil: .*{message}"):
+        Stencil(**fields)
+
+
+def test_a_stencil_without_inverse_and_a_panel_without_whole_asics() -> None:
+    with pytest.raises(ValueError, match="outweighs"):
+        Stencil(np.ones((3, 3))).inverse()
+    with pytest.raises(ValueError, match="whole asics"):
+        Stencil(np.eye(3), asic=(5, 5))(np.zeros((1, 10, 11), np.float32))
