@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit, prange
 
 TILE = 1 << 14
+LINE = 16       # floats in a cache line
 NAN = np.float32(np.nan)
 fast = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 
@@ -42,27 +43,34 @@ def tile_rows(energy, status, tiles, rows, cols, gaps, image, image_status, gap,
                     if image_status is not None:
                         image_status[f, np.uint64(gaps[j])] = gap_bit
             else:
-                for r in range(rows):
-                    _tile_row(energy[f], status, f, tiles[t, 0] + r * pitch, tiles[t, 1] + r * tiles[t, 2], tiles[t, 3], cols, image[f], image_status)
+                _tile(energy[f], status, f, tiles[t], rows, cols, image[f], image_status)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tile_row(energy, status, f, first, start, across, cols, image, image_status):
-    """A row of a tile: side by side in the image, or not."""
+def _tile(energy, status, f, tile, rows, cols, image, image_status):
+    """One tile: row by row where its rows are the image's; a turned one fills LINE lines of the image at a time, which stay in cache."""
+    first, start, down, across, pitch = tile
     if across == 1:
-        for c in range(np.uint64(cols)):
-            x = energy[np.uint64(first) + c]
-            image[np.uint64(start) + c] = x if x == x else NAN
+        for r in range(rows):
+            at, to = np.uint64(first + r * pitch), np.uint64(start + r * down)
+            for c in range(np.uint64(cols)):
+                x = energy[at + c]
+                image[to + c] = x if x == x else NAN
     else:
-        for c in range(cols):
-            x = energy[np.uint64(first + c)]
-            image[np.uint64(start + c * across)] = x if x == x else NAN
+        for begin in range(0, cols, LINE):
+            stop = min(begin + LINE, cols)
+            for r in range(rows):
+                at, to = first + r * pitch, start + r * down
+                for c in range(begin, stop):
+                    x = energy[np.uint64(at + c)]
+                    image[np.uint64(to + c * across)] = x if x == x else NAN
     if image_status is not None:
-        for c in range(cols):
-            bit = np.uint8(0)
-            if status is not None:
-                bit = status[f, np.uint64(first + c)]
-            image_status[f, np.uint64(start + c * across)] = bit
+        for r in range(rows):
+            for c in range(cols):
+                bit = np.uint8(0)
+                if status is not None:
+                    bit = status[f, np.uint64(first + r * pitch + c)]
+                image_status[f, np.uint64(start + r * down + c * across)] = bit
 
 
 @fast

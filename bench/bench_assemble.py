@@ -1,0 +1,60 @@
+"""python bench/bench_assemble.py [repeats]: assembly of AGIPD 1M frames beside EXtra-geom's, in one run, checked before it is timed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from extra_geom import AGIPD_1MGeometry
+
+import gpuredux
+from gpuredux.bench import host_copy, seconds_of
+from gpuredux.calib import assembly, geometry_extra
+
+FRAMES = 16
+
+
+def in_turns(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, one after the other in every round: what slows one slows the others."""
+    times: dict[str, list[float]] = {k: [] for k in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for k, run in runs.items():
+            times[k].append(seconds_of(run))
+    return {k: float(np.median(v)) for k, v in times.items()}
+
+
+def main(repeats: int) -> None:
+    rival = AGIPD_1MGeometry.example()
+    geometry = geometry_extra.from_fragments(rival)
+    data = np.random.default_rng(0).normal(0, 1, (FRAMES, 16, 512, 128)).astype(np.float32)
+    tiles, seen, split = assembly.by_tiles(geometry, fill=np.nan), assembly.by_map(geometry, fill=np.nan), assembly.by_split(geometry)
+    out, _ = rival.position_modules(data)
+    if not np.array_equal(tiles(data), out, equal_nan=True):
+        sys.exit("AssembleTiles and EXtra-geom differ: nothing is timed")
+    print(f"# gpuredux {gpuredux.__version__}, {time.strftime('%Y-%m-%d')}, AGIPD 1M float32 {data.shape} -> {out.shape[1:]}, median of {repeats} rounds in turns")
+    print("threads,what,ms_per_frame,frames_per_s,gb_per_s,of_copy,of_extra_geom")
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        numba.set_num_threads(threads)
+        copy = host_copy(threads)
+        ours = {"tiles": tiles, "map": seen, "split": split}
+        plans = {k: (op.plan(data), np.empty((FRAMES, *op.shape), np.float32)) for k, op in ours.items()}
+        runs: dict[str, Callable[[], Any]] = {k: (lambda p=p, o=o: p(data, out=o)) for k, (p, o) in plans.items()}
+        runs["extra_geom"] = lambda: rival.position_modules(data, out=out)
+        runs["copy"] = copy.run
+        median = in_turns(runs, repeats)
+        speed = copy.nbytes / median["copy"]
+        for k in (*ours, "extra_geom"):
+            moved = data.nbytes + (out.nbytes if k == "extra_geom" else plans[k][1].nbytes)
+            rate = moved / median[k]
+            print(f"{threads},{k},{1e3 * median[k] / FRAMES:.3f},{FRAMES / median[k]:.0f},{rate / 1e9:.2f},{rate / speed:.2f},"
+                  f"{median['extra_geom'] / median[k]:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)
