@@ -15,11 +15,16 @@
 typedef GLOBAL f32 *Work;
 #define AT(r, c) ((r) * width + (c))
 #define STRIDE width
+#define SPAN PIXELS
+#define EACH(i) AT((i) / COLS, (i) % COLS)
 #else
 typedef SHARED_PTR f32 *Work;
 #define AT(r, c) ((r) * LEAD + (c))
 #define STRIDE ((u32)LEAD)
+#define SPAN (ROWS * LEAD) /* what is behind a row is no number */
+#define EACH(i) (i)
 #endif
+#define LEAN 3u /* passes that count alone, before those that look for neighbours */
 #if STATISTIC == 1
 typedef i64 Total;
 #else
@@ -62,6 +67,12 @@ INLINE void search_size(Search *s, u32 n) {
     s->rank = (n + 1u) / 2u;
     s->reach = s->reach / (f32)(n ? n : 1u);
     s->done = n == 0u;
+}
+
+/* count values are not above the pivot: a better one, by the slope */
+INLINE void search_lean(Search *s, u32 count, f32 threshold) {
+    f32 p = s->pivot + s->reach * ((f32)s->rank - (s->n & 1u ? 0.5f : 0.0f) - (f32)count);
+    s->pivot = p < threshold ? p : threshold;
 }
 
 /* count values are not above the pivot, the largest of them `under`, and the smallest of the others `over` */
@@ -110,14 +121,25 @@ INLINE f32 search_mode(const Search *s, Limits q) {
 /* one thread: the mode of `size` values `stride` apart */
 INLINE f32 mode_alone(Work v, u32 size, u32 stride, Limits q, f32 guess, f32 spread) {
     Search s = search_begin(guess, spread);
-    u32 n = 0u;
-    for (u32 i = 0; i < size; i++) n += v[i * stride] <= q.threshold ? 1u : 0u;
+    u32 n = 0u, first = 0u;
+    for (u32 i = 0; i < size; i++) {
+        f32 x = v[(Index)i * stride];
+        n += x <= q.threshold ? 1u : 0u;
+        first += x <= guess ? 1u : 0u;
+    }
     search_size(&s, n > q.npix_min ? n : 0u);
+    search_lean(&s, first, q.threshold);
+    for (u32 k = 1; k < LEAN; k++) {
+        u32 count = 0u;
+        f32 p = s.pivot;
+        for (u32 i = 0; i < size; i++) count += v[(Index)i * stride] <= p ? 1u : 0u;
+        search_lean(&s, count, q.threshold);
+    }
     while (!s.done) {
         u32 count = 0u;
         f32 under = -INFINITE, over = INFINITE, p = s.pivot;
         for (u32 i = 0; i < size; i++) {
-            f32 x = v[i * stride];
+            f32 x = v[(Index)i * stride];
             count += x <= p ? 1u : 0u;
             under = x <= p && x > under ? x : under;
             over = x > p && x < over ? x : over;
@@ -204,12 +226,12 @@ typedef struct {
 } Parts; /* THREADS + 16 words each; bin: 256 */
 
 #if STATISTIC == 2
-/* of one group, by all threads: rows of `size` values, `stride` apart, `many` rows `next` apart */
-INLINE f32 mode_together(Work v, u32 size, u32 stride, u32 many, u32 next, Limits q, Parts part, f32 *guess, f32 spread) {
+/* of the bank, by all threads */
+INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     for (u32 i = LID; i < 256u; i += THREADS) part.bin[i] = 0u;
     SYNC;
-    for (u32 i = LID; i < size * many; i += THREADS) {
-        i32 bin = peak_bin(v[i / size * next + i % size * stride], q);
+    for (Index i = LID; i < SPAN; i += THREADS) {
+        i32 bin = peak_bin(work[EACH(i)], q);
         if (bin != 999) atomic_add_u32(part.bin + (u32)(bin + 127), 1u); /* whole numbers: the same in any order */
     }
     SYNC;
@@ -224,26 +246,39 @@ INLINE f32 mode_together(Work v, u32 size, u32 stride, u32 many, u32 next, Limit
     return peak_mode(best, n, q);
 }
 #elif STATISTIC == 1
-INLINE f32 mode_together(Work v, u32 size, u32 stride, u32 many, u32 next, Limits q, Parts part, f32 *guess, f32 spread) {
+INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     i64 total = 0;
     u32 n = 0u, all = 0u;
-    for (u32 i = LID; i < size * many; i += THREADS) mean_add(v[i / size * next + i % size * stride], q, &total, &n);
+    for (Index i = LID; i < SPAN; i += THREADS) mean_add(work[EACH(i)], q, &total, &n);
     FOLD(part.total, total, i64, total, 0, t_ + o_);
     FOLD(part.total, (i64)n, i64, all, 0, t_ + o_);
     return mean_mode(total, all, q);
 }
 #else
-INLINE f32 mode_together(Work v, u32 size, u32 stride, u32 many, u32 next, Limits q, Parts part, f32 *guess, f32 spread) {
+INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     Search s = search_begin(*guess, spread);
-    u32 n = 0u;
-    for (u32 i = LID; i < size * many; i += THREADS) n += v[i / size * next + i % size * stride] <= q.threshold ? 1u : 0u;
+    u32 n = 0u, first = 0u;
+    for (Index i = LID; i < SPAN; i += THREADS) {
+        f32 x = work[EACH(i)];
+        n += x <= q.threshold ? 1u : 0u;
+        first += x <= *guess ? 1u : 0u;
+    }
     FOLD(part.total, n, u32, n, 0u, t_ + o_);
+    FOLD(part.total, first, u32, first, 0u, t_ + o_);
     search_size(&s, n > q.npix_min ? n : 0u);
+    search_lean(&s, first, q.threshold);
+    for (u32 k = 1; k < LEAN; k++) {
+        u32 count = 0u;
+        f32 p = s.pivot;
+        for (Index i = LID; i < SPAN; i += THREADS) count += work[EACH(i)] <= p ? 1u : 0u;
+        FOLD(part.total, count, u32, count, 0u, t_ + o_);
+        search_lean(&s, count, q.threshold);
+    }
     while (!s.done) { /* the same for all threads: they fold the same numbers */
         u32 count = 0u;
         f32 under = -INFINITE, over = INFINITE, p = s.pivot;
-        for (u32 i = LID; i < size * many; i += THREADS) {
-            f32 x = v[i / size * next + i % size * stride];
+        for (Index i = LID; i < SPAN; i += THREADS) {
+            f32 x = work[EACH(i)];
             count += x <= p ? 1u : 0u;
             under = x <= p && x > under ? x : under;
             over = x > p && x < over ? x : over;
@@ -299,25 +334,65 @@ INLINE f32 result_of(f32 y, f32 x, u32 bits, GLOBAL const f32 *per_gain, u64 pix
 #define STEP_PARAMS Work work, GLOBAL f32 *modes, u32 width, Limits q, Parts part, f32 *guess, f32 spread
 
 INLINE void step_bank(STEP_PARAMS) {
-    f32 m = mode_together(work, COLS, 1u, ROWS, STRIDE, q, part, guess, spread);
-    for (u32 i = LID; i < PIXELS; i += THREADS) work[AT(i / COLS, i % COLS)] -= m;
+    f32 m = mode_together(work, width, q, part, guess, spread);
+    for (Index i = LID; i < SPAN; i += THREADS) work[EACH(i)] -= m;
     if (LID == 0u) REPORT_MODE(0, m);
     SYNC;
 }
 
-/* many lines of `size` values: those of a line are `stride` apart, the lines `next` */
-INLINE void step_lines(STEP_PARAMS, u32 many, u32 next, u32 size, u32 stride, u32 first) {
-    for (u32 i = LID; i < many; i += THREADS) {
-        f32 m = mode_alone(work + i * next, size, stride, q, *guess, spread);
-        for (u32 k = 0; k < size; k++) work[i * next + k * stride] -= m;
-        REPORT_MODE(first + i, m);
+/* TURNED: each thread turns its own rows, and turns them back */
+INLINE void step_rows(STEP_PARAMS) {
+    for (Index r = LID; r < ROWS; r += THREADS) {
+#if TURNED
+        Work row = work + ROWS * LEAD + r;
+        for (u32 c = 0; c < COLS; c++) row[c * ROWS] = work[AT(r, c)];
+        f32 m = mode_alone(row, COLS, ROWS, q, *guess, spread);
+#else
+        f32 m = mode_alone(work + AT(r, 0u), COLS, 1u, q, *guess, spread);
+#endif
+        for (u32 c = 0; c < COLS; c++) work[AT(r, c)] -= m;
+        REPORT_MODE(1u + r, m);
     }
     SYNC;
 }
 
-INLINE void step_rows(STEP_PARAMS) { step_lines(work, modes, width, q, part, guess, spread, ROWS, STRIDE, COLS, 1u, 1u); }
-INLINE void step_cols(STEP_PARAMS) { step_lines(work, modes, width, q, part, guess, spread, COLS, 1u, ROWS, STRIDE, 1u + ROWS); }
+INLINE void step_cols(STEP_PARAMS) {
+    for (Index c = LID; c < COLS; c += THREADS) {
+        f32 m = mode_alone(work + c, ROWS, STRIDE, q, *guess, spread);
+        for (u32 r = 0; r < ROWS; r++) work[AT(r, c)] -= m;
+        REPORT_MODE(1u + ROWS + c, m);
+    }
+    SYNC;
+}
 #define step_none(...)
+
+#if STATISTIC == 0
+/* 64 values from all over the bank: their median, and how many values apart ranks of the whole lie there. For a search to begin with. */
+INLINE void sample(Work work, u32 width, Parts part, f32 *guess, f32 *spread) {
+    if (LID < 64u) part.value[LID] = work[AT(LID * ROWS / 64u, LID * 29u % COLS)];
+    if (LID < 3u) part.value[64u + LID] = 0.0f;
+    SYNC;
+    if (LID < 64u) {
+        f32 mine = part.value[LID];
+        u32 before = 0u, n = 0u;
+        for (u32 k = 0; k < 64u; k++) {
+            f32 x = part.value[k];
+            n += x == x ? 1u : 0u;
+            before += x < mine || (x == mine && k < LID) ? 1u : 0u;
+        }
+        if (mine == mine) {
+            if (before == n / 2u) part.value[64] = mine;
+            if (before == n / 4u) part.value[65] = mine;
+            if (before == n - 1u - n / 4u) part.value[66] = mine;
+        }
+    }
+    SYNC;
+    *guess = part.value[64];
+    *spread = 2.0f * (part.value[66] - part.value[65]);
+}
+#else
+INLINE void sample(Work work, u32 width, Parts part, f32 *guess, f32 *spread) {}
+#endif
 
 #define GROUPS ((COLS + 2 * VECTOR - 2) / VECTOR) /* of VECTOR pixels, that a row of the bank can touch */
 
@@ -339,6 +414,19 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     Work work = (Work)words;
 #endif
     u32 seen = 0u;
+#if VECTOR == 1 /* a thread a column: neighbours read neighbours */
+    for (Index c = LID; c < COLS; c += THREADS)
+        for (u32 r = 0; r < ROWS; r++) {
+            Index pixel = (Index)origin + r * width + c;
+            Held held;
+            f32 x[1];
+            u32 bits[1];
+            LOAD_BEGIN(held, pixel, npix);
+            LOAD(held, frame, pixel, npix, x, bits);
+            seen |= STATUS_OF(bits[0]);
+            work[AT(r, c)] = is_used(x[0], bits[0], good, pixel) ? x[0] : NOT_USED;
+        }
+#else
     for (u32 g = LID; g < ROWS * GROUPS; g += THREADS) {
         u32 r = g / GROUPS, start = origin + r * width, pixel = (start / VECTOR + g % GROUPS) * VECTOR;
         if (pixel < start + COLS) {
@@ -353,11 +441,16 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             }
         }
     }
+#endif
+#if !IN_GLOBAL && LEAD > COLS
+    for (u32 r = LID; r < ROWS; r += THREADS) work[AT(r, COLS)] = NOT_USED;
+#endif
 #if CARRY_STATUS
     if (seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, seen & PIXEL_FROM_DATA);
 #endif
     SYNC;
     f32 guess = 0.0f, spread = 1.0f;
+    sample(work, width, part, &guess, &spread);
     GLOBAL f32 *modes = common_mode + ((u64)frame * (npix / PIXELS) + bank) * (1u + ROWS + COLS);
     (void)modes;
 #if REPORT
@@ -367,6 +460,22 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     FIRST_STEP(work, modes, width, q, part, &guess, spread);
     SECOND_STEP(work, modes, width, q, part, &guess, spread);
     THIRD_STEP(work, modes, width, q, part, &guess, spread);
+#if VECTOR == 1
+    for (Index c = LID; c < COLS; c += THREADS)
+        for (u32 r = 0; r < ROWS; r++) {
+            Index pixel = (Index)origin + r * width + c;
+            f32 x[1], y = work[AT(r, c)];
+            u32 bits[1];
+            x[0] = y;
+            bits[0] = 0u;
+            if (PLANES > 0 || y != y) {
+                Held held;
+                LOAD_BEGIN(held, pixel, npix);
+                LOAD(held, frame, pixel, npix, x, bits);
+            }
+            energy[(u64)frame * npix + pixel] = result_of(y, x[0], bits[0], per_gain, pixel, npix);
+        }
+#else
     for (u32 g = LID; g < ROWS * GROUPS; g += THREADS) {
         u32 r = g / GROUPS, start = origin + r * width, pixel = (start / VECTOR + g % GROUPS) * VECTOR;
         if (pixel < start + COLS) {
@@ -392,4 +501,5 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
                 }
         }
     }
+#endif
 }

@@ -260,12 +260,13 @@ class CommonMode(Op):
         """The bytes of SHARED, and how the kernel lays a bank out: in SHARED, or where that is too small, in the output."""
         rows, cols = self.bank
         threads = min(256, max(64, -(-max(rows, cols) // 32) * 32))
-        lead = cols | 1
-        shared = -(-4 * rows * lead // 16) * 16
+        turned = plan.device.vector == 1 and 2 * 4 * rows * cols + 32768 < plan.device.shared      # the compiler makes vectors of the threads
+        lead = cols if turned else cols | 1
+        shared = -(-4 * rows * (lead + turned * cols) // 16) * 16
         reserved = 16 * (threads + 16) + 2048       # the kernel's own SHARED arrays, at most
         in_global = shared + reserved > plan.device.shared
         return 0 if in_global else shared, {
-            "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": lead, "THREADS": threads, "IN_GLOBAL": in_global, "STATISTIC": STATISTICS.index(self.statistic),
+            "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": f"{lead}u", "TURNED": turned, "THREADS": threads, "IN_GLOBAL": in_global, "STATISTIC": STATISTICS.index(self.statistic),
             **dict(zip(("FIRST_STEP", "SECOND_STEP", "THIRD_STEP"), [f"step_{s}" for s in (*self.steps, "none", "none")], strict=False)),
         }
 
