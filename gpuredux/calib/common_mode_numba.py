@@ -159,8 +159,12 @@ def _counts(typingctx, where, count, pivot):
     def codegen(context, builder, sig, args):
         where, count, pivot = args
         p = _all(builder, pivot)
-        (total,) = _walk(builder, where, ir.Constant(WORD, 4 * LANES), count, [_fixed(0, INTS)],
-                         lambda held, x: [_plus(builder, held[0], builder.fcmp_ordered("<=", x, p))])
+        start, step = [_fixed(0, INTS)] * 2, ir.Constant(WORD, 4 * LANES)
+
+        def body(held, x):      # two sums in turn: neither waits for the other
+            return [held[1], _plus(builder, held[0], builder.fcmp_ordered("<=", x, p))]
+
+        total = builder.add(*_walk(builder, where, step, count, start, body))
         return _call(builder, "llvm.vector.reduce.add.v16i32", ir.IntType(32), total)
 
     return types.int32(ADDRESS, ADDRESS, types.float32), codegen
@@ -168,14 +172,27 @@ def _counts(typingctx, where, count, pivot):
 
 @intrinsic
 def _inside(typingctx, where, low, high):
-    """One bit for each of 16 values with low < x <= high."""
+    """One bit for each of 32 values with low < x <= high."""
 
     def codegen(context, builder, sig, args):
-        x = _load(builder, args[0])
-        inside = builder.and_(builder.fcmp_ordered(">", x, _all(builder, args[1])), builder.fcmp_ordered("<=", x, _all(builder, args[2])))
-        return builder.zext(builder.bitcast(inside, BITS), ir.IntType(32))
+        word, bits = ir.IntType(32), []
+        for k in range(2):
+            x = _load(builder, builder.add(args[0], ir.Constant(WORD, 64 * k)))
+            inside = builder.and_(builder.fcmp_ordered(">", x, _all(builder, args[1])), builder.fcmp_ordered("<=", x, _all(builder, args[2])))
+            bits.append(builder.zext(builder.bitcast(inside, BITS), word))
+        return builder.or_(bits[0], builder.shl(bits[1], ir.Constant(word, LANES)))
 
     return types.uint32(ADDRESS, types.float32, types.float32), codegen
+
+
+@intrinsic
+def _lowest(typingctx, bits):
+    """The number of the lowest bit set."""
+
+    def codegen(context, builder, sig, args):
+        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), WORD)
+
+    return types.uint64(types.uint32), codegen
 
 
 @intrinsic
@@ -249,8 +266,9 @@ def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, st
         pending, mode = np.zeros((banks, work.shape[2]), np.float32), np.zeros((banks, 1 + work.shape[1] + work.shape[2]), np.float32)
         turned, chosen = np.empty((work.shape[2], LANES), np.float32), np.empty(work[0].size, np.float32)
         _take(energy[f], None if status is None else status[f], None if stage is None else stage[f], good, work, origin, shape, excluded)
+        spread = np.float32(0)      # that of the first bank will do for its neighbours
         for b in range(banks):
-            _correct(work[b], turned, chosen, pending[b], mode[b], shape, steps, statistic, limits, npix_min)
+            spread = _correct(work[b], turned, chosen, pending[b], mode[b], shape, steps, statistic, limits, npix_min, spread)
         _give(energy[f], out[f], work, pending, origin, shape)
         for b in range(banks):
             if factor is not None:
@@ -329,13 +347,13 @@ def _convert(out, status, stage, factor, shape, origin):
 
 
 @fast
-def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limits, npix_min):
+def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limits, npix_min, spread):
     """The steps on one bank: work less pending is what comes out, and mode what was subtracted."""
     rows, cols = np.int64(shape[0]), np.int64(shape[1])
     row_mode, col_mode = mode[1 : 1 + work.shape[0]], mode[1 + work.shape[0] :]
-    guess, spread = np.float32(0), np.float32(1)
+    guess = np.float32(0)
     if statistic == 0:
-        guess, spread = _sample(work, chosen, shape)
+        guess, spread = _sample(work, chosen, shape, spread)
     for k in range(len(steps)):
         if k and steps[k - 1] == 2:
             _subtract_cols(work, pending)
@@ -362,6 +380,7 @@ def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limit
                 for c in range(cols):
                     col_mode[c] = _mode(work[:rows, c : c + 1], chosen, statistic, limits, npix_min)
             pending[:] = col_mode
+    return spread
 
 
 @fast
@@ -411,20 +430,21 @@ def _col_medians(work, chosen, col_mode, cols, guess, spread, limits, npix_min):
 
 
 @fast
-def _sample(work, chosen, shape):
-    """Where the median may be, and how many values apart ranks lie there, as a guess: by 128 values from all over the bank."""
+def _sample(work, chosen, shape, spread):
+    """Where the median may be, by 64 values from all over the bank; and, where spread is 0, how many values apart ranks lie there. A guess."""
     n, c = 0, 0
     step = max(np.int64(shape[0]) // 64, 1)
     for r in range(0, np.int64(shape[0]), step):
-        for _ in range(2):
-            c = (c + 29) % np.int64(shape[1])
-            if abs(work[r, c]) < np.float32(np.inf) and n < 256:
-                chosen[n] = work[r, c]
-                n += 1
+        c = (c + 29) % np.int64(shape[1])
+        if abs(work[r, c]) < np.float32(np.inf):
+            chosen[n] = work[r, c]
+            n += 1
     if n < 8:
         return np.float32(0), np.float32(1)
-    guess, low, high = _nth(chosen[:n], n // 2), _nth(chosen[:n], n // 4), _nth(chosen[:n], n - 1 - n // 4)
-    return guess, np.float32(2) * (high - low)
+    guess = _nth(chosen[:n], n // 2)
+    if spread == 0:
+        spread = np.float32(2) * (_nth(chosen[:n], n - 1 - n // 4) - _nth(chosen[:n], n // 4))
+    return guess, spread
 
 
 @fast
@@ -436,30 +456,34 @@ def _bank_median(work, chosen, guess, spread, limits, npix_min):
     if n <= npix_min or n < 64:
         return _mode(work, chosen, 0, limits, npix_min)
     rank, slope, pivot = (n + 1) // 2, spread / np.float32(n), min(guess, threshold)
-    for _ in range(4):
+    for k in range(5):
         below = _counts(where, count, pivot)
         ahead = rank - below
-        if abs(ahead) < 24:
+        if abs(ahead) <= 12 or k == 4:
             break
         pivot = min(pivot + np.float32(ahead) * slope, threshold)
-    reach = np.float32(abs(ahead) + 16) * slope
-    low, high = pivot - reach, min(pivot + reach, threshold)
+    reach = np.float32(8) * slope
+    low, high = pivot + min(np.float32(ahead) * slope, np.float32(0)) - reach, min(pivot + max(np.float32(ahead) * slope, np.float32(0)) + reach, threshold)
     found, flat = 0, work.reshape(-1)
-    below = _counts(where, count, low)
-    for v in range(np.uint64(0), count):
-        if _inside(where + np.uint64(64) * v, low, high):
-            if found + LANES > 1024 or found + LANES > chosen.size:
-                return _mode(work, chosen, 0, limits, npix_min)
-            for k in range(np.uint64(LANES)):       # no branch: what is not inside is overwritten
-                x = flat[v * np.uint64(LANES) + k]
-                chosen[found] = x
-                found += np.int64((x > low) & (x <= high))
-    k = rank - below
+    for v in range(np.uint64(0), np.uint64(work.size), np.uint64(32)):
+        bits = _inside(where + np.uint64(4) * v, low, high)
+        if bits and found + 32 > min(1024, chosen.size):
+            return _mode(work, chosen, 0, limits, npix_min)
+        while bits:
+            x = flat[v + _lowest(bits)]
+            chosen[found] = x
+            found += 1
+            below -= x <= pivot     # what is left at the end is not above low
+            bits &= bits - np.uint32(1)
+    k = rank - below        # the first is number below + 1
     if not (k >= 1 and k + 1 <= found):
         return _mode(work, chosen, 0, limits, npix_min)
-    first = _nth(chosen[:found], k - 1)
-    second = first if n % 2 else _nth(chosen[:found], k)
-    m = first if n % 2 else (first + second) * np.float32(0.5)
+    m = _nth(chosen[:found], k - 1)
+    if n % 2 == 0:
+        after = chosen[k]
+        for i in range(k + 1, found):
+            after = min(after, chosen[i])
+        m = (m + after) * np.float32(0.5)
     return m + np.float32(0) if abs(m) < cormax else np.float32(0)
 
 
