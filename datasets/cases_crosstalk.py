@@ -72,3 +72,25 @@ def sized_stencil(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     noise = rng.normal(0, 1, 1 << 18).astype(np.float32)
     energy = np.stack([np.resize(np.roll(noise, 977 * f), shape) for f in range(n)])
     return Case("9 % crosstalk taken out", calib.Stencil(weights_of("cross"), solve=True), {"energy": energy})
+
+
+def recursive() -> Iterator[Case]:
+    one, two, eight = [0.3], [-0.6, 0.2], [0.2, -0.1, 0.05, 0.0, 0.1, -0.2, 0.02, 0.03]
+    for a, frame, n, rows, status, fields in (
+        (one, FRAMES[0], 5, None, True, {}), (one, FRAMES[5], 4, None, True, {"reverse": True}), (one, FRAMES[2], 6, 5, True, {}),
+        (two, FRAMES[7], 3, 2, True, {"asic": (131, 257)}), (two, (2, 40, 66), 5, 9, True, {"asic": (20, 33)}),
+        (two, (24, 17), 6, None, True, {"full_scale": 1e37}),
+        (eight, (3, 8, 8), 5, None, False, {"asic": (4, 2), "reverse": True}), (eight, (35, 70), 3, None, False, {"reverse": True}),
+    ):
+        for axis in ("rows", "cols"):
+            for fir in (False, True):
+                op = calib.Recursive(np.array(a), axis, fir=fir, **fields)
+                yield crosstalk_case(f"{'fir' if fir else 'iir'}-{axis}-{len(a)}-{frame}-{n}-live{rows}-{fields}", op, frame, n, rows, status)
+    for n, rows in ROWS:
+        yield crosstalk_case(f"rows-{n}-live{rows}", calib.Recursive(np.array(two), "cols" if n % 2 else "rows"), (3, 5), n, rows, True)
+
+
+def sized_recursive(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    """Down the columns, or along the rows, which goes through shared memory."""
+    energy = sized_stencil(shape, n, scattered).inputs["energy"]
+    return Case("2 terms along the rows", calib.Recursive(np.array([0.2, 0.05]), "cols"), {"energy": energy})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.signal
 import scipy.sparse
 import scipy.sparse.linalg
 from conftest import Target
 
-from gpuredux.calib import Stencil
+from gpuredux.calib import Recursive, Stencil
 from gpuredux.datasets.cases_crosstalk import weights_of
 
 NAMES = ("cross", "next", "wide", "seven")
@@ -133,3 +134,75 @@ def test_a_stencil_without_inverse_and_a_panel_without_whole_asics() -> None:
         Stencil(np.ones((3, 3))).inverse()
     with pytest.raises(ValueError, match="whole asics"):
         Stencil(np.eye(3), asic=(5, 5))(np.zeros((1, 10, 11), np.float32))
+
+
+# ----------------------------------------------------------------------------------------------------------- calib.recursive
+TERMS = ([0.3], [-0.6, 0.2], [0.2, -0.1, 0.05, 0.0, 0.1, -0.2, 0.02, 0.03])
+
+
+def filtered(x: np.ndarray, a: np.ndarray, axis: str, reverse: bool, fir: bool) -> np.ndarray:
+    """SciPy's lfilter in float64."""
+    along, taps = (-2 if axis == "rows" else -1), np.append(1.0, np.float32(a).astype(np.float64))
+    x = np.flip(x, along) if reverse else x
+    y = scipy.signal.lfilter(taps, [1.0], x.astype(np.float64), along) if fir else scipy.signal.lfilter([1.0], taps, x.astype(np.float64), along)
+    return np.flip(y, along) if reverse else y
+
+
+@pytest.mark.parametrize("reverse", (False, True))
+@pytest.mark.parametrize("axis", ("rows", "cols"))
+@pytest.mark.parametrize("a", TERMS, ids=len)
+def test_the_filter_is_scipys_and_takes_simulated_crosstalk_out(target: Target, a: list[float], axis: str, reverse: bool) -> None:
+    """Both ways, each from what the other one makes in float64, with asics and without."""
+    x = photons(np.random.default_rng(10), (2, 3, 132, 140))
+    for fir in (False, True):
+        op = Recursive(np.array(a), axis, reverse, fir=fir)
+        scale = np.abs(filtered(x, a, axis, reverse, fir)).max()
+        got = target.get(op(target.put(x)))
+        assert np.abs(got - filtered(x, a, axis, reverse, fir)).max() <= op.relative_bound * scale and np.abs(got - x).max() > 100
+        mixed = np.ascontiguousarray(filtered(x, a, axis, reverse, not fir), np.float32)
+        again = target.get(op(target.put(mixed)))
+        assert np.abs(again - x).max() <= op.relative_bound * max(np.abs(mixed).max(), np.abs(x).max()) < 0.1
+        pieces = target.get(Recursive(np.array(a), axis, reverse, (66, 35), fir)(target.put(x)))
+        for r, c in np.ndindex(2, 4):
+            piece = np.s_[..., 66 * r : 66 * r + 66, 35 * c : 35 * c + 35]
+            assert np.abs(pieces[piece] - filtered(x[piece], a, axis, reverse, fir)).max() <= op.relative_bound * scale
+
+
+def test_a_bright_pixels_trail_is_gone(target: Target) -> None:
+    """One pixel of 10,000 that leaves 5 % and 1 % in the next two read after it, from the last column to the first."""
+    x = np.zeros((1, 4, 30), np.float32)
+    x[0, 2, 20] = 10000
+    measured = x.copy()
+    measured[0, 2, 19], measured[0, 2, 18] = 500, 100
+    got = target.get(Recursive(np.array([0.05, 0.01]), "cols", reverse=True)(target.put(measured)))
+    assert np.abs(got - x).max() < 1e-3
+
+
+def test_masked_pixels_leave_nothing_in_those_after_them(target: Target) -> None:
+    """As if they were 0; and what they themselves were is NaN or stays Inf."""
+    rng = np.random.default_rng(12)
+    x = photons(rng, (1, 40, 70))
+    masked, x[0, 5, 6], x[0, 7, 8] = rng.random(x.shape) > 0.9, np.nan, np.inf
+    none = masked | ~np.isfinite(x)
+    for axis in ("rows", "cols"):
+        op = Recursive(np.array([0.4, -0.2]), axis, fir=True)
+        got = target.get(op(target.put(x), target.put(masked.astype(np.uint8))))
+        assert np.isnan(got[masked]).all() and np.array_equal(got[none & ~masked], x[none & ~masked], equal_nan=True)
+        want = filtered(np.where(none, 0, x), [0.4, -0.2], axis, False, True)
+        assert np.abs(got[~none] - want[~none]).max() <= op.relative_bound * np.abs(want).max()
+        again = target.get(op.inverse()(target.put(got)))
+        assert np.abs(again[~none] - x[~none]).max() <= op.relative_bound * np.abs(x[~none]).max()
+
+
+WRONG_FILTERS = [
+    ({"coefficients": np.zeros(0)}, "p = 1 to 8"), ({"coefficients": np.zeros(9)}, "p = 1 to 8"), ({"coefficients": np.zeros((2, 2))}, "p = 1 to 8"),
+    ({"coefficients": [0.5, -0.5]}, "below 1"), ({"coefficients": [np.nan]}, "below 1|magnitude"), ({"coefficients": [1e-20]}, "magnitude"),
+    ({"coefficients": [0.1], "axis": "x"}, "axis"), ({"coefficients": [0.1], "asic": (1, 0)}, "asic"),
+    ({"coefficients": [0.1], "full_scale": np.inf}, "full_scale"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), WRONG_FILTERS)
+def test_wrong_filters_are_refused(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^calib\.recursive: .*({message})"):
+        Recursive(**fields)

@@ -1,0 +1,70 @@
+"""The lines of calib.recursive for the CPU: down the rows 64 columns at a time in vector registers, along the columns one row after the other."""
+
+import numpy as np
+from numba import njit, prange
+
+NAN = np.float32(np.nan)
+WIDE = 64       # columns that walk down together
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def down_rows(energy, status, out, a, rows, reverse, fir):
+    """energy (n, down * rows, pitch): t runs over the rows of each asic."""
+    n, down, pitch = energy.shape[0], energy.shape[1] // rows, energy.shape[2]
+    strips, terms = (pitch + WIDE - 1) // WIDE, np.uint64(a.size)
+    for task in prange(n * down * strips):
+        f, r0, c0 = task // (down * strips), task // strips % down * rows, task % strips * WIDE
+        width = np.uint64(min(WIDE, pitch - c0))
+        past = np.zeros((a.size, WIDE), np.float32)     # a ring: the latest in row t % terms
+        total = np.empty(WIDE, np.float32)
+        for t in range(rows):
+            r = r0 + (rows - 1 - t if reverse else t)
+            total[:] = 0
+            for k in range(terms):
+                row, w = past[(np.uint64(t) + terms - np.uint64(1) - k) % terms], a[k]
+                for c in range(width):
+                    total[c] += w * row[c]
+            mark = None if status is None else status[f, r]
+            _step(energy[f, r], mark, out[f, r], total, past[np.uint64(t) % terms], np.uint64(c0), width, fir)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _step(energy, mark, out, total, past, c0, width, fir):
+    """One row of a strip. No branch in the loop: it vectorises."""
+    most = np.float32(np.finfo(np.float32).max)
+    for c in range(width):
+        x = energy[c0 + c]
+        if mark is not None:
+            x = x if mark[c0 + c] == 0 else NAN
+        y = x + total[c] if fir else x - total[c]
+        good = abs(x) <= most
+        y = y if good else x
+        past[c] = (x if fir else y) if good and abs(y) <= most else np.float32(0)
+        out[c0 + c] = y if y == y else NAN
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def across_rows(energy, status, out, a, cols, reverse, fir):
+    """energy (n, rows, across * cols): t runs over the columns of each asic."""
+    n, rows, across = energy.shape[0], energy.shape[1], energy.shape[2] // cols
+    most = np.float32(np.finfo(np.float32).max)
+    for task in prange(n * rows):
+        f, r = task // rows, task % rows
+        past = np.empty(a.size, np.float32)
+        for asic in range(across):
+            past[:] = 0
+            for t in range(cols):
+                c = asic * cols + (cols - 1 - t if reverse else t)
+                x = energy[f, r, c]
+                if status is not None:
+                    x = x if status[f, r, c] == 0 else NAN
+                total = np.float32(0)
+                for k in range(a.size):
+                    total += a[k] * past[k]
+                y = x + total if fir else x - total
+                good = abs(x) <= most
+                y = y if good else x
+                for k in range(a.size - 1, 0, -1):
+                    past[k] = past[k - 1]
+                past[0] = (x if fir else y) if good and abs(y) <= most else np.float32(0)
+                out[f, r, c] = y if y == y else NAN
