@@ -24,6 +24,15 @@ typedef SHARED_PTR f32 *Work;
 #define SPAN (ROWS * LEAD) /* what is behind a row is no number */
 #define EACH(i) (i)
 #endif
+/* THREAD: LID as an Index. WALK(i): over the bank's values, neighbours by neighbours; rounds that all threads take, so that compilers see as much */
+#if WARP_TIER == 1
+#define THREAD LID
+#else
+#define THREAD (FIRST_PIXEL / VECTOR - (Index)BLOCK * THREADS)
+#endif
+#define WALK(i)                                                             \
+    for (u32 round_ = 0; round_ < (SPAN + THREADS - 1u) / THREADS; round_++) \
+        for (Index i = THREAD + round_ * THREADS, once_ = 0; once_ < 1u && i < SPAN; once_++)
 #define LEAN 3u /* passes that count alone, before those that look for neighbours */
 #if STATISTIC == 1
 typedef i64 Total;
@@ -230,7 +239,7 @@ typedef struct {
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     for (u32 i = LID; i < 256u; i += THREADS) part.bin[i] = 0u;
     SYNC;
-    for (Index i = LID; i < SPAN; i += THREADS) {
+    WALK(i) {
         i32 bin = peak_bin(work[EACH(i)], q);
         if (bin != 999) atomic_add_u32(part.bin + (u32)(bin + 127), 1u); /* whole numbers: the same in any order */
     }
@@ -249,7 +258,7 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     i64 total = 0;
     u32 n = 0u, all = 0u;
-    for (Index i = LID; i < SPAN; i += THREADS) mean_add(work[EACH(i)], q, &total, &n);
+    WALK(i) mean_add(work[EACH(i)], q, &total, &n);
     FOLD(part.total, total, i64, total, 0, t_ + o_);
     FOLD(part.total, (i64)n, i64, all, 0, t_ + o_);
     return mean_mode(total, all, q);
@@ -258,7 +267,7 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     Search s = search_begin(*guess, spread);
     u32 n = 0u, first = 0u;
-    for (Index i = LID; i < SPAN; i += THREADS) {
+    WALK(i) {
         f32 x = work[EACH(i)];
         n += x <= q.threshold ? 1u : 0u;
         first += x <= *guess ? 1u : 0u;
@@ -270,14 +279,14 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
     for (u32 k = 1; k < LEAN; k++) {
         u32 count = 0u;
         f32 p = s.pivot;
-        for (Index i = LID; i < SPAN; i += THREADS) count += work[EACH(i)] <= p ? 1u : 0u;
+        WALK(i) count += work[EACH(i)] <= p ? 1u : 0u;
         FOLD(part.total, count, u32, count, 0u, t_ + o_);
         search_lean(&s, count, q.threshold);
     }
     while (!s.done) { /* the same for all threads: they fold the same numbers */
         u32 count = 0u;
         f32 under = -INFINITE, over = INFINITE, p = s.pivot;
-        for (Index i = LID; i < SPAN; i += THREADS) {
+        WALK(i) {
             f32 x = work[EACH(i)];
             count += x <= p ? 1u : 0u;
             under = x <= p && x > under ? x : under;
@@ -335,14 +344,14 @@ INLINE f32 result_of(f32 y, f32 x, u32 bits, GLOBAL const f32 *per_gain, u64 pix
 
 INLINE void step_bank(STEP_PARAMS) {
     f32 m = mode_together(work, width, q, part, guess, spread);
-    for (Index i = LID; i < SPAN; i += THREADS) work[EACH(i)] -= m;
+    WALK(i) work[EACH(i)] -= m;
     if (LID == 0u) REPORT_MODE(0, m);
     SYNC;
 }
 
 /* TURNED: each thread turns its own rows, and turns them back */
 INLINE void step_rows(STEP_PARAMS) {
-    for (Index r = LID; r < ROWS; r += THREADS) {
+    for (Index r = THREAD; r < ROWS; r += THREADS) {
 #if TURNED
         Work row = work + ROWS * LEAD + r;
         for (u32 c = 0; c < COLS; c++) row[c * ROWS] = work[AT(r, c)];
@@ -357,7 +366,7 @@ INLINE void step_rows(STEP_PARAMS) {
 }
 
 INLINE void step_cols(STEP_PARAMS) {
-    for (Index c = LID; c < COLS; c += THREADS) {
+    for (Index c = THREAD; c < COLS; c += THREADS) {
         f32 m = mode_alone(work + c, ROWS, STRIDE, q, *guess, spread);
         for (u32 r = 0; r < ROWS; r++) work[AT(r, c)] -= m;
         REPORT_MODE(1u + ROWS + c, m);
@@ -415,7 +424,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
 #endif
     u32 seen = 0u;
 #if VECTOR == 1 /* a thread a column: neighbours read neighbours */
-    for (Index c = LID; c < COLS; c += THREADS)
+    for (Index c = THREAD; c < COLS; c += THREADS)
         for (u32 r = 0; r < ROWS; r++) {
             Index pixel = (Index)origin + r * width + c;
             Held held;
@@ -461,7 +470,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     SECOND_STEP(work, modes, width, q, part, &guess, spread);
     THIRD_STEP(work, modes, width, q, part, &guess, spread);
 #if VECTOR == 1
-    for (Index c = LID; c < COLS; c += THREADS)
+    for (Index c = THREAD; c < COLS; c += THREADS)
         for (u32 r = 0; r < ROWS; r++) {
             Index pixel = (Index)origin + r * width + c;
             f32 x[1], y = work[AT(r, c)];
