@@ -212,7 +212,7 @@ INLINE f32 mode_alone(Work v, u32 size, u32 stride, Limits q, f32 guess, f32 spr
 
 /* ---------------------------------------------------------------------------------------------------- over the block
  * 16 sums of every 16th thread's, then one, so that neighbours read neighbours; a SYNC comes first, so that `part` may be used again */
-#define FOLD(part, mine, TYPE, result, start, MORE)                              \
+#define FOLD(part, mine, TYPE, result, MORE)                                     \
     do {                                                                         \
         SYNC;                                                                    \
         (part)[LID] = (mine);                                                    \
@@ -232,7 +232,7 @@ typedef struct {
     SHARED_PTR Total *total;
     SHARED_PTR f32 *value;
     SHARED_PTR u32 *bin;
-} Parts; /* THREADS + 16 words each; bin: 256 */
+} Parts; /* THREADS + 16 of total, twice as many of value; 256 of bin */
 
 #if STATISTIC == 2
 /* of the bank, by all threads */
@@ -250,8 +250,8 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
         best = mark > best ? mark : best;
         n += part.bin[i];
     }
-    FOLD(part.total, best, u32, best, 0u, o_ > t_ ? o_ : t_);
-    FOLD(part.total, n, u32, n, 0u, t_ + o_);
+    FOLD(part.total, best, u32, best, o_ > t_ ? o_ : t_);
+    FOLD(part.total, n, u32, n, t_ + o_);
     return peak_mode(best, n, q);
 }
 #elif STATISTIC == 1
@@ -259,11 +259,38 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
     i64 total = 0;
     u32 n = 0u, all = 0u;
     WALK(i) mean_add(work[EACH(i)], q, &total, &n);
-    FOLD(part.total, total, i64, total, 0, t_ + o_);
-    FOLD(part.total, (i64)n, i64, all, 0, t_ + o_);
+    FOLD(part.total, total, i64, total, t_ + o_);
+    FOLD(part.total, (i64)n, i64, all, t_ + o_);
     return mean_mode(total, all, q);
 }
 #else
+/* three FOLDs in one: a sum, the largest, the smallest */
+INLINE void fold_neighbours(Parts part, u32 *count, f32 *under, f32 *over) {
+    SHARED_PTR f32 *low = part.value, *high = part.value + THREADS + 16;
+    SYNC;
+    part.total[LID] = *count; low[LID] = *under; high[LID] = *over;
+    SYNC;
+    if (LID < 16u) {
+        u32 n = part.total[LID];
+        f32 a = low[LID], b = high[LID];
+        for (u32 k = 16u + LID; k < THREADS; k += 16u) {
+            n += part.total[k];
+            a = low[k] > a ? low[k] : a;
+            b = high[k] < b ? high[k] : b;
+        }
+        part.total[THREADS + LID] = n; low[THREADS + LID] = a; high[THREADS + LID] = b;
+    }
+    SYNC;
+    u32 n = 0u;
+    f32 a = -INFINITE, b = INFINITE;
+    for (u32 k = THREADS; k < THREADS + 16u; k++) {
+        n += part.total[k];
+        a = low[k] > a ? low[k] : a;
+        b = high[k] < b ? high[k] : b;
+    }
+    *count = n; *under = a; *over = b;
+}
+
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     Search s = search_begin(*guess, spread);
     u32 n = 0u, first = 0u;
@@ -272,15 +299,15 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
         n += x <= q.threshold ? 1u : 0u;
         first += x <= *guess ? 1u : 0u;
     }
-    FOLD(part.total, n, u32, n, 0u, t_ + o_);
-    FOLD(part.total, first, u32, first, 0u, t_ + o_);
+    FOLD(part.total, n, u32, n, t_ + o_);
+    FOLD(part.total, first, u32, first, t_ + o_);
     search_size(&s, n > q.npix_min ? n : 0u);
     search_lean(&s, first, q.threshold);
     for (u32 k = 1; k < LEAN; k++) {
         u32 count = 0u;
         f32 p = s.pivot;
         WALK(i) count += work[EACH(i)] <= p ? 1u : 0u;
-        FOLD(part.total, count, u32, count, 0u, t_ + o_);
+        FOLD(part.total, count, u32, count, t_ + o_);
         search_lean(&s, count, q.threshold);
     }
     while (!s.done) { /* the same for all threads: they fold the same numbers */
@@ -292,9 +319,7 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
             under = x <= p && x > under ? x : under;
             over = x > p && x < over ? x : over;
         }
-        FOLD(part.total, count, u32, count, 0u, t_ + o_);
-        FOLD(part.value, under, f32, under, 0.0f, o_ > t_ ? o_ : t_);
-        FOLD(part.value, over, f32, over, 0.0f, o_ < t_ ? o_ : t_);
+        fold_neighbours(part, &count, &under, &over);
         search_step(&s, count, under, over);
     }
     f32 mode = search_mode(&s, q);
@@ -411,7 +436,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     u32 frame = BLOCK % n, bank = BLOCK / n, across = width / COLS;
     if (frame >= LIVE_ROWS(live, n)) return;
     SHARED Total totals[THREADS + 16];
-    SHARED f32 values[THREADS + 16];
+    SHARED f32 values[2 * (THREADS + 16)];
     SHARED u32 bins[STATISTIC == 2 ? 256 : 1];
     Parts part = {totals, values, bins};
     Limits q = {cormax, threshold, bin_width, inverse_width, npix_min};
