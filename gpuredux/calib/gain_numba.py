@@ -30,8 +30,8 @@ def _equal(builder, words, value):
     return builder.icmp_unsigned("==", words, _all_lanes(builder, value, WORDS))
 
 
-def _any(builder, lanes):
-    return builder.icmp_unsigned("!=", builder.bitcast(lanes, I64), ir.Constant(I64, 0))
+def _some(builder, bits):
+    return builder.icmp_unsigned("!=", bits, ir.Constant(I64, 0))
 
 
 def _energy(builder, word, p, k, adc_mask, bad):
@@ -66,6 +66,9 @@ def _plain_of(frames):
     return plain
 
 
+_plain1, _plain2, _plain4 = _plain_of(1), _plain_of(2), _plain_of(4)
+
+
 def _where_of(frames):
     @intrinsic
     def where(typingctx, raw, row_bytes, bits, value):
@@ -82,6 +85,9 @@ def _where_of(frames):
         return types.uint64(ADDRESS, ADDRESS, types.uint16, types.uint16), codegen
 
     return where
+
+
+_where1, _where2, _where4 = _where_of(1), _where_of(2), _where_of(4)
 
 
 def _prefetcher(lines):
@@ -106,23 +112,23 @@ _prefetch2, _prefetch4 = _prefetcher(2), _prefetcher(4)
 
 
 def _refused(builder, word, invalid, factor, codes, count):
-    """The lanes of 64 words that are a code or invalid; the status bits of those that are not masked."""
-    coded, bits = (cgutils.alloca_once_value(builder, ir.Constant(kind, None)) for kind in (LANES, I32))
+    """One bit for each of 64 words that is a code or invalid; the status bits of those that are not masked. (Lanes without AVX-512 are dear.)"""
+    coded, seen = (cgutils.alloca_once_value(builder, ir.Constant(kind, 0)) for kind in (I64, I32))
 
-    def note(lanes, bit):
-        with builder.if_then(_any(builder, lanes), likely=False):
+    def note(bits, status):
+        with builder.if_then(_some(builder, bits), likely=False):
             used = builder.icmp_unsigned("!=", _load(builder, factor, MARKS, 4), ir.Constant(MARKS, None))
-            seen = builder.select(_any(builder, builder.and_(lanes, used)), bit, ir.Constant(I32, 0))
-            builder.store(builder.or_(builder.load(bits), seen), bits)
+            is_used = _some(builder, builder.and_(bits, builder.bitcast(used, I64)))
+            builder.store(builder.or_(builder.load(seen), builder.select(is_used, status, ir.Constant(I32, 0))), seen)
 
     with cgutils.for_range(builder, count) as loop:
         code = builder.add(codes, builder.mul(loop.index, ir.Constant(I64, 8)))
-        lanes = _equal(builder, word, builder.trunc(_load(builder, code, I32, 4), U16))
-        builder.store(builder.or_(builder.load(coded), lanes), coded)
-        note(lanes, _load(builder, builder.add(code, ir.Constant(I64, 4)), I32, 4))
+        bits = builder.bitcast(_equal(builder, word, builder.trunc(_load(builder, code, I32, 4), U16)), I64)
+        builder.store(builder.or_(builder.load(coded), bits), coded)
+        note(bits, _load(builder, builder.add(code, ir.Constant(I64, 4)), I32, 4))
     coded = builder.load(coded)
     note(builder.and_(invalid, builder.not_(coded)), ir.Constant(I32, 1))     # a code says itself what it is
-    return builder.or_(invalid, coded), builder.load(bits)
+    return builder.or_(invalid, coded), builder.load(seen)
 
 
 @intrinsic
@@ -134,21 +140,24 @@ def _blend(typingctx, raw, pedestal, factor, energy, plane_bytes, planes, values
         word, byte = _load(builder, raw, WORDS, 2), ir.IntType(8)
         gain = builder.and_(word, _all_lanes(builder, mask, WORDS))
         used = [(where, cgutils.alloca_once_value(builder, _load(builder, where, FLOATS, 4))) for where in (pedestal, factor)]
-        invalid = cgutils.alloca_once_value(builder, ir.Constant(LANES, None))
+        invalid = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
         with cgutils.for_range(builder, values, start=ir.Constant(I64, 1)) as loop:
             plane = _load(builder, builder.add(planes, loop.index), byte, 1)
             mine = _equal(builder, gain, builder.shl(builder.trunc(loop.index, U16), shift))
-            with builder.if_then(_any(builder, mine)):
+            bits = builder.bitcast(mine, I64)
+            with builder.if_then(_some(builder, bits)):
                 with builder.if_then(builder.icmp_signed(">", plane, ir.Constant(byte, 0))):
                     far = builder.mul(builder.zext(plane, I64), plane_bytes)
                     for where, kept in used:
                         builder.store(builder.select(mine, _load(builder, builder.add(where, far), FLOATS, 4), builder.load(kept)), kept)
                 with builder.if_then(builder.icmp_signed("<", plane, ir.Constant(byte, 0)), likely=False):
-                    builder.store(builder.or_(builder.load(invalid), mine), invalid)
-        y = _energy(builder, word, *(builder.load(kept) for _, kept in used), adc_mask, bad)
-        refused, bits = _refused(builder, word, builder.load(invalid), factor, codes, count)
-        _past_cache(builder, builder.select(refused, _all_lanes(builder, bad, FLOATS), y), energy)
-        return bits
+                    builder.store(builder.or_(builder.load(invalid), bits), invalid)
+        y = cgutils.alloca_once_value(builder, _energy(builder, word, *(builder.load(kept) for _, kept in used), adc_mask, bad))
+        refused, seen = _refused(builder, word, builder.load(invalid), factor, codes, count)
+        with builder.if_then(_some(builder, refused), likely=False):
+            builder.store(builder.select(builder.bitcast(refused, LANES), _all_lanes(builder, bad, FLOATS), builder.load(y)), y)
+        _past_cache(builder, builder.load(y), energy)
+        return seen
 
     u16 = types.uint16
     return types.uint32(*[ADDRESS] * 7, u16, u16, ADDRESS, ADDRESS, u16, types.float32), codegen
@@ -157,44 +166,51 @@ def _blend(typingctx, raw, pedestal, factor, energy, plane_bytes, planes, values
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-def _blocks_of(frames):
-    plain, where = _plain_of(frames), _where_of(frames)
-
-    @fast
-    def blocks(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags):
-        """64 pixels of `frames` frames at a time: of plane 0 alone, or of all planes that their words mean."""
-        words, row_bytes, p, k, to, plane_bytes = at
-        adc_mask, shift, gain_bits = np.uint16(decode[0]), np.uint16(decode[1]), np.uint16(decode[2] << decode[1])
-        look = False
-        for i in range(codes.shape[0]):
-            look = look or codes[i, 0] & gain_bits == 0     # a code that looks like plane 0
-        for a in range(first, last, WIDE):
-            two, four, soon = np.uint64(2 * a), np.uint64(4 * a), np.uint64(min(a + AHEAD, last - WIDE))
-            for g in range(np.uint64(frames)):
-                _prefetch2(words + g * row_bytes + two + ahead)
-            if next_tile:
-                _prefetch4(p + four + next_tile)
-                _prefetch4(k + four + next_tile)
-            if where(words + np.uint64(2) * soon, row_bytes, gain_bits, np.uint16(0)) != FULL:
-                for v in range(planes.shape[0]):
-                    value = np.uint16(v << shift)
-                    if planes[v] > 0 and where(words + np.uint64(2) * soon, row_bytes, value, value):
-                        far = np.uint64(planes[v]) * plane_bytes + np.uint64(4) * soon
-                        _prefetch4(p + far)
-                        _prefetch4(k + far)
-            if where(words + two, row_bytes, gain_bits, np.uint16(0)) == FULL and not look:
-                plain(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
-            else:
-                for g in range(np.uint64(frames)):
-                    flags[g] |= _blend(
-                        words + g * row_bytes + two, p + four, k + four, to + np.uint64(2) * g * row_bytes + four, plane_bytes, np.uint64(planes.ctypes.data),
-                        np.uint64(len(planes)), shift, gain_bits, np.uint64(codes.ctypes.data), np.uint64(len(codes)), adc_mask, bad,
-                    )
-
-    return blocks
+@fast
+def _where(many, words, row_bytes, bits, value):
+    """One bit for each of 64 pixels: the OR of its words in `many` frames, & bits, is value."""
+    if many == 4:
+        return _where4(words, row_bytes, bits, value)
+    if many == 2:
+        return _where2(words, row_bytes, bits, value)
+    return _where1(words, row_bytes, bits, value)
 
 
-_blocks1, _blocks2, _blocks4 = _blocks_of(1), _blocks_of(2), _blocks_of(4)
+@fast
+def _blocks(at, many, first, last, ahead, next_tile, decode, planes, codes, bad, flags):
+    """64 pixels of `many` frames at a time: of plane 0 alone, or of all planes that their words mean."""
+    words, row_bytes, p, k, to, plane_bytes = at
+    adc_mask, shift, gain_bits = np.uint16(decode[0]), np.uint16(decode[1]), np.uint16(decode[2] << decode[1])
+    look = False
+    for i in range(codes.shape[0]):
+        look = look or codes[i, 0] & gain_bits == 0     # a code that looks like plane 0
+    for a in range(first, last, WIDE):
+        two, four, soon = np.uint64(2 * a), np.uint64(4 * a), np.uint64(min(a + AHEAD, last - WIDE))
+        for g in range(np.uint64(many)):
+            _prefetch2(words + g * row_bytes + two + ahead)
+        if next_tile:
+            _prefetch4(p + four + next_tile)
+            _prefetch4(k + four + next_tile)
+        then = words + np.uint64(2) * soon
+        if _where(many, then, row_bytes, gain_bits, np.uint16(0)) != FULL:
+            for v in range(planes.shape[0]):
+                value = np.uint16(v << shift)
+                if planes[v] > 0 and _where(many, then, row_bytes, value, value):
+                    far = np.uint64(planes[v]) * plane_bytes + np.uint64(4) * soon
+                    _prefetch4(p + far)
+                    _prefetch4(k + far)
+        if look or _where(many, words + two, row_bytes, gain_bits, np.uint16(0)) != FULL:
+            for g in range(np.uint64(many)):
+                flags[g] |= _blend(
+                    words + g * row_bytes + two, p + four, k + four, to + np.uint64(2) * g * row_bytes + four, plane_bytes, np.uint64(planes.ctypes.data),
+                    np.uint64(len(planes)), shift, gain_bits, np.uint64(codes.ctypes.data), np.uint64(len(codes)), adc_mask, bad,
+                )
+        elif many == 4:
+            _plain4(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
+        elif many == 2:
+            _plain2(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
+        else:
+            _plain1(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
 
 
 def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes, codes, bad):
@@ -272,12 +288,7 @@ def _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, size, de
     on = f + many < len(raw)        # what is read next: the following frames, or the first ones of the next tile and its constants
     ahead = row_bytes * np.uint64(many) if on else np.uint64(2 * size) - row_bytes * np.uint64(f)
     next_tile = np.uint64(0 if on else 4 * size)
-    if many == 4:
-        _blocks4(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
-    elif many == 2:
-        _blocks2(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
-    else:
-        _blocks1(at, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
+    _blocks(at, many, first, last, ahead, next_tile, decode, planes, codes, bad, flags[f:])
 
 
 @fast
