@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,7 @@ import numba
 import numpy as np
 from extra_geom import AGIPD_1MGeometry
 
-import gpuredux
-from gpuredux.bench import host_copy, seconds_of
+from gpuredux.bench import host_copy, provenance, seconds_of
 from gpuredux.calib import assembly, geometry_extra
 
 FRAMES = 16
@@ -37,7 +35,8 @@ def main(repeats: int) -> None:
     out, _ = rival.position_modules(data)
     if not np.array_equal(tiles(data), out, equal_nan=True):
         sys.exit("AssembleTiles and EXtra-geom differ: nothing is timed")
-    print(f"# gpuredux {gpuredux.__version__}, {time.strftime('%Y-%m-%d')}, AGIPD 1M float32 {data.shape} -> {out.shape[1:]}, median of {repeats} rounds in turns")
+    print(*(f"# {k}: {v}" for k, v in provenance({}).items()), sep="\n")
+    print(f"# AGIPD 1M float32 {data.shape} -> {out.shape[1:]}, median of {repeats} rounds in turns")
     print("threads,what,ms_per_frame,frames_per_s,gb_per_s,of_copy,of_extra_geom")
     for threads in (1, numba.config.NUMBA_NUM_THREADS):
         numba.set_num_threads(threads)

@@ -34,7 +34,7 @@ def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
 @fast
 def tile_rows(energy, status, tiles, rows, cols, gaps, image, image_status, gap, gap_bit):
     """image at start + r * down + c * across = energy of tile t; tiles (t, 4): first pixel of the frame, start, down, across; gaps: pixels of no tile."""
-    n, pitch = energy.shape[0], tiles[0, 4]
+    n = energy.shape[0]
     for t in prange(tiles.shape[0] + 1):
         for f in range(n):
             if t == tiles.shape[0]:
