@@ -46,8 +46,8 @@ def truth(photons: float = SHARE) -> Truth:
     adc = pedestal + noise * rng.standard_normal((FRAMES, *SHAPE), np.float32)
     adc += PHOTON * (rng.random(adc.shape, np.float32) < photons)
     adc[:, at["dead"]] = 1234
-    for name, share in (("telegraph equal", 0.5), ("telegraph rare", 0.15)):      # in the upper level for stretches of about 20 frames
-        level = np.repeat(rng.random((FRAMES // 20, at[name].sum())) < share, 20, axis=0)
+    for name, share in (("telegraph equal", 0.5), ("telegraph rare", 0.2)):      # in the upper level for stretches of 10 frames
+        level = np.repeat(rng.random((FRAMES // 10, at[name].sum())) < share, 10, axis=0)
         adc[:, at[name]] += 8 * noise[at[name]] * level
     adc[:, at["saturated"]], adc[:, at["cold"]] = 0x3FFF, 0
     raw = np.clip(np.rint(adc), 0, 0x3FFF).astype(np.uint16)

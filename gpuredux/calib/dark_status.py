@@ -58,8 +58,9 @@ def translate(status: np.ndarray, names: dict[str, str], kind: type[IntFlag]) ->
 class Limits:
     """pedestal, noise: beyond so many robust sigmas of the ASIC's pixels from their median; not within pedestal_least [ADU] and noise_least (a share of the
     median) of it. saturated, cold, switched, invalid: largest shares of words (saturated and cold: of the sample's). frames: fewest words of the stage.
-    outside: largest share of words outside the gate, on top of what the ASIC's median pixel has there and of 4 sigma of chance.
-    two_levels: with NOISE_HIGH, the least kurtosis of the sample inside the gate: 3 for a Gaussian, 1 for two levels far apart."""
+    outside: largest share of words outside the gate, on top of the ASIC's median pixel's and of what chance
+    can do: with a sample of 100 and 1,000 frames, a pixel that is elsewhere in 10 % of them is found; a larger sample finds less.
+    two_levels: with NOISE_HIGH, the least kurtosis of the sample within median +- 3 MAD: 2.2 for a Gaussian, 1 for two levels far apart."""
 
     pedestal: float = 5.0
     noise: float = 5.0
@@ -71,7 +72,7 @@ class Limits:
     invalid: float = 0.1
     frames: int = 30
     outside: float = 0.02
-    two_levels: float = 2.0
+    two_levels: float = 1.7
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -102,10 +103,18 @@ def over_asic(value: np.ndarray, use: np.ndarray, label: np.ndarray) -> tuple[np
     return centre[label], sigma[label]
 
 
+def beyond_if(sigmas: float, width: float, words: np.ndarray) -> np.ndarray:
+    """The share of a Gaussian outside its gate if MAD, of so many words, came out so many of its own sigmas (1.17 / sqrt(words)) too small; of 0.3 at least."""
+    small = np.maximum(1 - sigmas * 1.17 / np.sqrt(np.maximum(words, 1.0)), 0.3)
+    table = np.array([math.erfc(k / 1000 * width / math.sqrt(2)) for k in range(1001)])
+    return table[np.rint(1000 * small).astype(np.int64)]
+
+
 def status_of(kind: Detector, limits: Limits, frame: tuple[int, ...], width: float, found: dict[str, Any]) -> np.ndarray:
     """(*frame) u32 of one gain stage and cell. width: of the gate [robust sigma]; found: arrays of DarkRun.finish by name, and the shares saturated and cold.
 
-    Outside the gate lies what the Gaussian found there has beyond it, but not more than if MAD had come out at 0.7 sigma: two levels make a wide Gaussian."""
+    Outside the gate lies what the Gaussian found there has beyond it; at least what a MAD does that is 2.5 of its own sigmas small, and that is usual among
+    many pixels; at most what 5 do, for two levels make a wide Gaussian."""
     label, status = asics(kind, frame), np.zeros(frame, np.uint32)
     count, switched, invalid = (found[k].astype(np.float64) for k in ("count", "switched", "invalid"))
     words = np.maximum(count + switched + invalid, 1)
@@ -126,10 +135,11 @@ def status_of(kind: Detector, limits: Limits, frame: tuple[int, ...], width: flo
             reach = np.maximum(getattr(limits, name) * sigma, limits.pedestal_least if least is None else least * centre)
             mark(low, use & (found[name] < centre - reach))
             mark(high, use & (found[name] > centre + reach))
-        beyond = np.minimum(np.where(found["gaussian"], 1 - found["expected"], 0), 1 - math.erf(0.7 * width / math.sqrt(2)))
-        outside = 1 - found["inside"] / count - beyond
-        usual, _ = over_asic(outside, use, label)
-        chance = 4 * np.sqrt(np.maximum(usual + beyond, 1e-3) / count)
+        fitted = np.where(found["gaussian"], 1 - found["expected"], 0)
+        outside = 1 - found["inside"] / count
+        usual, _ = over_asic(outside - fitted, use, label)
+        beyond = np.maximum(usual, 0) + fitted.clip(beyond_if(2.5, width, found["words"]), beyond_if(5, width, found["words"]))
+        most = limits.outside + beyond + 4 * np.sqrt(beyond / count)
         levels = (status & DarkStatus.NOISE_HIGH != 0) & (found["kurtosis"] < limits.two_levels)
-        mark(DarkStatus.RANDOM_TELEGRAPH, use & ((outside > usual + limits.outside + chance) | levels))
+        mark(DarkStatus.RANDOM_TELEGRAPH, use & ((outside > most) | levels))
     return status

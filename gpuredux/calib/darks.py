@@ -62,7 +62,7 @@ def gate_of(sample: np.ndarray, kind: Detector, gain: int = 0, width: float = 3.
     low[words == 0], high[words == 0] = 65535, 0
     adc, plane, status = kind.decode(np.arange(65536, dtype=np.uint16))
     table = np.where(status == Pixel.SATURATED, -2, np.where((status == 0) & (plane == gain), adc.astype(np.int32), -1)).astype(np.int32)
-    shape = shape_of(np.ascontiguousarray(sample), table, kind.adc_mask >> kind.adc_shift, low, high)
+    shape = shape_of(np.ascontiguousarray(sample), table, kind.adc_mask >> kind.adc_shift, median2 / 2, mad4 / 4)
     return Gate(low, high, median2 / 2, mad4 / 4, *shape, words)
 
 
@@ -158,7 +158,8 @@ class DarkRun:
         for c in range(max(self.cells, 1)):
             at: Any = c if self.cells else Ellipsis
             found = {"pedestal": robust.mean, "noise": robust.sigma, "gaussian": robust.found, "expected": robust.inside, "kurtosis": self.gate.kurtosis,
-                     "saturated": self.gate.saturated, "cold": self.gate.cold, "count": count[0], "switched": count[1], "invalid": count[2], "inside": count[3]}
+                     "words": self.gate.words, "saturated": self.gate.saturated, "cold": self.gate.cold,
+                     "count": count[0], "switched": count[1], "invalid": count[2], "inside": count[3]}
             status[at] = status_of(self.kind, self.limits, status[at].shape, self.width, {k: v[at] for k, v in found.items()})
         return DarkResult(robust.mean, robust.sigma, status, plain.mean, plain.rms, count[0], count[3], count[1], count[2], *extreme, robust.inside, self.gate)
 

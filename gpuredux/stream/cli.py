@@ -1,4 +1,4 @@
-"""The command gpuredux-stream: run, check, verify, demo.
+"""The command gpuredux-stream: run, check, verify, dark, demo.
 
 Exit codes: 0 complete and accounted; 2 configuration or usage; 3 the account does not close, or frames are missing, dropped, corrupt or
 failed; 4 the sink failed; 5 the source was lost; 130 interrupted, and all that was taken in was written. verify has 0 only for a run that
@@ -125,6 +125,19 @@ def _conclusion(verdict: Verdict) -> str:
     if not verdict.closes:
         return "THE ACCOUNT DOES NOT CLOSE"
     return "the account closes" if verdict.complete else "the account closes, but THE RUN IS NOT COMPLETE"
+
+
+@app.command()
+def dark(file: ConfigFile,
+         output: Annotated[Path | None, typer.Option(metavar="FILE.h5", help="write here instead of output.path")] = None) -> None:
+    """Measure pedestal, noise and status of each pixel from dark frames, and write a constants file; Ctrl-C ends it without one."""
+    from .dark import execute, prepare
+
+    try:
+        code = execute(prepare(file, output), Console(highlight=False))
+    except ConfigError as e:
+        _refuse(e)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -7,31 +7,24 @@ Paths in a file are relative to the file's folder. What needs other files to be 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import Field, create_model
 
 from .. import OPS, Op
 from ..backends import BACKENDS
 from ..simulate import Simulation
-from . import yaml12
-from .faults import ConfigError, at, dotted, explain
+from .document import Block, Text, text_of, validated
+from .faults import ConfigError
 from .wiring import wiring
 
 STAGE_OPS = ("calib.gain", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
 SET_BY_STREAM: dict[str, set[str]] = {"calib.gain": {"detector", "status", "cells"}, "compress.bitshuffle_lz4": {"shape", "dtype"}}     # by the rest
 Count = Annotated[int, Field(ge=1, le=1 << 48)]     # beyond any detector; numpy takes no larger ones everywhere
-
-
-class Block(BaseModel):
-    """Strict: no key that nobody reads, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class DetectorBlock(Block):
@@ -142,50 +135,21 @@ class Config(Block):
 
 
 @dataclasses.dataclass(frozen=True)
-class Document:
-    """A configuration with the text it came from; at() words a fault."""
+class Document(Text):
+    """A configuration of a run with the text it came from."""
 
     config: Config
-    text: str
-    file: str
-    folder: Path
-    lines: dict[yaml12.Path, int]
-
-    def at(self, path: yaml12.Path, what: str) -> str:
-        return at(self.file, self.lines, path, what)
-
-    def resolve(self, path: str) -> Path:
-        """A path as the file means it."""
-        return self.folder / path
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def load(file: str | Path) -> Document:
     """Read and check a file. Raises ConfigError with all the faults that can be seen without opening other files."""
-    name, path = str(file), Path(file)
-    try:
-        text = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError([f"{name}: cannot be read: {getattr(e, 'strerror', None) or e}"]) from None
-    return parse(text, name, path.resolve().parent)
+    return parse(*text_of(file))
 
 
 def parse(text: str, name: str, folder: Path) -> Document:
     """Check a configuration's text; name stands in the messages, folder is where its paths begin."""
-    try:
-        value, lines = yaml12.load(text)
-    except yaml12.YamlError as e:
-        raise ConfigError([f"{name}:{line}: {dotted(where)}{': ' if where else ''}{what}" for line, where, what in e.faults]) from None
-    if not isinstance(value, dict):
-        raise ConfigError([f"{name}: must be a mapping with version, detectors, source, stages, sink, run; got {type(value).__name__}"])
-    try:
-        config = Config.model_validate(value)
-    except ValidationError as e:
-        raise ConfigError([at(name, lines, *explain(Config, value, dict(error))) for error in e.errors()]) from None
-    document = Document(config, text, name, folder, lines)
+    config, lines = validated(Config, text, name)
+    document = Document(text, name, folder, lines, config)
     faults = wiring(document)
     if faults:
         raise ConfigError(faults)

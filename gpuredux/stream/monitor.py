@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -41,11 +41,18 @@ class Monitor:
             self._attempt(self._live.stop)
 
     def __call__(self, runner: Runner) -> None:
+        self.tell(lambda: line(runner))
+
+    def tell(self, words: Callable[[], str]) -> None:
+        """The line of this moment."""
         if self._live:
-            self._attempt(self._live.update, Text(line(runner), no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._attempt(self._live.update, Text(words(), no_wrap=True, overflow="ellipsis"), refresh=True)
         elif time.monotonic() >= self._next:
             self._next += PLAIN_EVERY
-            self._attempt(self._console.print, line(runner), highlight=False, soft_wrap=True)
+            self._attempt(self._console.print, words(), highlight=False, soft_wrap=True)
+
+    def print(self, what: RenderableType) -> None:
+        self._attempt(self._console.print, what)
 
     def show(self, rows: list[tuple[str, str]]) -> None:
         """A table of two columns."""

@@ -16,7 +16,8 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from .config import Document, Hdf5Source
+from .config import Hdf5Source
+from .document import Text
 from .event import Ids
 from .faults import ConfigError
 from .source import NONE, Read, SourceLost
@@ -34,10 +35,10 @@ class _Piece(NamedTuple):
 
 
 class FromHdf5:
-    """The datasets `raw` of several files as one run of frames."""
+    """The datasets `raw` of several files as one run of frames; place: of the block in the document."""
 
-    def __init__(self, document: Document, block: Hdf5Source) -> None:
-        self._block = block
+    def __init__(self, document: Text, block: Hdf5Source, place: Key = ("source",)) -> None:
+        self._block, self._place = block, place
         faults: list[str] = []
         self._pieces: list[_Piece] = []
         self.frame: tuple[int, ...] = ()
@@ -45,12 +46,12 @@ class FromHdf5:
             try:
                 self._pieces.append(self._open(document.resolve(name), sum(p.frames for p in self._pieces)))
             except _Misfit as e:
-                faults.append(document.at(e.key or ("source", "files", i), f"{name}{e}"))
+                faults.append(document.at(e.key or (*place, "files", i), f"{name}{e}"))
             except (OSError, RuntimeError, ValueError, MemoryError) as e:     # damage: HDF5's words, or an array of a size that cannot be
-                faults.append(document.at(("source", "files", i), f"{name}: cannot be read: {in_words(e)}"))
+                faults.append(document.at((*place, "files", i), f"{name}: cannot be read: {in_words(e)}"))
         if faults:
             raise ConfigError(faults)
-        self.total = sum(p.frames for p in self._pieces)
+        self.total, self.ids = sum(p.frames for p in self._pieces), np.concatenate([p.pulse_id for p in self._pieces])
         self._piece = self._row = 0
         self._file: h5py.File | None = None
         self._chunks: ChunkReader | None = None
@@ -66,14 +67,14 @@ class FromHdf5:
         except OSError as e:
             raise _Misfit((), f": cannot be opened as HDF5: {in_words(e)}") from None
         with file:
-            raw = _dataset(file, self._block.raw, ("source", "raw"))
+            raw = _dataset(file, self._block.raw, (*self._place, "raw"))
             if raw.dtype != np.uint16 or raw.ndim < 2 or (self.frame and raw.shape[1:] != self.frame):
                 want = ", ".join(map(str, self.frame)) if self.frame else "rows, cols"
-                raise _Misfit(("source", "raw"), f":{self._block.raw} must be uint16 (n, {want}), got {raw.dtype} {raw.shape}")
+                raise _Misfit((*self._place, "raw"), f":{self._block.raw} must be uint16 (n, {want}), got {raw.dtype} {raw.shape}")
             self.frame = raw.shape[1:]
             if self._block.pulse_id is None:
                 return _Piece(path, len(raw), np.arange(before, before + len(raw), dtype=np.uint64), path.stat().st_size)
-            key: Key = ("source", "pulse_id")
+            key: Key = (*self._place, "pulse_id")
             ids = _dataset(file, self._block.pulse_id, key)
             if ids.dtype.kind not in "iu" or ids.shape != raw.shape[:1]:
                 raise _Misfit(key, f":{self._block.pulse_id} must be integers ({len(raw)},), one for each frame, got {ids.dtype} {ids.shape}")
@@ -85,10 +86,20 @@ class FromHdf5:
                 raise _Misfit(key, f":{self._block.pulse_id} has {(values < 0).sum()} negative ids")
             return _Piece(path, len(raw), values.astype(np.uint64), path.stat().st_size)
 
-    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
+    def skip(self, n: int) -> None:
+        """Pass over n frames, unread."""
+        while n and self._piece < len(self._pieces):
+            step = min(n, self._pieces[self._piece].frames - self._row)
+            self._row, n = self._row + step, n - step
+            self._next_piece()
+
+    def _next_piece(self) -> None:
         while self._piece < len(self._pieces) and self._row == self._pieces[self._piece].frames:
             self.close()
             self._piece, self._row = self._piece + 1, 0
+
+    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
+        self._next_piece()
         if self._piece == len(self._pieces):
             return Read(0, NONE, True)
         piece = self._pieces[self._piece]

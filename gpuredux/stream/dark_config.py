@@ -1,0 +1,160 @@
+"""The configuration of `gpuredux-stream dark`: which frames are dark, of which gain stage, how they are judged, and where the constants go."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, create_model
+
+from ..backends import BACKENDS
+from ..calib.dark_status import Limits
+from ..calib.dark_sums import words_alone
+from ..detectors import DETECTORS, Detector
+from .config import Count, Hdf5Source, SimulatedSource, fields_of
+from .document import Block, Text, text_of, validated
+from .faults import ConfigError, did_you_mean
+
+
+class DarkDetector(Block):
+    """A detector, its shape if only a part of it is read, and its memory cells in use."""
+
+    type: str
+    shape: Annotated[list[Count], Field(min_length=1, max_length=3)] | None = None
+    cells: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+class DarkHdf5(Block):
+    """Dark frames of HDF5 files, one after the other; cell: the dataset with each frame's memory cell, for a detector with cells."""
+
+    type: Literal["hdf5"]
+    detector: str
+    files: Annotated[list[str], Field(min_length=1)]
+    raw: str
+    cell: str | None = None
+
+    def source(self) -> Hdf5Source:
+        """The same frames as a source; a frame's cell stands where its pulse id would."""
+        return Hdf5Source(type="hdf5", detector=self.detector, files=self.files, raw=self.raw, pulse_id=self.cell)
+
+
+class DarkBlock(Block):
+    """Dark frames of one gain stage."""
+
+    gain: Annotated[int, Field(ge=0, le=7)]
+    source: Annotated[SimulatedSource | DarkHdf5, Field(discriminator="type")]
+
+
+if TYPE_CHECKING:
+    LimitsBlock = Block
+else:
+    LimitsBlock = create_model("LimitsBlock", __base__=Block, **fields_of(Limits, set()))
+
+
+class EstimatorBlock(Block):
+    """sample: frames, spread evenly over a run (of each cell), that set the gate of median +- width * 1.4826 MAD. write: which estimate the file gets."""
+
+    sample: Annotated[int, Field(ge=2, le=65535)] = 100
+    width: Annotated[float, Field(ge=1, le=100)] = 3.0
+    write: Literal["robust", "plain"] = "robust"
+    limits: LimitsBlock = LimitsBlock()
+
+
+class OutputBlock(Block):
+    """The constants file."""
+
+    path: str
+    overwrite: bool = False
+
+
+class DarkRunBlock(Block):
+    """How it runs; nothing here changes what is written."""
+
+    batch: Annotated[int, Field(ge=1, le=65536)] = 64
+    backend: Literal[tuple(BACKENDS)] = "numba"  # type: ignore[valid-type]
+    device: Annotated[int, Field(ge=0)] = 0
+
+
+class DarkConfig(Block):
+    """A whole file."""
+
+    version: Literal[1]
+    detectors: Annotated[dict[str, DarkDetector], Field(min_length=1)]
+    darks: Annotated[list[DarkBlock], Field(min_length=1)]
+    output: OutputBlock
+    estimator: EstimatorBlock = EstimatorBlock()
+    run: DarkRunBlock = DarkRunBlock()
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkDocument(Text):
+    """A configuration of dark runs with the text it came from."""
+
+    config: DarkConfig
+
+    @property
+    def detector(self) -> tuple[DarkDetector, Detector, tuple[int, ...]]:
+        """The block of the one detector, its kind, and the shape of a frame."""
+        block = self.config.detectors[self.config.darks[0].source.detector]
+        kind = words_alone("darks", block.type)
+        return block, kind, tuple(block.shape) if block.shape else kind.shape
+
+
+def load(file: str | Path) -> DarkDocument:
+    """Read and check a file. Raises ConfigError with all the faults that can be seen without opening other files."""
+    return parse(*text_of(file))
+
+
+def parse(text: str, name: str, folder: Path) -> DarkDocument:
+    """Check a configuration's text; name stands in the messages, folder is where its paths begin."""
+    config, lines = validated(DarkConfig, text, name)
+    document = DarkDocument(text, name, folder, lines, config)
+    faults = _faults(document)
+    if faults:
+        raise ConfigError(faults)
+    return document
+
+
+def _faults(document: DarkDocument) -> list[str]:
+    """Names that nothing gives, gain stages that are not there or given twice."""
+    config, faults = document.config, []
+    for name, block in config.detectors.items():
+        if block.type not in DETECTORS:
+            faults.append(document.at(("detectors", name, "type"), f"unknown type {block.type!r}{did_you_mean(block.type, DETECTORS)}"))
+            continue
+        try:
+            words_alone("", block.type)
+        except ValueError as e:
+            faults.append(document.at(("detectors", name, "type"), str(e).removeprefix(": ")))
+    first = config.darks[0].source.detector
+    for i, dark in enumerate(config.darks):
+        place: tuple[Any, ...] = ("darks", i)
+        name = dark.source.detector
+        if name not in config.detectors:
+            faults.append(document.at((*place, "source", "detector"), f"no detector {name!r}{did_you_mean(name, config.detectors)}"))
+        elif name != first:
+            faults.append(document.at((*place, "source", "detector"), f"{name!r}: one file holds one detector, and this one is {first!r}'s"))
+        if dark.gain in [d.gain for d in config.darks[:i]]:
+            faults.append(document.at((*place, "gain"), f"stage {dark.gain} is given twice; put its files into one list"))
+    if not config.output.path:
+        faults.append(document.at(("output", "path"), "must not be empty"))
+    try:
+        Limits(**config.estimator.limits.model_dump())
+    except ValueError as e:
+        faults.append(document.at(("estimator", "limits", str(e).split()[1]), str(e).removeprefix("limits: ")))
+    return faults or _of_detector(document)
+
+
+def _of_detector(document: DarkDocument) -> list[str]:
+    """What the detector's kind says of the rest."""
+    block, kind, _ = document.detector
+    stages = sorted({p for p in kind.planes if p >= 0})
+    faults = [document.at(("darks", i, "gain"), f"{kind.name} has the stages {', '.join(map(str, stages))}, got {d.gain}")
+              for i, d in enumerate(document.config.darks) if d.gain not in stages]
+    for i, d in enumerate(document.config.darks):
+        has = isinstance(d.source, DarkHdf5) and d.source.cell is not None
+        if has != (block.cells > 0):
+            what = "missing: the dataset with each frame's cell" if block.cells else "given, but the detector has no cells (detectors.NAME.cells)"
+            faults.append(document.at(("darks", i, "source", "cell"), what))
+    return faults
