@@ -285,12 +285,12 @@ def _take(energy, status, stage, good, work, origin, shape, excluded):
     for r in range(np.uint64(shape[0])):
         for b in range(np.uint64(work.shape[0])):
             first, row = np.uint64(origin) + r * np.uint64(shape[2]) + b * np.uint64(shape[1]), work[b, r]
-            for c in range(np.uint64(shape[1])):
-                x = energy[first + c]
-                row[c] = x if abs(x) < np.float32(np.inf) else NAN
-            if good is not None:
+            if good is None:
                 for c in range(np.uint64(shape[1])):
-                    row[c] = row[c] if good[first + c] != 0 else NAN
+                    row[c] = energy[first + c] if abs(energy[first + c]) < np.float32(np.inf) else NAN
+            else:
+                for c in range(np.uint64(shape[1])):
+                    row[c] = energy[first + c] if (abs(energy[first + c]) < np.float32(np.inf)) & (good[first + c] != 0) else NAN
             if status is not None:
                 for c in range(np.uint64(shape[1])):
                     row[c] = row[c] if status[first + c] == 0 else NAN
