@@ -19,7 +19,7 @@ def photon_pool(op: Any) -> np.ndarray:
     """Energies where a number of photons may slip: every half and whole, a float32 below and above it, the ends of all types, no numbers."""
     k = np.concatenate([np.arange(-3, 20), [254, 255, 256, 65534, 65535, 65536, 2**23, 2**24 - 1, 2**24, 2**24 + 2, 2**30, 2**31, 2**32]])
     with np.errstate(over="ignore"):
-        at = ((np.concatenate([k, -k]) - op.offset) * op.photon_energy).astype(np.float32)
+        at = ((np.concatenate([k, -k]) - getattr(op, "offset", 0.0)) * op.photon_energy).astype(np.float32)
         around = np.concatenate([at, np.nextafter(at, np.float32(np.inf)), np.nextafter(at, np.float32(-np.inf)), at + np.float32(0.5 * op.photon_energy)])
     return np.append(around, np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-39, 3.4e38, -3.4e38], np.float32))
 
@@ -79,3 +79,36 @@ def sized_photon_energy(shape: tuple[int, ...], n: int) -> np.ndarray:
 
 def sized_photons(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     return Case("uint16 photons of 12.4 keV", calib.Photons(12.4), {"energy": sized_photon_energy(shape, n), "frame_status": np.zeros(n, np.uint32)})
+
+
+def shared_case(name: str, frame: tuple[int, ...], n: int, rows: int | None, given: str = "", **fields: Any) -> Case:
+    """Pixels that share photons with all their neighbours; few values, so that many are equal, in every third frame; and what photon_case has."""
+    case = photon_case(name, frame, n, rows, given, calib.SharedPhotons, **fields)
+    rng, energy = seeded(f"shared {name}"), case.inputs["energy"]
+    unit = case.op.photon_energy
+    for f in range(n):
+        if f % 3 == 0:
+            energy[f] = rng.integers(0, 9, frame) * np.float32(unit / 8)
+        elif f % 3 == 2:
+            energy[f] = rng.random(frame) * np.float32(2 * unit)
+    return case
+
+
+def shared_photons() -> Iterator[Case]:
+    for i, frame in enumerate(FRAMES):
+        n, rows = FILLED[i % 4]
+        dtype, given = (("uint8", "bits status frame"), ("uint16", ""), ("int32", "bits status frame"), ("uint16", ""))[(i + i // 4) % 4]
+        if frame != (131, 257):
+            yield shared_case(f"{dtype}-{frame}-{n}-live{rows}", frame, n, rows, given, dtype=dtype)
+    for n, rows in ROWS:
+        yield shared_case(f"rows-{n}-live{rows}", (4, 10), n, rows, "bits status frame", dtype="uint8")
+    for rounds, fraction in ((1, 0.9), (6, 2.0), (8, 0.5)):
+        yield shared_case(f"{rounds}-rounds-{fraction}", (70, 101), 3, None, "bits status frame", photon_energy=1.0, rounds=rounds, fraction=fraction)
+    yield shared_case("float32", (24, 17), 6, None, "bits status frame", photon_energy=0.3, dtype="float32")
+    chain = np.zeros((1, 3, 70), np.float32)        # maxima in a row, each of which is refused by one side after the other has been
+    chain[0, 1, 0::2], chain[0, 1, 1::2] = 0.95 - np.arange(35) / 100, 0.5 - np.arange(35) / 1000
+    yield Case("a chain of refusals", calib.SharedPhotons(1.0, 0.5), {"energy": chain})
+
+
+def sized_shared_photons(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    return Case("uint16 photons of 12.4 keV", calib.SharedPhotons(12.4), {"energy": sized_photon_energy(shape, n), "frame_status": np.zeros(n, np.uint32)})

@@ -1,0 +1,112 @@
+"""The panels of calib.shared_photons for the CPU: a list of each panel's maxima, and rounds over it until nobody is refused."""
+
+import numpy as np
+from numba import njit, prange
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def shared_panels(energy, given, photons, made, inverse, fraction, rounds, top, high):
+    """photons and, if asked for, their status, of (n, panels, rows, cols); return the OR of the data's status bits of each frame."""
+    n, panels = energy.shape[:2]
+    flags = np.zeros((n, panels), np.uint8)
+    for task in prange(n * panels):
+        f, p = task // panels, task % panels
+        flags[f, p] = _panel(energy, given, photons, made, f, p, inverse, fraction, rounds, top, high)
+    total = np.zeros(n, np.uint32)
+    for p in range(panels):
+        total |= flags[:, p]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _panel(energy, given, photons, made, f, p, inverse, fraction, rounds, top, high):
+    """One panel of one frame; the OR of its data's status bits."""
+    rows, cols = energy.shape[2:]
+    whole, part = np.empty((rows, cols), np.float32), np.full((rows + 4, cols + 4), np.float32(-1))
+    _split(energy, given, f, p, inverse, whole, part)
+    _pair(part, whole, fraction, rounds)
+    odd = np.uint8(0)
+    for r in range(rows):
+        for c in range(cols):
+            q = whole[r, c]
+            bits = np.uint8(0) if energy[f, p, r, c] > np.float32(-np.inf) else np.uint8(8)
+            if given is not None:
+                bits = given[f, p, r, c] if given[f, p, r, c] != 0 else bits
+            bits = np.uint8(2) if bits == 0 and q >= top else bits
+            if bits == 2:
+                photons[f, p, r, c] = high
+            else:
+                photons[f, p, r, c] = q if bits == 0 else np.float32(0)
+            odd |= bits
+            if made is not None:
+                made[f, p, r, c] = bits
+    return odd & np.uint8(7)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _split(energy, given, f, p, inverse, whole, part):
+    """whole and part of the photons; part has a border of two pixels."""
+    rows, cols = whole.shape
+    for r in range(rows):
+        for c in range(cols):
+            x = energy[f, p, r, c] * inverse
+            good = x > 0
+            if given is not None:
+                good = good and given[f, p, r, c] == 0
+            x = x if good else np.float32(0)
+            q = np.floor(x)
+            whole[r, c] = q
+            part[r + 2, c + 2] = x - q if x < np.float32(16777216) else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pair(part, whole, fraction, rounds):
+    """One more photon for each maximum that has a pair at the end."""
+    pitch = part.shape[1]
+    f = part.ravel()
+    ways = np.array([-pitch, -1, 1, pitch])
+    count, maxima = 0, np.empty(whole.size, np.int64)
+    for r in range(2, part.shape[0] - 2):
+        for at in range(r * pitch + 2, r * pitch + pitch - 2):
+            x = f[at]
+            if x >= np.float32(0.5) and x > f[at - pitch] and x > f[at - 1] and x >= f[at + 1] and x >= f[at + pitch]:
+                maxima[count] = at
+                count += 1
+    way, refused = np.full(f.size, 4, np.uint8), np.zeros(f.size, np.uint8)     # 4: asks nobody
+    for _ in range(rounds):
+        for i in range(count):
+            way[maxima[i]] = _ask(f, maxima[i], ways, refused[maxima[i]], fraction)
+        busy = False
+        for i in range(count):
+            at = maxima[i]
+            if way[at] < 4 and _beaten(f, at, way, ways):
+                refused[at] |= np.uint8(1 << way[at])
+                busy = True
+        if not busy:
+            break
+    for i in range(count):
+        at = maxima[i]
+        if way[at] < 4 and refused[at] >> way[at] & 1 == 0:
+            whole[at // pitch - 2, at % pitch - 2] += np.float32(1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ask(f, at, ways, refused, fraction):
+    """The way to the largest neighbour that has not refused, if the two are enough for a photon; else 4."""
+    best, way = np.float32(-1), 4
+    for k in range(4):
+        x = f[at + ways[k]]
+        if refused >> k & 1 == 0 and x > best:
+            best, way = x, k
+    return np.uint8(way if best >= 0 and f[at] + best >= fraction else 4)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _beaten(f, at, way, ways):
+    """Whether the neighbour that this maximum asks is asked by a larger one."""
+    asked = at + ways[way[at]]
+    for k in range(4):
+        other = asked + ways[k]
+        if other != at and way[other] == 3 - k and (f[other] > f[at] or (f[other] == f[at] and other < at)):
+            return True
+    return False
