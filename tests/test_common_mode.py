@@ -1,4 +1,4 @@
-"""calib.common_mode against float64 and NumPy's masked arrays, written here, and against what is known to go wrong elsewhere."""
+"""calib.common_mode against NumPy's masked arrays in float64, and what goes wrong elsewhere. Over 200 lines: every choice has its outside truth."""
 
 from __future__ import annotations
 

@@ -225,12 +225,16 @@ class CommonMode(Op):
     # ------------------------------------------------------------------------------------------------------- the others
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, *out: Any) -> None:
         corrected, modes, new_status = self._split(out)
-        n, shape = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:]))
-        flat = [None if a is None else a.reshape(shape)[:n] for a in (energy, pixel_status, gain_stage, corrected)]
-        good, factor = plan.constants.get("good"), plan.constants.get("factor")
+        n, npix = live_rows(energy, live), math.prod(energy.shape[1:])
+        held = plan.constants
+        nothing = np.empty((n, 0), np.uint8)
+        nothing.setflags(write=energy.flags.writeable)      # of one type with what may be there
+        flat = [nothing if a is None else a.reshape(len(energy), npix)[:n] for a in (energy, pixel_status, gain_stage, corrected)]
+        good = held["good"].reshape(-1) if "good" in held else np.frombuffer(b"", np.uint8)
+        factor = held["factor"].reshape(-1, npix) if "factor" in held else np.empty((0, 0), np.float32)
         common_mode_banks(
-            *flat, None if modes is None else modes[:n], None if good is None else good.reshape(-1),
-            None if factor is None else factor.reshape(len(factor), -1), (*self.bank, energy.shape[-1]), np.array([STEPS.index(s) for s in self.steps]),
+            *flat, np.empty((n, 0, 0), np.float32) if modes is None else modes[:n], good, factor, (*self.bank, energy.shape[-1]),
+            np.array([STEPS.index(s) for s in self.steps]),
             STATISTICS.index(self.statistic), self.excluded, self._limits(), self.npix_min,
         )
         if new_status is not None:
@@ -266,7 +270,8 @@ class CommonMode(Op):
         reserved = 16 * (threads + 16) + 2048       # the kernel's own SHARED arrays, at most
         in_global = shared + reserved > plan.device.shared
         return 0 if in_global else shared, {
-            "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": f"{lead}u", "TURNED": turned, "THREADS": threads, "IN_GLOBAL": in_global, "STATISTIC": STATISTICS.index(self.statistic),
+            "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": f"{lead}u", "TURNED": turned, "THREADS": threads, "IN_GLOBAL": in_global,
+            "STATISTIC": STATISTICS.index(self.statistic),
             **dict(zip(("FIRST_STEP", "SECOND_STEP", "THIRD_STEP"), [f"step_{s}" for s in (*self.steps, "none", "none")], strict=False)),
         }
 

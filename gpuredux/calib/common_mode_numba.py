@@ -108,9 +108,11 @@ def _choose(builder, rank, even, count, found):
 def _medians(typingctx, where, step, count, mode, guess, spread, threshold, cormax, npix_min):
     """mode[0:16] of 16 groups side by side, `count` vectors `step` bytes apart; a bit for each group whose median was not found.
 
-    Counting passes close in on all 16 at once, then one pass takes the two nearest values on both sides."""
+    Counting passes close in on all 16 at once, then one pass takes the two nearest values on both sides.
+    Long: one stretch of vector instructions, whose values live from its begin to its end."""
 
     def codegen(context, builder, sig, args):
+        """Long: see above."""
         where, step, count, mode, guess, spread, threshold, cormax, npix_min = args
         top, zero = _all(builder, threshold), _fixed(0, INTS)
         pivot = _smaller(builder, _all(builder, guess), top)
@@ -252,7 +254,8 @@ fast = njit(cache=True, nogil=True, error_model="numpy")
 def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, steps, statistic, excluded, limits, npix_min):
     """Fill out (n, npix) and modes (n, banks, 1 + rows + cols), a row of banks of a frame at a time.
 
-    shape: rows and cols of a bank, width of the frame; steps: 0 bank, 1 rows, 2 cols; limits: cormax, threshold, bin width, 1 / it."""
+    shape: rows and cols of a bank, width of the frame; steps: 0 bank, 1 rows, 2 cols; limits: cormax, threshold, bin width, 1 / it.
+    What is not there has no pixels, so that this is compiled once, not once for each choice."""
     n, npix = energy.shape
     rows, cols, width = shape
     across, deep = width // cols, npix // (rows * width)
@@ -265,15 +268,15 @@ def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, st
         work = np.full((banks, (rows + 15) // 16 * 16, (cols + 15) // 16 * 16), NAN, np.float32)
         pending, mode = np.zeros((banks, work.shape[2]), np.float32), np.zeros((banks, 1 + work.shape[1] + work.shape[2]), np.float32)
         turned, chosen = np.empty((work.shape[2], LANES), np.float32), np.empty(work[0].size, np.float32)
-        _take(energy[f], None if status is None else status[f], None if stage is None else stage[f], good, work, origin, shape, excluded)
+        _take(energy[f], status[f], stage[f], good, work, origin, shape, excluded)
         spread = np.float32(0)      # that of the first bank will do for its neighbours
         for b in range(banks):
             spread = _correct(work[b], turned, chosen, pending[b], mode[b], shape, steps, statistic, limits, npix_min, spread)
         _give(energy[f], out[f], work, pending, origin, shape)
         for b in range(banks):
-            if factor is not None:
-                _convert(out[f], None if status is None else status[f], None if stage is None else stage[f], factor, shape, origin + b * cols)
-            if modes is not None:
+            if factor.shape[0]:
+                _convert(out[f], status[f], stage[f], factor, shape, origin + b * cols)
+            if modes.shape[1]:
                 to = modes[f, down * across + group * together + b]
                 to[: 1 + rows] = mode[b, : 1 + rows]
                 to[1 + rows :] = mode[b, 1 + work.shape[1] : 1 + work.shape[1] + cols]
@@ -285,16 +288,16 @@ def _take(energy, status, stage, good, work, origin, shape, excluded):
     for r in range(np.uint64(shape[0])):
         for b in range(np.uint64(work.shape[0])):
             first, row = np.uint64(origin) + r * np.uint64(shape[2]) + b * np.uint64(shape[1]), work[b, r]
-            if good is None:
+            if good.shape[0] == 0:
                 for c in range(np.uint64(shape[1])):
                     row[c] = energy[first + c] if abs(energy[first + c]) < np.float32(np.inf) else NAN
             else:
                 for c in range(np.uint64(shape[1])):
                     row[c] = energy[first + c] if (abs(energy[first + c]) < np.float32(np.inf)) & (good[first + c] != 0) else NAN
-            if status is not None:
+            if status.shape[0]:
                 for c in range(np.uint64(shape[1])):
                     row[c] = row[c] if status[first + c] == 0 else NAN
-            if stage is not None:
+            if stage.shape[0]:
                 for c in range(np.uint64(shape[1])):
                     s = np.uint32(stage[first + c])
                     row[c] = row[c] if s >= np.uint32(32) or (excluded >> (s & np.uint32(31))) & np.uint32(1) == 0 else NAN
@@ -336,12 +339,9 @@ def _convert(out, status, stage, factor, shape, origin):
     for r in range(shape[0]):
         for c in range(shape[1]):
             i = origin + r * shape[2] + c
-            if status is not None:
-                if status[i] != 0:
-                    continue
-            s = 0
-            if stage is not None:
-                s = np.int64(stage[i])
+            if status.shape[0] and status[i] != 0:
+                continue
+            s = np.int64(stage[i]) if stage.shape[0] else 0
             y = out[i] * factor[s, i] if s < factor.shape[0] else NAN
             out[i] = NAN if np.isnan(y) else y
 
