@@ -225,7 +225,7 @@ class Gain(Op):
 
     def pixel(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         bad = int(np.float32(self.bad_value).view(np.uint32))
-        defines = {"CELLS": self.cells, "BAD_VALUE": f"{bad}u", "PACKED12": self.kind.word == "packed12",
+        defines = {"N_PLANES": f"{self.kind.n_planes}u", "CELLS": self.cells, "BAD_VALUE": f"{bad}u", "PACKED12": self.kind.word == "packed12",
                    "GAIN_STAGE": self.gain_stage, **self.kind.defines()}
         args = (raw, plan.constants["pedestal"], plan.constants["factor"], cell if self.cells else raw)
         return "calib/gain.cl", args, defines
