@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -138,14 +137,13 @@ def test_every_fault_is_a_line(tmp_path: Path, change: tuple[str, str], words: s
 
 def test_interrupted_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "dark.yaml").write_text(CONFIG.split("  - gain: 2")[0].replace("frames: 200", "frames: 2000000") + "output: {path: constants.h5}\n")
-    run = subprocess.Popen([sys.executable, "-m", "gpuredux.stream.cli", "dark", str(tmp_path / "dark.yaml")], stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    assert run.stdout is not None
-    run.stdout.readline()       # of progress: the handlers are in place
-    time.sleep(0.2)
-    run.send_signal(signal.SIGINT)
-    said, _ = run.communicate(timeout=120)
-    assert run.returncode == 130 and "no constants were written" in said
+    command = [sys.executable, "-m", "gpuredux.stream.cli", "dark", str(tmp_path / "dark.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as run:
+        assert run.stdout is not None
+        run.stdout.readline()       # of progress: the handlers are in place
+        run.send_signal(signal.SIGINT)
+        said = run.stdout.read()
+        assert run.wait(timeout=120) == 130 and "no constants were written" in said
     assert [p.name for p in tmp_path.iterdir()] == ["dark.yaml"]
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, create_model
 
 from .. import OPS, Op
 from ..backends import BACKENDS
+from ..calib.tracking import Tracking
 from ..simulate import Simulation
 from .document import Block, Text, text_of, validated
 from .faults import ConfigError
@@ -28,13 +29,14 @@ Count = Annotated[int, Field(ge=1, le=1 << 48)]     # beyond any detector; numpy
 
 
 class DetectorBlock(Block):
-    """A detector: its kind, its shape if only a part of it is read, and constants as file.h5:/dataset or `simulated`."""
+    """A detector: its kind, its shape if only a part of it is read, and constants as file.h5:/dataset or `simulated`; noise is for track_pedestal."""
 
     type: str
     shape: list[Count] | None = None
     pedestal: str | None = None
     gain: str | None = None
     good: str | None = None
+    noise: str | None = None
 
 
 class Hdf5Source(Block):
@@ -85,12 +87,19 @@ class Stage(Block):
 
     def fields(self) -> dict[str, Any]:
         """What the file says about the operation."""
-        return {k: getattr(self, k) for k in type(self).model_fields if k not in ("type", "input")}
+        return {k: getattr(self, k) for k in type(self).model_fields if k not in ("type", "input", "track_pedestal")}
+
+
+if TYPE_CHECKING:
+    TrackBlock = Block
+else:
+    TrackBlock = create_model("TrackBlock", __base__=Block, __doc__=Tracking.__doc__, **fields_of(Tracking, set()))
 
 
 def stage_of(op: type[Op]) -> type[Stage]:
-    """The block of an operation: its fields that are no arrays, with their types and defaults."""
+    """The block of an operation: its fields that are no arrays, with their types and defaults; calib.gain's has track_pedestal, too."""
     given: dict[str, Any] = {"type": (Literal[op.name], ...), **fields_of(op, SET_BY_STREAM.get(op.name, set()))}
+    given |= {"track_pedestal": (TrackBlock | None, None)} if op.name == "calib.gain" else {}
     made = create_model(f"{op.__name__}Stage", __base__=Stage, __doc__=op.__doc__, **given)
     made.op = op
     return made

@@ -1,4 +1,4 @@
-"""Pedestal, gain and mask of a run: from files or from the simulation, checked against the detector and the frames."""
+"""Pedestal, gain, mask and noise of a run: from files or from the simulation, checked against the detector and the frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .source import Source
 
 
 def constants(document: Document, source: Source) -> dict[str, np.ndarray[Any, Any]]:
-    """pedestal, gain and good of the source's detector, checked against its kind and the frames. Raises ConfigError."""
+    """pedestal, gain, good and noise of the source's detector, checked against its kind and the frames. Raises ConfigError."""
     name = document.config.source.detector
     block = document.config.detectors[name]
     kind, path = DETECTORS[block.type], ("detectors", name)
@@ -23,7 +23,8 @@ def constants(document: Document, source: Source) -> dict[str, np.ndarray[Any, A
     if source.frame != frame:
         faults.append(document.at((*path, "shape"), f"{name} is {frame}, the source gives frames of {source.frame}"))
     planes = (kind.n_planes, *frame)
-    for key, shape, kinds, words in (("pedestal", planes, "fiu", "numbers"), ("gain", planes, "fiu", "numbers"), ("good", frame, "b", "bool")):
+    for key, shape, kinds, words in (("pedestal", planes, "fiu", "numbers"), ("gain", planes, "fiu", "numbers"), ("good", frame, "b", "bool"),
+                                     ("noise", planes, "fiu", "numbers")):
         where = getattr(block, key)
         if where is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from .event import CORRUPT, DROPPED, FAILED
@@ -27,7 +28,7 @@ def finish(run: Runner) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "exit": code, "reason": reason, "account": account, "closes": closes, "problems": problems, "expected": run.expected, "missing": missing, **done,
         "bytes_in": run.rates.bytes_in, "bytes_out": done["bytes"], "ratio": run.rates.bytes_in / done["bytes"] if done["bytes"] else None,
-        "seconds": seconds, "folder": str(run.folder), "part_files": verdict.files, **_provenance(run),
+        "tracking": _tracking(run), "seconds": seconds, "folder": str(run.folder), "part_files": verdict.files, **_provenance(run),
         "rates": {"frames_per_s": run.rates.frames / seconds, "gb_per_s_in": run.rates.bytes_in / seconds / 1e9,
                   "gb_per_s_out": done["bytes"] / seconds / 1e9, "busy": {k: v / seconds for k, v in run.rates.busy.items()}},
     }
@@ -38,6 +39,14 @@ def finish(run: Runner) -> dict[str, Any]:
         refuse(summary, problems[-1])
     run.sink.journal.close()
     return summary
+
+
+def _tracking(run: Runner) -> dict[str, Any] | None:
+    """How often the pedestals were swapped and how far they moved [ADU]."""
+    follower = run.pipeline.follower
+    if follower is None:
+        return None
+    return {"swaps": len(follower.tracker.moves), "moves": [asdict(m) for m in follower.tracker.moves]}
 
 
 def _provenance(run: Runner) -> dict[str, Any]:

@@ -93,8 +93,14 @@ def _annotation(model: type[BaseModel], value: Any, path: Path) -> Any:
         here = here.model_fields[str(p)].annotation if isinstance(here, type) and issubclass(here, BaseModel) else get_args(here)[-1]
         value = value[p]
         if p != path[-1] or isinstance(value, dict):
-            here = next((m for m in _members(here) if isinstance(value, dict) and value.get("type") in get_args(m.model_fields["type"].annotation)), here)
+            here = next((m for m in _members(here) if isinstance(value, dict) and _is_type(m, value)), here)
     return here
+
+
+def _is_type(model: Any, value: dict[str, Any]) -> bool:
+    """A member of a union that a mapping means; one without `type` is the only one."""
+    field = model.model_fields.get("type")
+    return field is None or value.get("type") in get_args(field.annotation)
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -111,4 +117,4 @@ def _keys(model: type[BaseModel], value: Any, path: Path) -> list[str]:
 
 
 def _tags(model: type[BaseModel], value: Any, path: Path) -> list[str]:
-    return [t for m in _members(_annotation(model, value, path)) for t in get_args(m.model_fields["type"].annotation)]
+    return [t for m in _members(_annotation(model, value, path)) if "type" in m.model_fields for t in get_args(m.model_fields["type"].annotation)]

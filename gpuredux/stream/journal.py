@@ -4,6 +4,7 @@ A record is 4 bytes mark, u32 length, u32 number, u32 CRC-32C of length and numb
 u32 CRC-32C of the payload; integers little-endian. Records are numbered from 0. The kinds and their fields:
   start   version, format, config, provenance      seen   ids: given to the pipeline, written before they enter it; duplicate, corrupt: ids
   commit  part, file, bytes, crc32c, ids by outcome   end    account, expected, exit, reason
+  pedestal  frames computed before these pedestals were taken, pixels moved, median and most [ADU] from the start, sha256 of the pedestals
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         where = "" if host else "device_"
         found[f"{where}constants"] += size(plan.constants.values())
         found[f"{where}plans"] += size(plan.scratch.values())
+    if pipeline.follower:
+        found["constants"] += pipeline.follower.tracker.host_bytes
+        found["plans" if pipeline.on_host else "device_plans"] += size(pipeline.follower.tracker.arrays)
     if pipeline.exact_plan:
         found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind(pipeline.exact_out[:1], {})))     # of the plan that the op keeps for them
     return found

@@ -119,9 +119,18 @@ def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("bytes", f"{summary['bytes_in'] / 1e6:.1f} MB in, {summary['bytes_out'] / 1e6:.1f} MB out{ratio}"),
         ("speed", f"{rates['frames_per_s']:.1f} frames/s, {rates['gb_per_s_in']:.3f} GB/s in, {summary['seconds']:.1f} s"),
         ("busy", ", ".join(f"{k} {v:.0%}" for k, v in rates["busy"].items())),
+        *([("pedestals", _moved(tracked["moves"]))] if (tracked := summary["tracking"]) else []),
         ("files", summary["folder"]),
         ("ended", f"{summary['reason']} (exit {summary['exit']})"),
     ]
+
+
+def _moved(moves: list[dict[str, Any]]) -> str:
+    if not moves:
+        return "tracked; never due"
+    last = moves[-1]
+    return (f"tracked: swapped {len(moves)} times, {last['pixels']} pixels moved the last time; now {last['median']:.2f} ADU from the start in the median, "
+            f"{last['most']:.2f} at most")
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ..veto import Compact
 from .config import Document, Stage
 from .constants import constants
 from .faults import ConfigError
+from .follow import Follower, follower
 from .slot import Slot
 from .source import Source
 from .wiring import PACK
@@ -31,6 +32,7 @@ class Pipeline:
         self.document, self.frame, self.batch = document, source.frame, run.batch
         self.parallel = threading.Lock()    # one of numba's threading layers ends the process if two threads run parallel kernels at once
         self.constants = constants(document, source)
+        noise = self.constants.pop("noise", None)
         self._stage: dict[str, tuple[int, Stage]] = {s.type: (i, s) for i, s in enumerate(document.config.stages)}
         try:
             self.backend = backends.get(run.backend)
@@ -42,6 +44,7 @@ class Pipeline:
             raise ConfigError([document.at(("run", "device"), f"{run.backend} has {count} devices, counted from 0; got {run.device}")]) from None
         self.ops = self._ops()
         self._build()
+        self.follower: Follower | None = follower(self, noise)
 
     # ------------------------------------------------------------------ operations
     def _op(self, kind: str, **more: Any) -> Op:
@@ -135,6 +138,10 @@ class Pipeline:
             self._pack_raw(slot)
         overflowed = slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW if self.exact_plan else ()
         slot.overflowed = np.flatnonzero(overflowed).tolist()
+        if self.follower is not None:
+            with self.parallel:
+                at = given if self.on_host else self.device_in
+                self.follower.add(slot.n, at["raw"], at["live"], bool(slot.overflowed))
 
     def _run_on_device(self, slot: Slot, given: dict[str, Array]) -> None:
         """In, run, wait; then the sizes, then only the bytes that are used."""

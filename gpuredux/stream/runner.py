@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 from .channel import Channel, Closed
@@ -149,6 +150,7 @@ class Runner:
                 self._free.put(slot)
                 continue
             try:
+                self._swap()
                 self.pipeline.run(slot)
             except Exception as e:
                 broken = True
@@ -158,6 +160,14 @@ class Runner:
                 continue
             self.rates.busy["compute"] += time.monotonic() - begun
             self._done.put(slot)
+
+    def _swap(self) -> None:
+        """Between two batches, the pedestals that were tracked, and a word about them in the journal."""
+        if self.pipeline.follower is None:
+            return
+        move = self.pipeline.follower.swap(lambda: self._abort or self.failure is not None)
+        if move is not None:
+            self.sink.note({"kind": "pedestal", **asdict(move)}, durable=False)
 
     def _store(self) -> None:
         broken = False
@@ -173,6 +183,8 @@ class Runner:
                     self._lose(slot.pulse_id[self.sink.taken : slot.n], "sink")
             else:
                 self._lose(slot.pulse_id[: slot.n], "sink", FAILED if broken else DROPPED)
+            if self.pipeline.follower is not None:
+                self.pipeline.follower.settled(bool(slot.overflowed))
             self.rates.busy["sink"] += time.monotonic() - begun
             self._free.put(slot)
         if not broken:

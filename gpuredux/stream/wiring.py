@@ -45,8 +45,10 @@ def wiring(document: Document) -> list[str]:
         elif stage.input not in (None, wanted) and name in config.detectors:
             faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is not what {stage.type} can read here{did_you_mean(stage.input, [wanted])}"))
     if "calib.gain" in kinds and name in config.detectors:
-        missing = [k for k in ("pedestal", "gain") if getattr(config.detectors[name], k) is None]
-        faults += [document.at(("detectors", name, k), "missing: calib.gain needs it, as file.h5:/dataset or 'simulated'") for k in missing]
+        block, stage = config.detectors[name], config.stages[kinds.index("calib.gain")]
+        needs = {"pedestal": "calib.gain", "gain": "calib.gain", **({"noise": "track_pedestal"} if getattr(stage, "track_pedestal", None) else {})}
+        faults += [document.at(("detectors", name, k), f"missing: {who} needs it, as file.h5:/dataset or 'simulated'")
+                   for k, who in needs.items() if getattr(block, k) is None]
     return faults
 
 
