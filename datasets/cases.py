@@ -21,7 +21,10 @@ from . import cases_assemble, cases_pixelwise
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
+from .cases_crosstalk import recursive, sized_recursive, sized_stencil, stencil
+from .cases_dark_median import dark_median, sized_dark_median
 from .cases_dark_sums import dark_sums, sized_dark_sums
+from .cases_photons import fed_photons, photons, shared_photons, sized_photons, sized_shared_photons
 
 # ------------------------------------------------------------------------------------------------------------- calib.gain
 FIVE = Detector(
@@ -556,14 +559,18 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
 FAMILIES: Any = (cases_pixelwise, cases_assemble)      # modules with one table of MAKERS each
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **{name: partial(module.cases_of, name) for module in FAMILIES for name in module.MAKERS},
-    "calib.status_count": status_count, "calib.counts": counts, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums,
+    "calib.status_count": status_count, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums, "calib.dark_median": dark_median,
+    "calib.counts": counts, "calib.photons": photons, "calib.shared_photons": shared_photons,
+    "calib.stencil": stencil, "calib.recursive": recursive,
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
 }
 SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     **{name: lambda shape, n, _, name=name, sized=module.sized: sized(name, shape, n) for module in FAMILIES for name in module.MAKERS},
-    "calib.status_count": sized_status_count, "calib.counts": sized_counts, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums,
+    "calib.status_count": sized_status_count, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums, "calib.dark_median": sized_dark_median,
+    "calib.counts": sized_counts, "calib.photons": sized_photons, "calib.shared_photons": sized_shared_photons,
+    "calib.stencil": sized_stencil, "calib.recursive": sized_recursive,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
@@ -572,5 +579,5 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
 FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {
     **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES for name in module.MAKERS},
     "calib.status_count": lambda frame, n: iter([Case("count", calib.StatusCount(), {})] if frame in ((24, 17), (16, 40)) else []),
-    "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode,
+    "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode, "calib.photons": fed_photons,
 }

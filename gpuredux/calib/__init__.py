@@ -8,14 +8,19 @@ from .calibrate import Calibrate
 from .common_mode import CommonMode
 from .constants import Constants
 from .counts import Counts
+from .dark_median import DarkMedian
 from .dark_sums import DarkSums
 from .gain import Gain
 from .look_up import LookUp
 from .photons import Photons
 from .polynomial import Polynomial
+from .recursive import Recursive
 from .scale import Scale
+from .shared_photons import SharedPhotons
 from .status_count import StatusCount
+from .stencil import Stencil
 from .threshold_gain import ThresholdGain
 from .variance import Variance
 
-OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Variance, StatusCount, Assemble, AssembleTiles, AssembleSplit, Counts, Photons, CommonMode, DarkSums)
+OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Variance, StatusCount, Assemble, AssembleTiles, AssembleSplit, Counts, Photons,
+       SharedPhotons, Stencil, Recursive, CommonMode, DarkSums, DarkMedian)
