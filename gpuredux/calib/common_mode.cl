@@ -342,6 +342,10 @@ INLINE bool is_used(f32 x, u32 bits, GLOBAL const u8 *good, u64 pixel) {
     return used;
 }
 
+/* AGAIN: pixels are loaded a second time at the end: their gain stages are wanted, or the output held the bank. Else a pixel that is not used
+ * is written as soon as it is seen, and no more. Never a LOAD in a branch: PoCL 3.1 lost what stood beside it (tried: zeros). */
+#define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES))
+
 /* what a pixel becomes: y, corrected, or what it was, x; then by its stage's gain */
 INLINE f32 result_of(f32 y, f32 x, u32 bits, GLOBAL const f32 *per_gain, u64 pixel, u32 npix) {
     f32 z = y == y ? y : x;
@@ -448,30 +452,33 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     Work work = (Work)words;
 #endif
     u32 seen = 0u;
+    Held held; /* not in the loops: PoCL 3.1 mixed up what the pixels of a bank held (tried: zeros in place of 160 of them) */
+    f32 x[VECTOR];
+    u32 bits[VECTOR];
 #if VECTOR == 1 /* a thread a column: neighbours read neighbours */
     for (Index c = THREAD; c < COLS; c += THREADS)
         for (u32 r = 0; r < ROWS; r++) {
             Index pixel = (Index)origin + r * width + c;
-            Held held;
-            f32 x[1];
-            u32 bits[1];
             LOAD_BEGIN(held, pixel, npix);
             LOAD(held, frame, pixel, npix, x, bits);
             seen |= STATUS_OF(bits[0]);
-            work[AT(r, c)] = is_used(x[0], bits[0], good, pixel) ? x[0] : NOT_USED;
+            bool used = is_used(x[0], bits[0], good, pixel);
+            work[AT(r, c)] = used ? x[0] : NOT_USED;
+            if (!AGAIN && !used) energy[(u64)frame * npix + pixel] = result_of(NOT_USED, x[0], bits[0], per_gain, pixel, npix);
         }
 #else
-    for (u32 g = LID; g < ROWS * GROUPS; g += THREADS) {
-        u32 r = g / GROUPS, start = origin + r * width, pixel = (start / VECTOR + g % GROUPS) * VECTOR;
-        if (pixel < start + COLS) {
-            Held held;
-            f32 x[VECTOR];
-            u32 bits[VECTOR];
+    for (u32 round = 0; round < (ROWS * GROUPS + THREADS - 1u) / THREADS; round++) {
+        u32 g = round * THREADS + LID, r = g / GROUPS, start = origin + r * width, pixel = (start / VECTOR + g % GROUPS) * VECTOR;
+        if (r < ROWS && pixel < start + COLS) {
             LOAD_BEGIN(held, pixel, npix);
             LOAD(held, frame, pixel, npix, x, bits);
             for (u32 k = 0; k < VECTOR; k++) {
                 seen |= STATUS_OF(bits[k]);
-                if (pixel + k >= start && pixel + k < start + COLS) work[AT(r, pixel + k - start)] = is_used(x[k], bits[k], good, pixel + k) ? x[k] : NOT_USED;
+                if (pixel + k >= start && pixel + k < start + COLS) {
+                    bool used = is_used(x[k], bits[k], good, pixel + k);
+                    work[AT(r, pixel + k - start)] = used ? x[k] : NOT_USED;
+                    if (!AGAIN && !used) energy[(u64)frame * npix + pixel + k] = result_of(NOT_USED, x[k], bits[k], per_gain, pixel + k, npix);
+                }
             }
         }
     }
@@ -498,40 +505,38 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     for (Index c = THREAD; c < COLS; c += THREADS)
         for (u32 r = 0; r < ROWS; r++) {
             Index pixel = (Index)origin + r * width + c;
-            f32 x[1], y = work[AT(r, c)];
-            u32 bits[1];
+            f32 y = work[AT(r, c)];
             x[0] = y;
             bits[0] = 0u;
-            if (PLANES > 0 || y != y) {
-                Held held;
-                LOAD_BEGIN(held, pixel, npix);
-                LOAD(held, frame, pixel, npix, x, bits);
-            }
-            energy[(u64)frame * npix + pixel] = result_of(y, x[0], bits[0], per_gain, pixel, npix);
+#if AGAIN
+            LOAD_BEGIN(held, pixel, npix);
+            LOAD(held, frame, pixel, npix, x, bits);
+#endif
+            if (AGAIN || y == y) energy[(u64)frame * npix + pixel] = result_of(y, x[0], bits[0], per_gain, pixel, npix);
         }
 #else
-    for (u32 g = LID; g < ROWS * GROUPS; g += THREADS) {
-        u32 r = g / GROUPS, start = origin + r * width, pixel = (start / VECTOR + g % GROUPS) * VECTOR;
-        if (pixel < start + COLS) {
-            f32 x[VECTOR], y[VECTOR];
-            u32 bits[VECTOR];
-            bool again = PLANES > 0;
+    for (u32 round = 0; round < (ROWS * GROUPS + THREADS - 1u) / THREADS; round++) {
+        u32 g = round * THREADS + LID, r = g / GROUPS, start = origin + r * width, pixel = (start / VECTOR + g % GROUPS) * VECTOR;
+        if (r < ROWS && pixel < start + COLS) {
+            f32 y[VECTOR];
+            bool whole = pixel >= start && pixel + VECTOR <= start + COLS;
             for (u32 k = 0; k < VECTOR; k++) {
-                y[k] = pixel + k >= start && pixel + k < start + COLS ? work[AT(r, pixel + k - start)] : 0.0f;
-                x[k] = 0.0f;
+                y[k] = pixel + k >= start && pixel + k < start + COLS ? work[AT(r, pixel + k - start)] : NOT_USED;
+                x[k] = y[k];
                 bits[k] = 0u;
-                again = again || y[k] != y[k];
+                whole = whole && (AGAIN || y[k] == y[k]);
             }
-            if (again) {
-                Held held;
-                LOAD_BEGIN(held, pixel, npix);
-                LOAD(held, frame, pixel, npix, x, bits);
-            }
-            for (u32 k = 0; k < VECTOR; k++) y[k] = pixel + k >= start && pixel + k < start + COLS ? result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix) : 0.0f;
-            if (pixel >= start && pixel + VECTOR <= start + COLS) store_f32(energy + (u64)frame * npix + pixel, y);
-            else
+#if AGAIN
+            LOAD_BEGIN(held, pixel, npix);
+            LOAD(held, frame, pixel, npix, x, bits);
+#endif
+            if (whole) {
+                for (u32 k = 0; k < VECTOR; k++) y[k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix);
+                store_f32(energy + (u64)frame * npix + pixel, y);
+            } else
                 for (u32 k = 0; k < VECTOR; k++) {
-                    if (pixel + k >= start && pixel + k < start + COLS) energy[(u64)frame * npix + pixel + k] = y[k];
+                    if (pixel + k >= start && pixel + k < start + COLS && (AGAIN || y[k] == y[k]))
+                        energy[(u64)frame * npix + pixel + k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix);
                 }
         }
     }
