@@ -5,6 +5,8 @@ from numba import njit, prange
 
 NAN = np.float32(np.nan)
 WIDE = 64       # columns that walk down together
+BESIDE = 16     # rows that walk along together
+MOST = np.float32(np.finfo(np.float32).max)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -31,40 +33,42 @@ def down_rows(energy, status, out, a, rows, reverse, fir):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _step(energy, mark, out, total, past, c0, width, fir):
     """One row of a strip. No branch in the loop: it vectorises."""
-    most = np.float32(np.finfo(np.float32).max)
     for c in range(width):
         x = energy[c0 + c]
         if mark is not None:
             x = x if mark[c0 + c] == 0 else NAN
         y = x + total[c] if fir else x - total[c]
-        good = abs(x) <= most
+        good = abs(x) <= MOST
         y = y if good else x
-        past[c] = (x if fir else y) if good and abs(y) <= most else np.float32(0)
+        past[c] = (x if fir else y) if good and abs(y) <= MOST else np.float32(0)
         out[c0 + c] = y if y == y else NAN
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def across_rows(energy, status, out, a, cols, reverse, fir):
-    """energy (n, rows, across * cols): t runs over the columns of each asic."""
+    """energy (n, rows, across * cols): t runs over the columns of each asic. Rows go side by side: each waits for its own last value only."""
     n, rows, across = energy.shape[0], energy.shape[1], energy.shape[2] // cols
-    most = np.float32(np.finfo(np.float32).max)
-    for task in prange(n * rows):
-        f, r = task // rows, task % rows
-        past = np.empty(a.size, np.float32)
+    groups = (rows + BESIDE - 1) // BESIDE
+    for task in prange(n * groups):
+        f, r0 = task // groups, task % groups * BESIDE
+        past, total = np.empty((a.size, BESIDE), np.float32), np.empty(BESIDE, np.float32)
         for asic in range(across):
             past[:] = 0
             for t in range(cols):
                 c = asic * cols + (cols - 1 - t if reverse else t)
-                x = energy[f, r, c]
-                if status is not None:
-                    x = x if status[f, r, c] == 0 else NAN
-                total = np.float32(0)
+                total[:] = 0
                 for k in range(a.size):
-                    total += a[k] * past[k]
-                y = x + total if fir else x - total
-                good = abs(x) <= most
-                y = y if good else x
+                    for i in range(BESIDE):
+                        total[i] += a[k] * past[k, i]
                 for k in range(a.size - 1, 0, -1):
                     past[k] = past[k - 1]
-                past[0] = (x if fir else y) if good and abs(y) <= most else np.float32(0)
-                out[f, r, c] = y if y == y else NAN
+                for i in range(min(BESIDE, rows - r0)):
+                    mark = np.uint8(0)
+                    if status is not None:
+                        mark = status[f, r0 + i, c]
+                    x = energy[f, r0 + i, c] if mark == 0 else NAN
+                    y = x + total[i] if fir else x - total[i]
+                    good = abs(x) <= MOST
+                    y = y if good else x
+                    past[0, i] = (x if fir else y) if good and abs(y) <= MOST else np.float32(0)
+                    out[f, r0 + i, c] = y if y == y else NAN

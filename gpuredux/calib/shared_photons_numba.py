@@ -65,29 +65,48 @@ def _pair(part, whole, fraction, rounds):
     pitch = part.shape[1]
     f = part.ravel()
     ways = np.array([-pitch, -1, 1, pitch])
-    count, maxima = 0, np.empty(whole.size, np.int64)
+    count, maxima = np.uint64(0), np.empty(whole.size + 1, np.int64)
+    step = np.uint64(pitch)
     for r in range(2, part.shape[0] - 2):
-        for at in range(r * pitch + 2, r * pitch + pitch - 2):
+        for at in range(np.uint64(r * pitch + 2), np.uint64(r * pitch + pitch - 2)):     # no branch: one that is taken at random costs more
             x = f[at]
-            if x >= np.float32(0.5) and x > f[at - pitch] and x > f[at - 1] and x >= f[at + 1] and x >= f[at + pitch]:
-                maxima[count] = at
-                count += 1
+            above = (x > f[at - step]) & (x > f[at - np.uint64(1)]) & (x >= f[at + np.uint64(1)]) & (x >= f[at + step])
+            maxima[count] = at
+            count += np.uint64(above & (x >= np.float32(0.5)))
     way, refused = np.full(f.size, 4, np.uint8), np.zeros(f.size, np.uint8)     # 4: asks nobody
+    asking, active = maxima[:count].copy(), np.int64(count)       # those with somebody new to ask
     for _ in range(rounds):
-        for i in range(count):
-            way[maxima[i]] = _ask(f, maxima[i], ways, refused[maxima[i]], fraction)
-        busy = False
-        for i in range(count):
-            at = maxima[i]
-            if way[at] < 4 and _beaten(f, at, way, ways):
-                refused[at] |= np.uint8(1 << way[at])
-                busy = True
-        if not busy:
+        for i in range(active):
+            way[asking[i]] = _ask(f, asking[i], ways, refused[asking[i]], fraction)
+        active = _refuse(f, asking[:active].copy() if active < count else maxima, active, way, refused, ways, asking)
+        if active == 0:
             break
-    for i in range(count):
+    for i in range(np.int64(count)):
         at = maxima[i]
         if way[at] < 4 and refused[at] >> way[at] & 1 == 0:
             whole[at // pitch - 2, at % pitch - 2] += np.float32(1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _refuse(f, askers, active, way, refused, ways, losers):
+    """Whoever is asked by one of these keeps the largest of all that ask and refuses the others; their number, and they in losers."""
+    count = 0
+    for i in range(active):
+        if way[askers[i]] == 4:
+            continue
+        asked = askers[i] + ways[way[askers[i]]]
+        best = askers[i]
+        for k in range(4):
+            other = asked + ways[k]
+            if way[other] == 3 - k and (f[other] > f[best] or (f[other] == f[best] and other < best)):
+                best = other
+        for k in range(4):
+            other = asked + ways[k]
+            if way[other] == 3 - k and other != best and refused[other] >> way[other] & 1 == 0:
+                refused[other] |= np.uint8(1 << way[other])
+                losers[count] = other
+                count += 1
+    return count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -99,14 +118,3 @@ def _ask(f, at, ways, refused, fraction):
         if refused >> k & 1 == 0 and x > best:
             best, way = x, k
     return np.uint8(way if best >= 0 and f[at] + best >= fraction else 4)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _beaten(f, at, way, ways):
-    """Whether the neighbour that this maximum asks is asked by a larger one."""
-    asked = at + ways[way[at]]
-    for k in range(4):
-        other = asked + ways[k]
-        if other != at and way[other] == 3 - k and (f[other] > f[at] or (f[other] == f[at] and other < at)):
-            return True
-    return False
