@@ -17,6 +17,7 @@ from .counts import Counts
 from .gain import Gain
 from .scale import Scale, product
 from .status_count import StatusCount
+from .stencil import Stencil
 from .threshold_gain import ThresholdGain
 from .variance import Variance
 
@@ -48,12 +49,15 @@ class Calibrate(Chain):
         (*frame) bool and bad (names of bits of the set's status) leave pixels out, as the set's own good does. nonlinearity, in ADU; common_mode, in
         ADU, without gain; divide and multiply: numbers, (*frame) or (planes, *frame), folded into the gain, as Scale.folding takes them
         (divide=[flat, solid_angle, polarisation, keV_per_photon]); crosstalk, photons, assemble: ops that take energy. variance: True, or one photon
-        in the unit of energy, for photon noise; before crosstalk. status, status_count: give these too. Raises ValueError and TypeError as the ops do."""
+        in the unit of energy, for photon noise; crosstalk of calib.stencil spreads it. status, status_count: give these too. Raises ValueError and
+        TypeError as the ops do."""
         curve, last = _listed(nonlinearity), [*_listed(crosstalk), *_listed(photons), *_listed(assemble)]
         make = _of_counter if _kind(detector, constants).counts else self._of_adc
         wanted = {"bad_value": bad_value, "invalid": invalid, "status": status or bool(curve or common_mode or last or variance is not False or status_count)}
         source, *ops = make(_kind(detector, constants), constants, good, tuple(bad), curve, common_mode, divide, multiply, variance, wanted)
         ops = [source, *([StatusCount()] if status_count else []), *ops]
+        if variance is not False:
+            last = [*(_variance_of(op) for op in _listed(crosstalk)), *last]
         Chain.__init__(self, [*ops, *last])
         final = [o for o in ("image", "photons", "energy") if any(o in op.writes for op in self.ops)][:1]
         more = (("image_status" if assemble is not None and assemble.status else "", True), ("pixel_status", status), ("variance", variance is not False),
@@ -155,6 +159,12 @@ def _folded(gain: Any, shape: tuple[int, ...], cells: int, divide: Sequence[Any]
             factor = factor[:, None]
         whole = whole * factor
     return whole
+
+
+def _variance_of(op: Op) -> Op:
+    if not isinstance(op, Stencil):
+        raise ValueError(f"calib.calibrate: no variance is known of what comes out of {op.name}; leave variance out, or take it by calib.stencil")
+    return op.variance()
 
 
 def _variance(who: str, noise: Any, gain: np.ndarray, quantum: float) -> Variance:

@@ -104,6 +104,17 @@ class Stencil(Op):
         self._check_dominant()
         return dataclasses.replace(self, solve=not self.solve)
 
+    def variance(self) -> VarianceStencil:
+        """What it does to a variance: the squares of what one pixel gives to its neighbours, of independent pixels, away from edges.
+
+        For solve these reach on; what lies more than 3 pixels off, less than q ** 6 of the whole, is left out."""
+        side = 15
+        one = np.zeros((1, side, side), np.float32)
+        one[0, side // 2, side // 2] = 1
+        spread = dataclasses.replace(self, asic=None, edge="zero")(one, backend="numpy")[0].astype(np.float64)[4:11, 4:11]
+        squares = spread[::-1, ::-1] ** 2       # of a gather, not of a spread
+        return VarianceStencil(np.where(squares < 2.0**-40, 0, squares), asic=self.asic)
+
     def _edges(self) -> np.ndarray:
         """(h + 1,) * 4: what a sum is multiplied by with so many rows above and below, columns left and right, h standing for h or more."""
         h, w = self.radius, self.weights.astype(np.float64)
@@ -126,14 +137,14 @@ class Stencil(Op):
 
     def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
         frame = tuple(getattr(energy, "shape", ())[1:])
-        shape = self.require("energy", energy, np.float32, ("n", *(frame if len(frame) > 1 else ("rows", "cols")))).shape
+        shape = self.require(self.inputs[0], energy, np.float32, ("n", *(frame if len(frame) > 1 else ("rows", "cols")))).shape
         if self.asic is not None and (shape[-2] % self.asic[0] or shape[-1] % self.asic[1]):
             raise ValueError(f"{self.name}: energy must have panels of whole asics {self.asic}, got {shape}")
         if pixel_status is not None:
             self.require("pixel_status", pixel_status, np.uint8, shape)
         if live is not None:
             self.require("live", live, np.int32, (1,))
-        return (Spec("energy", shape, np.dtype(np.float32)),)
+        return (Spec(self.writes[0], shape, np.dtype(np.float32)),)
 
     def traffic(self, *x: Any) -> int:
         return nbytes(*x) + nbytes(*self.outputs(*x))
@@ -210,3 +221,11 @@ class Stencil(Op):
                 (energy, status, before, after, rest, plan.constants["weights"], plan.constants["edge"], inverse, *sizes),
                 RADIUS=self.radius, SOLVE=self.solve, STATUS=pixel_status is not None, LIVE=live is not None,
             )
+
+
+@dataclass(frozen=True, eq=False)
+class VarianceStencil(Stencil):
+    """variance[r, c] = sum of weights[i, j] * variance[r + i - h, c + j - h]: calib.stencil on a variance; Stencil.variance() makes it."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("variance", "pixel_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("variance",)
