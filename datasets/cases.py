@@ -568,7 +568,8 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
 }
 SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     **{name: lambda shape, n, _, name=name, sized=module.sized: sized(name, shape, n) for module in FAMILIES for name in module.MAKERS},
-    "calib.status_count": sized_status_count, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums, "calib.dark_median": sized_dark_median,
+    "calib.status_count": sized_status_count, "calib.common_mode": sized_common_mode, "calib.dark_sums": sized_dark_sums,
+    "calib.dark_median": sized_dark_median,
     "calib.counts": sized_counts, "calib.photons": sized_photons, "calib.shared_photons": sized_shared_photons,
     "calib.stencil": sized_stencil, "calib.recursive": sized_recursive,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,

@@ -67,7 +67,8 @@ def test_a_map_shows_each_pixel_where_it_lies(agipd: Path) -> None:
 def test_a_split_keeps_the_sum(agipd: Path, target: Target) -> None:
     rng = np.random.default_rng(2)
     for ours in (geometry.read(agipd).reframed((16, 512, 128)).select([0, 5, 11]),
-                 Geometry([flat_panel("turned", (3.3, -7.7), (40, 60), 30), flat_panel("wide", (90, 0.4), (24, 32), wide_cols=((3, 2.25), (4, 2.25)), segment=1)])):
+                 Geometry([flat_panel("turned", (3.3, -7.7), (40, 60), 30),
+                           flat_panel("wide", (90, 0.4), (24, 32), wide_cols=((3, 2.25), (4, 2.25)), segment=1)])):
         frame = rng.random((1, *ours.shape)).astype(np.float32)
         frame[np.isnan(ours.area())[None]] = 0      # words that no panel has
         op = assembly.by_split(ours)
@@ -106,7 +107,8 @@ def test_which_of_two_is_seen(target: Target) -> None:
 def test_gaps_stay_gaps(target: Target) -> None:
     apart = Geometry([flat_panel("left", (0, 0), (2, 2)), flat_panel("right", (3, 0), (2, 2), segment=1)])
     energy = np.arange(1, 9, dtype=np.float32).reshape(1, 2, 2, 2)
-    for op in (assembly.by_map(apart, fill=np.nan, status=True), assembly.by_tiles(apart, fill=np.nan, status=True), assembly.by_split(apart, fill=np.nan, status=True)):
+    for make in (assembly.by_map, assembly.by_tiles, assembly.by_split):
+        op = make(apart, fill=np.nan, status=True)
         image, status = (target.get(a)[0] for a in op(target.put(energy)))
         assert np.array_equal(image, [[1, 2, np.nan, 5, 6], [3, 4, np.nan, 7, 8]], equal_nan=True), op.name
         assert np.array_equal(status == Pixel.GAP, np.isnan(image)), op.name

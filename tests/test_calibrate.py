@@ -1,4 +1,4 @@
-"""The whole chain of calibration against float64 arithmetic written here, step by step; what can be switched off; how many passes it takes."""
+"""The whole chain of calibration against float64 arithmetic written here, step by step. Over 200 lines: each step needs a chain of its own."""
 
 from __future__ import annotations
 

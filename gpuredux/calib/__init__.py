@@ -22,5 +22,11 @@ from .stencil import Stencil
 from .threshold_gain import ThresholdGain
 from .variance import Variance
 
-OPS = (Gain, ThresholdGain, Scale, Polynomial, Breakpoint, LookUp, Variance, StatusCount, Assemble, AssembleTiles, AssembleSplit, Counts, Photons,
-       SharedPhotons, Stencil, Recursive, CommonMode, DarkSums, DarkMedian)
+OPS = (
+    Gain, ThresholdGain, Counts, Polynomial, Breakpoint, LookUp, CommonMode, Scale, Stencil, Recursive, Photons, SharedPhotons, Variance, StatusCount,
+    Assemble, AssembleTiles, AssembleSplit, DarkSums, DarkMedian,
+)
+__all__ = [
+    "OPS", "Assemble", "AssembleSplit", "AssembleTiles", "Breakpoint", "Calibrate", "CommonMode", "Constants", "Counts", "DarkMedian", "DarkSums", "Gain",
+    "LookUp", "Photons", "Polynomial", "Recursive", "Scale", "SharedPhotons", "StatusCount", "Stencil", "ThresholdGain", "Variance",
+]

@@ -24,7 +24,8 @@ from .faults import ConfigError
 from .wiring import wiring
 
 STAGE_OPS = ("calib.gain", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
-SET_BY_STREAM: dict[str, set[str]] = {"calib.gain": {"detector", "status", "cells", "adu", "gain_stage"}, "compress.bitshuffle_lz4": {"shape", "dtype"}}     # by the rest
+SET_BY_STREAM: dict[str, set[str]] = {"calib.gain": {"detector", "status", "cells", "adu", "gain_stage"},      # by the rest
+                                    "compress.bitshuffle_lz4": {"shape", "dtype"}}
 Count = Annotated[int, Field(ge=1, le=1 << 48)]     # beyond any detector; numpy takes no larger ones everywhere
 
 
