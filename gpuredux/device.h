@@ -24,7 +24,10 @@ typedef unsigned long long u64;
 typedef long long i64;
 typedef float f32;
 typedef double f64;
-#define KERNEL(T) extern "C" __global__ void __launch_bounds__(T)
+#ifndef BLOCKS_AT_LEAST /* on a multiprocessor: a kernel may have 65536 / (T * BLOCKS_AT_LEAST) registers; without it ptxas spills a few of them at will */
+#define BLOCKS_AT_LEAST 4
+#endif
+#define KERNEL(T) extern "C" __global__ void __launch_bounds__(T, BLOCKS_AT_LEAST)
 #define INLINE static __device__ __forceinline__
 #define GLOBAL
 #define SHARED __shared__

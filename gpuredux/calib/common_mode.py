@@ -257,7 +257,8 @@ class CommonMode(Op):
             "calib/common_mode.cl", "common_mode", (n * banks,), int(defines["THREADS"]), (*optional, corrected, *limits),
             load=(energy, pixel_status, gain_stage), shared=shared, VECTOR=vector(npix, plan.device.vector),
             STATUS=pixel_status is not None, STAGES=gain_stage is not None, EXCLUDED=f"{self.excluded}u", GOOD=good is not None,
-            PLANES=0 if self.gain is None else len(self.gain), REPORT=modes is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
+            PLANES=0 if self.gain is None else len(self.gain), BLOCKS_AT_LEAST=1,
+            REPORT=modes is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
         )
 
     def _layout(self, plan: Plan) -> tuple[int, dict[str, Any]]:

@@ -145,5 +145,5 @@ class DarkSums(Op):
         plan.launch(
             "calib/dark_sums.cl", "dark_sums", (frame_grid(n, npix, wide)[0], max(self.cells, 1)), 128,
             (words, count, sum, extreme, *optional[:4], *out[:3], optional[4], np.uint32(n), np.uint32(npix)),
-            CELLS=self.cells, GATE=self.gate, TOGETHER=f"{together}u", LIVE=live is not None, VECTOR=vector(npix, wide), **defines,
+            CELLS=self.cells, GATE=self.gate, TOGETHER=f"{together}u", BLOCKS_AT_LEAST=2, LIVE=live is not None, VECTOR=vector(npix, wide), **defines,
         )
