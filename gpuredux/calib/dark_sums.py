@@ -82,8 +82,8 @@ class DarkSums(Op):
 
     def outputs(self, raw: Any, count: Any, sum: Any, extreme: Any, gate: Any, stray: Any, cell: Any, live: Any) -> tuple[Spec, ...]:
         n, *frame = self.require("raw", raw, np.uint16, ("n", *getattr(raw, "shape", (0, "pixels"))[1:])).shape
-        if not frame:
-            raise ValueError(f"{self.name}: raw must be uint16 (n, *frame), got {raw.dtype} {raw.shape}")
+        if not frame or n > 65536:      # of 16 bits, so many words' sum fits into 32
+            raise ValueError(f"{self.name}: raw must be uint16 (n, *frame) of at most 65536 frames, got {raw.dtype} {raw.shape}")
         at = ((self.cells,) if self.cells else ()) + tuple(frame)
         out = [self.require("count", count, np.uint32, (3 + self.gate, *at)), self.require("sum", sum, np.uint64, (2 + 2 * self.gate, *at)),
                self.require("extreme", extreme, np.uint16, (2, *at))]

@@ -1,17 +1,18 @@
-"""The tiles of calib.dark_sums for the CPU: 64 pixels of up to 16 frames summed in vector registers. Over 200 lines: the instruction and the loop
-that it serves."""
+"""The tiles of calib.dark_sums for the CPU: 64 pixels of 4 frames at a time in vector registers. Over 200 lines: the instruction and the loops that it
+serves."""
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-TILE = 8192     # pixels whose state stays in the L2 cache while the frames go by
-ROW = TILE + 32     # elements between rows of copies: rows that lie a power of two apart, as frames do, would share the same few lines of a cache
-WIDE = 64       # pixels that are decided on together
-STRIPS = 64     # each with memory of its own: asked for by the tile, it costs more than the sums (fresh pages)
-TOGETHER = 16   # frames; of 14 bits, so many squares fit into 32
+TILE = 8192         # pixels whose sums stay in the L2 cache while the frames go by
+ROW = TILE + 32     # elements between rows of sums: a power of two apart, they would share the same few lines of a cache
+WIDE = 64           # pixels that are decided on together
+TOGETHER = 4        # frames side by side; more would not fit: frames lie a power of two apart, and a cache has 8 places for such
+CARRY = 16          # frames of 14 bits, so many of whose squares fit into 32
+STRIPS = 64         # each with memory of its own: asked for by the tile, it costs more than the sums (fresh pages)
+SUM, SUM2, OTHER, LOST, BEYOND, BEYOND2, MANY_BEYOND = range(7)      # rows of the narrow sums; beyond: outside the gate, which is rare
 WORD, HALF, LONG = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 WORDS, HALVES, LONGS = (ir.VectorType(kind, WIDE) for kind in (WORD, HALF, LONG))
 ADDRESS = types.uint64
@@ -36,32 +37,11 @@ def _at(builder, where, nbytes):
     return builder.add(where, ir.Constant(LONG, nbytes))
 
 
-def _row(builder, where, k, size):
-    return _at(builder, where, k * size * ROW)
-
-
-class _Register:
-    """A vector that a loop changes; LLVM keeps it in registers."""
-
-    def __init__(self, builder, kind, first):
-        self.builder, self.place = builder, cgutils.alloca_once(builder, kind)
-        builder.store(ir.Constant(kind, [first] * WIDE), self.place)
-
-    @property
-    def value(self):
-        return self.builder.load(self.place)
-
-    def put(self, value):
-        self.builder.store(value, self.place)
-
-    def add(self, value):
-        self.put(self.builder.add(self.value, value))
-
-    def add_where(self, chosen, value):
-        self.put(self.builder.select(chosen, self.builder.add(self.value, value), self.value))
-
-    def pick(self, relation, value):
-        self.put(self.builder.select(self.builder.icmp_unsigned(relation, value, self.value), value, self.value))
+def _total(builder, values):
+    total = values[0]
+    for value in values[1:]:
+        total = builder.add(total, value)
+    return total
 
 
 def _grow(builder, where, more):
@@ -69,74 +49,66 @@ def _grow(builder, where, more):
     _store(builder, builder.add(_load(builder, where, more.type), more), where)
 
 
-class _Sums:
-    """The sums of 64 pixels over a few frames, in registers."""
-
-    def __init__(self, builder, squares):
-        self.builder, self.squares = builder, squares
-        self.sums, self.sums2 = ([_Register(builder, kind, 0) for _ in range(2)] for kind in (HALVES, squares))
-        self.wrong, self.inside_count = (_Register(builder, WORDS, 0) for _ in range(2))
-        self.least, self.most = _Register(builder, WORDS, 65535), _Register(builder, WORDS, 0)
-
-    def take(self, adc, gate):
-        """gate: (low, high), or None."""
-        builder = self.builder
-        x = builder.zext(adc, HALVES)
-        y = builder.mul(x, x)
-        y = y if self.squares is HALVES else builder.zext(y, self.squares)
-        self.sums[0].add(x)
-        self.sums2[0].add(y)
-        self.least.pick("<", adc)
-        self.most.pick(">", adc)
-        if gate:
-            inside = builder.and_(builder.icmp_unsigned(">=", adc, gate[0]), builder.icmp_unsigned("<=", adc, gate[1]))
-            self.sums[1].add_where(inside, x)
-            self.sums2[1].add_where(inside, y)
-            self.inside_count.add_where(inside, ir.Constant(WORDS, [1] * WIDE))
-
-    def write(self, n, count, total, extreme, gated):
-        """On top of the state."""
-        builder = self.builder
-        _grow(builder, count, _all_lanes(builder, builder.trunc(n, HALF), HALVES))
-        for k in range(2 if gated else 1):
-            y = self.sums2[k].value
-            _grow(builder, _row(builder, total, 2 * k, 8), builder.zext(self.sums[k].value, LONGS))
-            _grow(builder, _row(builder, total, 2 * k + 1, 8), y if self.squares is LONGS else builder.zext(y, LONGS))
-        if gated:
-            _grow(builder, _row(builder, count, 3, 4), builder.zext(self.inside_count.value, HALVES))
-        for k, (relation, end) in enumerate((("<", self.least.value), (">", self.most.value))):
-            before = _load(builder, _row(builder, extreme, k, 2), WORDS)
-            _store(builder, builder.select(builder.icmp_unsigned(relation, end, before), end, before), _row(builder, extreme, k, 2))
+def _grow_all(builder, adc, squares, where, where2):
+    """Sum and sum of squares take in some vectors of words."""
+    x = [builder.zext(a, HALVES) for a in adc]
+    y = [builder.mul(a, a) for a in x]
+    _grow(builder, where, _total(builder, x))
+    _grow(builder, where2, _total(builder, y if squares is HALVES else [builder.zext(a, squares) for a in y]))
 
 
-def _summer(gated, squares):
-    """An instruction: the state of 64 pixels takes in a few frames; squares: the width of a sum of squares of so many."""
+def _grow_beyond(builder, adc, beyond, squares, small, square):
+    """The sums of what lies outside the gate: in memory alone, and only where something does."""
+    masked, wide = builder.select(beyond, adc, ir.Constant(WORDS, [0] * WIDE)), 4 if squares is HALVES else 8
+    _grow_all(builder, [masked], squares, _at(builder, small, 4 * ROW * BEYOND), _at(builder, square, wide * ROW * (BEYOND2 - SUM2 if wide == 4 else 1)))
+    _grow(builder, _at(builder, small, 4 * ROW * MANY_BEYOND), builder.zext(beyond, HALVES))
+
+
+def _outside(builder, adc, gate, squares):
+    """One bit a pixel. gate: low, high, and for 14 bits high - low + 1, with which one comparison does."""
+    low, high, length = (_load(builder, _at(builder, gate, 2 * ROW * k), WORDS) for k in range(3))
+    if squares is HALVES:
+        return [builder.icmp_unsigned(">=", builder.sub(a, low), length) for a in adc]
+    return [builder.or_(builder.icmp_unsigned("<", a, low), builder.icmp_unsigned(">", a, high)) for a in adc]
+
+
+def _summer(frames, gated, squares):
+    """An instruction: the sums of 64 pixels take in so many frames; squares: the width of a sum of squares."""
 
     @intrinsic
-    def sum_frames(typingctx, words, n, masks, gate, count, total, extreme):
-        """Not zero if a word has other gain bits than the stage's: then nothing is changed. By address, in rows of ROW elements: words of n frames, the
-        gate, the state; and the masks of the adc and of the gain bits, the stage's gain bits, the adc's shift."""
+    def sum_frames(typingctx, first, second, third, fourth, masks, gate, small, square, ends):
+        """Not zero if a word has other gain bits than the stage's: then nothing is changed. By address: words of the frames; the masks of the adc and of
+        the gain bits, and the stage's gain bits; the gate and the sums, in rows of ROW elements."""
 
         def codegen(context, builder, sig, args):
-            words, n, masks, gate, count, total, extreme = args
-            adc_mask, gain_bits, stage, shift = (_all_lanes(builder, _load(builder, _at(builder, masks, 2 * k), WORD), WORDS) for k in range(4))
-            sums = _Sums(builder, squares)
-            limits = [_load(builder, _row(builder, gate, k, 2), WORDS) for k in range(2)] if gated else None
-            with cgutils.for_range(builder, n) as loop:
-                word = _load(builder, builder.add(words, builder.mul(loop.index, ir.Constant(LONG, 2 * ROW))), WORDS)
-                sums.wrong.put(builder.or_(sums.wrong.value, builder.xor(builder.and_(word, gain_bits), stage)))
-                sums.take(builder.lshr(builder.and_(word, adc_mask), shift), limits)
-            found = builder.bitcast(builder.icmp_unsigned("!=", sums.wrong.value, ir.Constant(WORDS, [0] * WIDE)), LONG)
-            with builder.if_then(builder.icmp_unsigned("==", found, ir.Constant(LONG, 0))):
-                sums.write(n, count, total, extreme, gated)
-            return found
+            *rows, masks, gate, small, square, ends = args
+            adc_mask, gain_bits, stage = (_all_lanes(builder, _load(builder, _at(builder, masks, 2 * k), WORD), WORDS) for k in range(3))
+            words = [_load(builder, row, WORDS) for row in rows[:frames]]
+            odd = [builder.xor(builder.and_(w, gain_bits), stage) for w in words]
+            for other in odd[1:]:
+                odd[0] = builder.or_(odd[0], other)
+            wrong = builder.bitcast(builder.icmp_unsigned("!=", odd[0], ir.Constant(WORDS, [0] * WIDE)), LONG)
+            with builder.if_then(builder.icmp_unsigned("==", wrong, ir.Constant(LONG, 0)), likely=True):
+                adc = [builder.and_(w, adc_mask) for w in words]
+                _grow_all(builder, adc, squares, small, square)
+                for k, relation in enumerate("<>"):
+                    best = _load(builder, _at(builder, ends, 2 * ROW * k), WORDS)
+                    for a in adc:
+                        best = builder.select(builder.icmp_unsigned(relation, a, best), a, best)
+                    _store(builder, best, _at(builder, ends, 2 * ROW * k))
+                if gated:
+                    for a, beyond in zip(adc, _outside(builder, adc, gate, squares), strict=True):
+                        with builder.if_then(builder.icmp_unsigned("!=", builder.bitcast(beyond, LONG), ir.Constant(LONG, 0)), likely=False):
+                            _grow_beyond(builder, a, beyond, squares, small, square)
+            return wrong
 
-        return types.uint64(ADDRESS, types.int64, *[ADDRESS] * 5), codegen
+        return types.uint64(*[ADDRESS] * 9), codegen
 
     return sum_frames
 
 
-_sum, _sum_big, _sum_gated, _sum_gated_big = (_summer(gated, squares) for gated in (False, True) for squares in (HALVES, LONGS))
+_sum1, _sum4, _gated1, _gated4 = (_summer(frames, gated, HALVES) for gated in (False, True) for frames in (1, 4))
+_big1, _big4, _big_gated1, _big_gated4 = (_summer(frames, gated, LONGS) for gated in (False, True) for frames in (1, 4))
 
 
 @intrinsic
@@ -150,126 +122,239 @@ def _which_is(typingctx, where, value):
 
 
 @intrinsic
-def _fetch(typingctx, where, to, ahead):
-    """Copy 64 words, and ask for the cache lines of the 64 that lie `ahead`."""
+def _ask(typingctx, where):
+    """Prefetch the two cache lines of 64 words."""
 
     def codegen(context, builder, sig, args):
         byte = ir.IntType(8).as_pointer()
         ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, HALF, HALF, HALF]))
         for k in range(2):
-            builder.call(ask, [builder.inttoptr(_at(builder, args[2], 64 * k), byte), *(ir.Constant(HALF, v) for v in (0, 2, 1))])
-        _store(builder, _load(builder, args[0], WORDS), args[1])
+            builder.call(ask, [builder.inttoptr(_at(builder, args[0], 64 * k), byte), *(ir.Constant(HALF, v) for v in (0, 2, 1))])
         return context.get_dummy_value()
 
-    return types.void(*[ADDRESS] * 3), codegen
+    return types.void(ADDRESS), codegen
 
 
+def _emitter(state, kind, minus):
+    """An instruction: 64 bytes of the new state, past the cache: a store through it would read the line first."""
+    lanes = 512 // state.width
+
+    @intrinsic
+    def emit(typingctx, old, plus, less, shift, to):
+        """new = old + (plus - less >> shift), by address; `to` is a multiple of 64."""
+
+        def codegen(context, builder, sig, args):
+            old, plus, less, shift, to = args
+            more = _load(builder, plus, ir.VectorType(kind, lanes))
+            more = builder.sub(more, _load(builder, less, more.type)) if minus else more
+            wide = ir.VectorType(state, lanes)
+            more = more if kind is state else builder.zext(more, wide)
+            if state is LONG:
+                one = builder.insert_element(ir.Constant(wide, ir.Undefined), shift, ir.Constant(HALF, 0))
+                more = builder.lshr(more, builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(HALF, lanes), [0] * lanes)))
+            store = builder.store(builder.add(_load(builder, old, wide), more), builder.inttoptr(to, wide.as_pointer()))
+            store.align = 64
+            store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(HALF, 1)]))
+            return context.get_dummy_value()
+
+        return types.void(*[ADDRESS] * 5), codegen
+
+    return emit
+
+
+_emit_count, _emit_inside = _emitter(HALF, HALF, False), _emitter(HALF, HALF, True)
+_emit_sum, _emit_inner = _emitter(LONG, HALF, False), _emitter(LONG, HALF, True)
+_emit_sum2, _emit_inner2 = _emitter(LONG, LONG, False), _emitter(LONG, LONG, True)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def sum_tiles(raw, order, first, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks):
-    """The new state; order: frames by cell, first: where each cell's begin. Strips of tiles of pixels of a cell in parallel."""
+    """The new state; order: frames by cell, first: where each cell's begin. Strips of tiles of pixels of a cell in parallel.
+
+    Sums are of the words as they lie there, not shifted: the shift comes last, once."""
     npix = raw.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
     jobs = n_tiles * (len(first) - 1)
     strips = min(jobs, STRIPS)
     for strip in prange(strips):
-        room = (np.empty((TOGETHER, ROW), np.uint16), np.empty((2, ROW), np.uint16), np.empty((4, ROW), np.uint32), np.empty((4, ROW), np.uint64),
-                np.empty((2, ROW), np.uint16))
+        small, wide = np.empty((7, ROW), np.uint32), np.empty((2, ROW), np.uint64)
+        ends, limits = np.empty((2, ROW), np.uint16), np.empty((3, ROW), np.uint16)
         for job in range(strip * jobs // strips, (strip + 1) * jobs // strips):
             c, begin = job // n_tiles, job % n_tiles * TILE
-            _tile(raw, order, first[c], first[c + 1], c, begin, min(TILE, npix - begin), count, total, extreme, gate, new_count, new_total, new_extreme,
-                  word_class, masks, looks, room)
-
-
-@fast
-def _tile(raw, order, first, last, c, begin, n, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks, room):
-    """A tile of a cell over its frames, on copies of state and words."""
-    words, limits, counts, totals, ends = room
-    _copy(count[:, c, begin : begin + n], counts[:, :n])
-    _copy(total[:, c, begin : begin + n], totals[:, :n])
-    _copy(extreme[:, c, begin : begin + n], ends[:, :n])
-    if gate is not None:
-        _copy(gate[:, c, begin : begin + n], limits[:, :n])
-    for f in range(first, last, TOGETHER):
-        many = min(TOGETHER, last - f)
-        _read(raw, order, f, many, last, begin, n, words)
-        _sum_tile(words, many, n, gate is not None, limits, counts, totals, ends, word_class, masks, looks)
-    _copy(counts[:, :n], new_count[:, c, begin : begin + n])
-    _copy(totals[:, :n], new_total[:, c, begin : begin + n])
-    _copy(ends[:, :n], new_extreme[:, c, begin : begin + n])
-
-
-@fast
-def _copy(source, target):
-    for k in range(min(len(source), len(target))):
-        target[k] = source[k]
-
-
-@fast
-def _read(raw, order, f, many, last, begin, n, words):
-    """Words of a tile in `many` frames, a frame after the other, while the next frame's are asked for; behind the last frame, the next tile's."""
-    base, row, whole = np.uint64(raw.ctypes.data), np.uint64(raw.strides[0]), n // WIDE * WIDE
-    for k in range(many):
-        at = base + np.uint64(order[f + k]) * row + np.uint64(2 * begin)
-        ahead = base + np.uint64(order[f + k + 1]) * row + np.uint64(2 * begin) if f + k + 1 < last else at + np.uint64(2 * TILE)
-        to = np.uint64(words[k].ctypes.data)
-        for a in range(0, 2 * whole, 2 * WIDE):
-            _fetch(at + np.uint64(a), to + np.uint64(a), ahead + np.uint64(a))
-        for a in range(whole, n):
-            words[k, a] = raw[order[f + k], begin + a]
-
-
-@fast
-def _sum_tile(words, many, n, gated, limits, counts, totals, ends, word_class, masks, looks):
-    """64 pixels at a time where all words are of the stage; else, and at the end, one by one."""
-    at = (np.uint64(words.ctypes.data), np.uint64(masks.ctypes.data), np.uint64(limits.ctypes.data), np.uint64(counts.ctypes.data),
-          np.uint64(totals.ctypes.data), np.uint64(ends.ctypes.data))
-    small, whole = masks[0] >> masks[3] < 16384, n // WIDE * WIDE
-    for a in range(0, whole, WIDE):
-        two = np.uint64(2 * a)
-        word, gate, count, total, end = at[0] + two, at[2] + two, at[3] + np.uint64(2) * two, at[4] + np.uint64(4) * two, at[5] + two
-        wrong = _codes(word, many, looks)
-        if wrong == 0:
-            if gated and small:
-                wrong = _sum_gated(word, many, at[1], gate, count, total, end)
-            elif gated:
-                wrong = _sum_gated_big(word, many, at[1], gate, count, total, end)
-            elif small:
-                wrong = _sum(word, many, at[1], gate, count, total, end)
+            n, frames = min(TILE, npix - begin), order[first[c] : first[c + 1]]
+            _clear(small, wide, ends, gate is not None)
+            if gate is not None:
+                _limits(gate[0, c, begin : begin + n], gate[1, c, begin : begin + n], masks, limits)
+            if masks[0] < 16384:
+                for f in range(0, len(frames), CARRY):
+                    _sum_tile(raw, frames, f, min(f + CARRY, len(frames)), begin, n, gate is not None, False, limits, small, small[SUM2:], ends, word_class,
+                              masks, looks)
+                    _carry(small[SUM2], wide[0], n)
+                    if gate is not None:
+                        _carry(small[BEYOND2], wide[1], n)
             else:
-                wrong = _sum_big(word, many, at[1], gate, count, total, end)
-        if wrong:
-            _by_word(words, many, a, a + WIDE, gated, limits, counts, totals, ends, word_class, masks)
-    _by_word(words, many, whole, n, gated, limits, counts, totals, ends, word_class, masks)
+                _sum_tile(raw, frames, 0, len(frames), begin, n, gate is not None, True, limits, small, wide, ends, word_class, masks, looks)
+            _give(count, total, extreme, new_count, new_total, new_extreme, gate is not None, c, begin, n, len(frames), masks[3], small, wide, ends)
 
 
 @fast
-def _codes(word, many, looks):
-    """Not zero if one of these words is an error code that looks like the stage."""
-    found = np.uint64(0)
-    for i in range(len(looks)):
-        for k in range(np.uint64(many)):
-            found |= _which_is(word + np.uint64(2 * ROW) * k, looks[i])
-    return found
+def _clear(small, wide, ends, gated):
+    small[: 7 if gated else 4] = 0
+    wide[: 2 if gated else 1] = 0
+    ends[0], ends[1] = 65535, 0
 
 
 @fast
-def _by_word(words, many, start, stop, gated, limits, counts, totals, ends, word_class, masks):
+def _limits(low, high, masks, limits):
+    """The gate of a tile in words that are not shifted: least, largest and how many lie inside (for words of 14 bits)."""
+    for a in range(len(low)):
+        least, most = min(np.int32(low[a]) << masks[3], np.int32(masks[0]) + 1), min(np.int32(high[a]) << masks[3], np.int32(masks[0]))
+        limits[0, a], limits[1, a], limits[2, a] = min(least, 65535), most, max(most - least + 1, 0) & 0xFFFF
+        if least > 65535:
+            limits[0, a], limits[1, a] = 65535, 0
+
+
+@fast
+def _carry(narrow, wide, n):
+    for a in range(n):
+        wide[a] += narrow[a]
+        narrow[a] = 0
+
+
+@fast
+def _address(raw, f, begin):
+    return np.uint64(raw.ctypes.data) + np.uint64(f) * np.uint64(raw.strides[0]) + np.uint64(2 * begin)
+
+
+@fast
+def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square, ends, word_class, masks, looks):
+    """Frames f to last of a tile: 64 pixels of four frames at a time where all words are of the stage; else, and at the end, one by one."""
+    to = (np.uint64(masks.ctypes.data), np.uint64(limits.ctypes.data), np.uint64(small.ctypes.data), np.uint64(square.ctypes.data),
+          np.uint64(ends.ctypes.data))
+    whole, size = n // WIDE * WIDE, np.uint64(8 if big else 4)
+    while f < last:
+        many = TOGETHER if f + TOGETHER <= last else 1
+        g, h = f + many // 4, f + many // 2
+        rows = (_address(raw, frames[f], begin), _address(raw, frames[g], begin), _address(raw, frames[h], begin), _address(raw, frames[f + many - 1], begin))
+        following = _following(raw, frames, f + many, begin)
+        for a in range(0, whole, WIDE):
+            two, four = np.uint64(2 * a), np.uint64(4 * a)
+            words = (rows[0] + two, rows[1] + two, rows[2] + two, rows[3] + two)
+            at = (to[0], to[1] + two, to[2] + four, to[3] + size * np.uint64(a), to[4] + two)
+            _ask(following[0] + two)
+            if many == TOGETHER:
+                _ask(following[1] + two)
+                _ask(following[2] + two)
+                _ask(following[3] + two)
+            wrong = np.uint64(0)
+            for i in range(len(looks)):
+                wrong |= _which_is(words[0], looks[i]) | _which_is(words[1], looks[i]) | _which_is(words[2], looks[i]) | _which_is(words[3], looks[i])
+            if wrong == 0:
+                wrong = _block(words, many, gated, big, at)
+            if wrong:
+                _by_word(raw, frames[f : f + many], begin, a, a + WIDE, gated, limits, small, square, ends, word_class, masks, big)
+        _by_word(raw, frames[f : f + many], begin, whole, n, gated, limits, small, square, ends, word_class, masks, big)
+        f += many
+
+
+@fast
+def _following(raw, frames, f, begin):
+    """Where the next four frames' words lie; behind the last frame, those of the next tile in the first ones."""
+    if f < len(frames):
+        last = len(frames) - 1
+        return (_address(raw, frames[f], begin), _address(raw, frames[min(f + 1, last)], begin), _address(raw, frames[min(f + 2, last)], begin),
+                _address(raw, frames[min(f + 3, last)], begin))
+    last, begin = min(3, len(frames) - 1), begin + TILE
+    return (_address(raw, frames[0], begin), _address(raw, frames[min(1, last)], begin), _address(raw, frames[min(2, last)], begin),
+            _address(raw, frames[last], begin))
+
+
+@fast
+def _block(words, many, gated, big, at):
+    a, b, c, d = words
+    masks, gate, small, square, ends = at
+    if many == TOGETHER:
+        if gated:
+            return _big_gated4(a, b, c, d, masks, gate, small, square, ends) if big else _gated4(a, b, c, d, masks, gate, small, square, ends)
+        return _big4(a, b, c, d, masks, gate, small, square, ends) if big else _sum4(a, b, c, d, masks, gate, small, square, ends)
+    if gated:
+        return _big_gated1(a, b, c, d, masks, gate, small, square, ends) if big else _gated1(a, b, c, d, masks, gate, small, square, ends)
+    return _big1(a, b, c, d, masks, gate, small, square, ends) if big else _sum1(a, b, c, d, masks, gate, small, square, ends)
+
+
+@fast
+def _by_word(raw, frames, begin, start, stop, gated, limits, small, square, ends, word_class, masks, big):
     """Pixels start to stop of a few frames, one by one."""
-    for f in range(np.uint64(many)):
+    beyond2 = np.uint64(1 if big else BEYOND2 - SUM2)
+    for f in frames:
         for a in range(np.uint64(start), np.uint64(stop)):
-            word = words[f, a]
-            kind = np.uint64(word_class[word])
-            counts[kind, a] += np.uint32(1)
-            if kind == 0:
-                adc = (word & masks[0]) >> masks[3]
-                x = np.uint64(adc)
-                totals[0, a] += x
-                totals[1, a] += x * x
-                ends[0, a], ends[1, a] = min(ends[0, a], adc), max(ends[1, a], adc)
-                if gated and limits[0, a] <= adc <= limits[1, a]:
-                    counts[3, a] += np.uint32(1)
-                    totals[2, a] += x
-                    totals[3, a] += x * x
+            word = raw[np.uint64(f), np.uint64(begin) + a]
+            kind = word_class[word]
+            if kind:
+                small[OTHER if kind == 1 else LOST, a] += np.uint32(1)
+                continue
+            adc = word & masks[0]
+            x = np.uint32(adc)
+            small[SUM, a] += x
+            square[np.uint64(0), a] += x * x
+            ends[0, a], ends[1, a] = min(ends[0, a], adc), max(ends[1, a], adc)
+            if gated and not limits[0, a] <= adc <= limits[1, a]:
+                small[BEYOND, a] += x
+                square[beyond2, a] += x * x
+                small[MANY_BEYOND, a] += np.uint32(1)
+
+
+@fast
+def _give(count, total, extreme, new_count, new_total, new_extreme, gated, c, begin, n, frames, shift, small, wide, ends):
+    """The old state and these sums."""
+    stop, mine, lost, other, least, most = begin + n, small[SUM2], small[LOST], small[OTHER], ends[0], ends[1]
+    for a in range(n):      # sums of squares were carried: their row has room
+        mine[a] = np.uint32(frames) - other[a] - lost[a]
+    for a in range(n):
+        least[a] = least[a] >> np.uint16(shift) if mine[a] else np.uint16(65535)
+        most[a] >>= np.uint16(shift)
+    least_before, most_before, new_least, new_most = (extreme[0, c, begin:stop], extreme[1, c, begin:stop], new_extreme[0, c, begin:stop],
+                                                      new_extreme[1, c, begin:stop])
+    for a in range(n):
+        new_least[a] = min(least[a], least_before[a])
+        new_most[a] = max(most[a], most_before[a])
+    for row in range(3):
+        _grow_row(count[row, c, begin:stop], mine if row == 0 else other if row == 1 else lost, None, 0, new_count[row, c, begin:stop])
+    _grow_row(total[0, c, begin:stop], small[SUM], None, shift, new_total[0, c, begin:stop])
+    _grow_row(total[1, c, begin:stop], wide[0], None, 2 * shift, new_total[1, c, begin:stop])
+    if gated:
+        _grow_row(count[3, c, begin:stop], mine, small[MANY_BEYOND], 0, new_count[3, c, begin:stop])
+        _grow_row(total[2, c, begin:stop], small[SUM], small[BEYOND], shift, new_total[2, c, begin:stop])
+        _grow_row(total[3, c, begin:stop], wide[0], wide[1], 2 * shift, new_total[3, c, begin:stop])
+
+
+@fast
+def _grow_row(old, plus, less, shift, new):
+    """new = old + (plus - less >> shift): whole lines of 64 bytes at a time, the ends one by one."""
+    n, size, s = len(new), new.itemsize, np.uint64(shift)
+    line = 64 // size
+    first = min((-new.ctypes.data % 64) // size, n)
+    last = first + (n - first) // line * line
+    for a in range(first):
+        new[a] = old[a] + (np.uint64(plus[a] - (0 if less is None else less[a])) >> s)
+    for a in range(last, n):
+        new[a] = old[a] + (np.uint64(plus[a] - (0 if less is None else less[a])) >> s)
+    old_at, plus_at, to = np.uint64(old.ctypes.data), np.uint64(plus.ctypes.data), np.uint64(new.ctypes.data)
+    less_at, narrow = np.uint64(0) if less is None else np.uint64(less.ctypes.data), np.uint64(plus.itemsize)
+    for a in range(np.uint64(first), np.uint64(last), np.uint64(line)):
+        x, y, z, new_at = old_at + np.uint64(size) * a, plus_at + narrow * a, less_at + narrow * a, to + np.uint64(size) * a
+        if size == 4:
+            if less is None:
+                _emit_count(x, y, z, s, new_at)
+            else:
+                _emit_inside(x, y, z, s, new_at)
+        elif narrow == 4:
+            if less is None:
+                _emit_sum(x, y, z, s, new_at)
+            else:
+                _emit_inner(x, y, z, s, new_at)
+        elif less is None:
+            _emit_sum2(x, y, z, s, new_at)
+        else:
+            _emit_inner2(x, y, z, s, new_at)
