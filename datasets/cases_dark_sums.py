@@ -70,14 +70,15 @@ def dark_sums() -> Iterator[Case]:
 
 
 def sized_dark_sums(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
-    """A gate of three sigma; one word in 10,000 is of another stage."""
+    """A gate of three sigma; one pixel in 10,000 is hot, and always in another stage."""
     rng = seeded("dark_sums")
     op = DarkSums("jungfrau", gate=True)
     npix = int(np.prod(shape))
     words = np.rint(rng.normal(3000, 20, 1 << 22)).astype(np.uint16)
-    words[rng.integers(0, words.size, words.size // 10000)] |= 0x4000
+    hot = rng.integers(0, npix, npix // 10000)
     raw = np.empty((n, npix), np.uint16)
     for f in range(n):
         raw[f] = np.resize(np.roll(words, 9973 * f), npix)
+        raw[f, hot] |= 0x4000
     gate: Any = np.stack([np.full(shape, 2940, np.uint16), np.full(shape, 3060, np.uint16)])
     return Case("darks, plain and gated sums", op, {"raw": raw.reshape(n, *shape), **op.start(shape), "gate": gate})

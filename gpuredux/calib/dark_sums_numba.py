@@ -10,8 +10,8 @@ TILE = 8192         # pixels whose sums stay in the L2 cache while the frames go
 ROW = TILE + 32     # elements between rows of sums: a power of two apart, they would share the same few lines of a cache
 WIDE = 64           # pixels that are decided on together
 TOGETHER = 4        # frames side by side; more would not fit: frames lie a power of two apart, and a cache has 8 places for such
+FEW = 8             # words outside a gate that are summed one by one
 CARRY = 16          # frames of 14 bits, so many of whose squares fit into 32
-STRIPS = 64         # each with memory of its own: asked for by the tile, it costs more than the sums (fresh pages)
 SUM, SUM2, OTHER, LOST, BEYOND, BEYOND2, MANY_BEYOND = range(7)      # rows of the narrow sums; beyond: outside the gate, which is rare
 WORD, HALF, LONG = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 WORDS, HALVES, LONGS = (ir.VectorType(kind, WIDE) for kind in (WORD, HALF, LONG))
@@ -57,11 +57,24 @@ def _grow_all(builder, adc, squares, where, where2):
     _grow(builder, where2, _total(builder, y if squares is HALVES else [builder.zext(a, squares) for a in y]))
 
 
-def _grow_beyond(builder, adc, beyond, squares, small, square):
-    """The sums of what lies outside the gate: in memory alone, and only where something does."""
-    masked, wide = builder.select(beyond, adc, ir.Constant(WORDS, [0] * WIDE)), 4 if squares is HALVES else 8
-    _grow_all(builder, [masked], squares, _at(builder, small, 4 * ROW * BEYOND), _at(builder, square, wide * ROW * (BEYOND2 - SUM2 if wide == 4 else 1)))
-    _grow(builder, _at(builder, small, 4 * ROW * MANY_BEYOND), builder.zext(beyond, HALVES))
+def _bits(builder, lanes):
+    return builder.bitcast(lanes, LONG)
+
+
+def _any(builder, values):
+    some = values[0]
+    for value in values[1:]:
+        some = builder.or_(some, value)
+    return some
+
+
+def _grow_ends(builder, low, high, ends):
+    """Least and largest take in vectors of words."""
+    for k, (relation, words) in enumerate((("<", low), (">", high))):
+        best = _load(builder, _at(builder, ends, 2 * ROW * k), WORDS)
+        for word in words:
+            best = builder.select(builder.icmp_unsigned(relation, word, best), word, best)
+        _store(builder, best, _at(builder, ends, 2 * ROW * k))
 
 
 def _outside(builder, adc, gate, squares):
@@ -76,33 +89,27 @@ def _summer(frames, gated, squares):
     """An instruction: the sums of 64 pixels take in so many frames; squares: the width of a sum of squares."""
 
     @intrinsic
-    def sum_frames(typingctx, first, second, third, fourth, masks, gate, small, square, ends):
-        """Not zero if a word has other gain bits than the stage's: then nothing is changed. By address: words of the frames; the masks of the adc and of
-        the gain bits, and the stage's gain bits; the gate and the sums, in rows of ROW elements."""
+    def sum_frames(typingctx, first, second, third, fourth, masks, gate, small, square, ends, found):
+        """By address: words of the frames; the masks of the adc and of the gain bits, and the stage's gain bits; the gate and the sums, in rows of ROW
+        elements; found (5,) u64: one bit a pixel, of each frame, for words outside the gate, then for those with other gain bits than the stage's:
+        if there are, no sum was changed. Not zero if anything was found."""
 
         def codegen(context, builder, sig, args):
-            *rows, masks, gate, small, square, ends = args
+            *rows, masks, gate, small, square, ends, found = args
             adc_mask, gain_bits, stage = (_all_lanes(builder, _load(builder, _at(builder, masks, 2 * k), WORD), WORDS) for k in range(3))
             words = [_load(builder, row, WORDS) for row in rows[:frames]]
             odd = [builder.xor(builder.and_(w, gain_bits), stage) for w in words]
-            for other in odd[1:]:
-                odd[0] = builder.or_(odd[0], other)
-            wrong = builder.bitcast(builder.icmp_unsigned("!=", odd[0], ir.Constant(WORDS, [0] * WIDE)), LONG)
+            wrong = _bits(builder, builder.icmp_unsigned("!=", _any(builder, odd), ir.Constant(WORDS, [0] * WIDE)))
+            adc = [builder.and_(w, adc_mask) for w in words]
+            beyond = [_bits(builder, b) for b in _outside(builder, adc, gate, squares)] if gated else []
+            for k, bits in ((4, wrong), *enumerate(beyond)):
+                _store(builder, bits, _at(builder, found, 8 * k))
             with builder.if_then(builder.icmp_unsigned("==", wrong, ir.Constant(LONG, 0)), likely=True):
-                adc = [builder.and_(w, adc_mask) for w in words]
                 _grow_all(builder, adc, squares, small, square)
-                for k, relation in enumerate("<>"):
-                    best = _load(builder, _at(builder, ends, 2 * ROW * k), WORDS)
-                    for a in adc:
-                        best = builder.select(builder.icmp_unsigned(relation, a, best), a, best)
-                    _store(builder, best, _at(builder, ends, 2 * ROW * k))
-                if gated:
-                    for a, beyond in zip(adc, _outside(builder, adc, gate, squares), strict=True):
-                        with builder.if_then(builder.icmp_unsigned("!=", builder.bitcast(beyond, LONG), ir.Constant(LONG, 0)), likely=False):
-                            _grow_beyond(builder, a, beyond, squares, small, square)
-            return wrong
+                _grow_ends(builder, adc, adc, ends)
+            return _any(builder, [wrong, *beyond])
 
-        return types.uint64(*[ADDRESS] * 9), codegen
+        return types.uint64(*[ADDRESS] * 10), codegen
 
     return sum_frames
 
@@ -111,14 +118,83 @@ _sum1, _sum4, _gated1, _gated4 = (_summer(frames, gated, HALVES) for gated in (F
 _big1, _big4, _big_gated1, _big_gated4 = (_summer(frames, gated, LONGS) for gated in (False, True) for frames in (1, 4))
 
 
+def _chooser(gated, squares):
+    """An instruction: the sums of 64 pixels take in those words of one frame that count."""
+
+    @intrinsic
+    def sum_some(typingctx, words, mine, masks, gate, small, square, ends):
+        """mine: one bit a pixel; the rest as in sum_frames. Which of them lie outside the gate."""
+
+        def codegen(context, builder, sig, args):
+            words, mine, masks, gate, small, square, ends = args
+            chosen = builder.bitcast(mine, ir.VectorType(ir.IntType(1), WIDE))
+            adc = builder.and_(_load(builder, words, WORDS), _all_lanes(builder, _load(builder, masks, WORD), WORDS))
+            for_sum, for_least = (builder.select(chosen, adc, ir.Constant(WORDS, [v] * WIDE)) for v in (0, 65535))
+            _grow_all(builder, [for_sum], squares, small, square)
+            _grow_ends(builder, [for_least], [for_sum], ends)
+            return builder.and_(mine, _bits(builder, _outside(builder, [adc], gate, squares)[0])) if gated else ir.Constant(LONG, 0)
+
+        return types.uint64(*[ADDRESS] * 7), codegen
+
+    return sum_some
+
+
+_some, _some_gated, _some_big, _some_big_gated = (_chooser(gated, squares) for squares in (HALVES, LONGS) for gated in (False, True))
+
+
+def _leaver(squares):
+    """An instruction: the sums of what lies outside take in these words of one frame."""
+
+    @intrinsic
+    def sum_outside(typingctx, words, beyond, masks, small, square):
+        """beyond: one bit a pixel; the rest as in sum_frames."""
+
+        def codegen(context, builder, sig, args):
+            words, beyond, masks, small, square = args
+            chosen = builder.bitcast(beyond, ir.VectorType(ir.IntType(1), WIDE))
+            adc = builder.and_(_load(builder, words, WORDS), _all_lanes(builder, _load(builder, masks, WORD), WORDS))
+            there = _at(builder, square, 4 * ROW * (BEYOND2 - SUM2) if squares is HALVES else 8 * ROW)
+            _grow_all(builder, [builder.select(chosen, adc, ir.Constant(WORDS, [0] * WIDE))], squares, _at(builder, small, 4 * ROW * BEYOND), there)
+            _grow(builder, _at(builder, small, 4 * ROW * MANY_BEYOND), builder.zext(chosen, HALVES))
+            return context.get_dummy_value()
+
+        return types.void(*[ADDRESS] * 5), codegen
+
+    return sum_outside
+
+
+_outside_many, _outside_many_big = _leaver(HALVES), _leaver(LONGS)
+
+
 @intrinsic
-def _which_is(typingctx, where, value):
-    """One bit for each of 64 words: word == value."""
+def _which_is(typingctx, where, bits, value):
+    """One bit for each of 64 words: word & bits == value."""
 
     def codegen(context, builder, sig, args):
-        return builder.bitcast(builder.icmp_unsigned("==", _load(builder, args[0], WORDS), _all_lanes(builder, args[1], WORDS)), LONG)
+        word = builder.and_(_load(builder, args[0], WORDS), _all_lanes(builder, args[1], WORDS))
+        return builder.bitcast(builder.icmp_unsigned("==", word, _all_lanes(builder, args[2], WORDS)), LONG)
 
-    return types.uint64(ADDRESS, types.uint16), codegen
+    return types.uint64(ADDRESS, types.uint16, types.uint16), codegen
+
+
+@intrinsic
+def _lowest(typingctx, bits):
+    """The number of the lowest bit set."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def _how_many(typingctx, bits):
+    """How many bits are set."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), codegen
 
 
 @intrinsic
@@ -169,14 +245,15 @@ fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def sum_tiles(raw, order, first, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks):
-    """The new state; order: frames by cell, first: where each cell's begin. Strips of tiles of pixels of a cell in parallel.
+def sum_tiles(raw, order, first, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks, strips):
+    """The new state; order: frames by cell, first: where each cell's begin. Strips of tiles of pixels of a cell in parallel,
+    each with memory of its own: asked for by the tile, it costs more than the sums (fresh pages).
 
     Sums are of the words as they lie there, not shifted: the shift comes last, once."""
     npix = raw.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
     jobs = n_tiles * (len(first) - 1)
-    strips = min(jobs, STRIPS)
+    strips = min(jobs, strips)
     for strip in prange(strips):
         small, wide = np.empty((7, ROW), np.uint32), np.empty((2, ROW), np.uint64)
         ends, limits = np.empty((2, ROW), np.uint16), np.empty((3, ROW), np.uint16)
@@ -208,11 +285,11 @@ def _clear(small, wide, ends, gated):
 @fast
 def _limits(low, high, masks, limits):
     """The gate of a tile in words that are not shifted: least, largest and how many lie inside (for words of 14 bits)."""
+    shift, top = np.uint32(masks[3]), np.uint32(masks[0])      # top + 1 is 65536 only without a shift, and then is never the lesser
     for a in range(len(low)):
-        least, most = min(np.int32(low[a]) << masks[3], np.int32(masks[0]) + 1), min(np.int32(high[a]) << masks[3], np.int32(masks[0]))
-        limits[0, a], limits[1, a], limits[2, a] = min(least, 65535), most, max(most - least + 1, 0) & 0xFFFF
-        if least > 65535:
-            limits[0, a], limits[1, a] = 65535, 0
+        least, most = min(np.uint32(low[a]) << shift, top + np.uint32(1)), min(np.uint32(high[a]) << shift, top)
+        limits[0, a], limits[1, a] = least, most
+        limits[2, a] = most - least + np.uint32(1) if most >= least else np.uint32(0)
 
 
 @fast
@@ -230,8 +307,9 @@ def _address(raw, f, begin):
 @fast
 def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square, ends, word_class, masks, looks):
     """Frames f to last of a tile: 64 pixels of four frames at a time where all words are of the stage; else, and at the end, one by one."""
+    found = np.zeros(5, np.uint64)
     to = (np.uint64(masks.ctypes.data), np.uint64(limits.ctypes.data), np.uint64(small.ctypes.data), np.uint64(square.ctypes.data),
-          np.uint64(ends.ctypes.data))
+          np.uint64(ends.ctypes.data), np.uint64(found.ctypes.data))
     whole, size = n // WIDE * WIDE, np.uint64(8 if big else 4)
     while f < last:
         many = TOGETHER if f + TOGETHER <= last else 1
@@ -241,19 +319,23 @@ def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square,
         for a in range(0, whole, WIDE):
             two, four = np.uint64(2 * a), np.uint64(4 * a)
             words = (rows[0] + two, rows[1] + two, rows[2] + two, rows[3] + two)
-            at = (to[0], to[1] + two, to[2] + four, to[3] + size * np.uint64(a), to[4] + two)
+            at = (to[0], to[1] + two, to[2] + four, to[3] + size * np.uint64(a), to[4] + two, to[5])
             _ask(following[0] + two)
             if many == TOGETHER:
                 _ask(following[1] + two)
                 _ask(following[2] + two)
                 _ask(following[3] + two)
-            wrong = np.uint64(0)
+            codes = np.uint64(0)
             for i in range(len(looks)):
-                wrong |= _which_is(words[0], looks[i]) | _which_is(words[1], looks[i]) | _which_is(words[2], looks[i]) | _which_is(words[3], looks[i])
-            if wrong == 0:
-                wrong = _block(words, many, gated, big, at)
-            if wrong:
-                _by_word(raw, frames[f : f + many], begin, a, a + WIDE, gated, limits, small, square, ends, word_class, masks, big)
+                for k in range(many):
+                    codes |= _which_is(words[k], np.uint16(0xFFFF), looks[i])
+            if codes == 0 and _block(words, many, gated, big, at) == 0:
+                continue
+            for k in range(many):
+                if codes or found[4]:
+                    _choose(words[k], raw, frames[f + k], begin, a, gated, big, at, limits, small, square, ends, word_class, masks, looks)
+                elif found[k]:
+                    _leave(found[k], words[k], raw, frames[f + k], begin, a, big, at, small, square, masks)
         _by_word(raw, frames[f : f + many], begin, whole, n, gated, limits, small, square, ends, word_class, masks, big)
         f += many
 
@@ -272,37 +354,82 @@ def _following(raw, frames, f, begin):
 
 @fast
 def _block(words, many, gated, big, at):
+    """sum_frames for what is asked."""
     a, b, c, d = words
-    masks, gate, small, square, ends = at
     if many == TOGETHER:
         if gated:
-            return _big_gated4(a, b, c, d, masks, gate, small, square, ends) if big else _gated4(a, b, c, d, masks, gate, small, square, ends)
-        return _big4(a, b, c, d, masks, gate, small, square, ends) if big else _sum4(a, b, c, d, masks, gate, small, square, ends)
+            return _big_gated4(a, b, c, d, *at) if big else _gated4(a, b, c, d, *at)
+        return _big4(a, b, c, d, *at) if big else _sum4(a, b, c, d, *at)
     if gated:
-        return _big_gated1(a, b, c, d, masks, gate, small, square, ends) if big else _gated1(a, b, c, d, masks, gate, small, square, ends)
-    return _big1(a, b, c, d, masks, gate, small, square, ends) if big else _sum1(a, b, c, d, masks, gate, small, square, ends)
+        return _big_gated1(a, b, c, d, *at) if big else _gated1(a, b, c, d, *at)
+    return _big1(a, b, c, d, *at) if big else _sum1(a, b, c, d, *at)
+
+
+@fast
+def _choose(where, raw, f, begin, a, gated, big, at, limits, small, square, ends, word_class, masks, looks):
+    """64 words of a frame, some of which are not of the stage."""
+    mine = _which_is(where, masks[1], masks[2])
+    for i in range(len(looks)):
+        mine &= ~_which_is(where, np.uint16(0xFFFF), looks[i])
+    if gated:
+        beyond = (_some_big_gated(where, mine, at[0], at[1], at[2], at[3], at[4]) if big
+                  else _some_gated(where, mine, at[0], at[1], at[2], at[3], at[4]))
+        _leave(beyond, where, raw, f, begin, a, big, at, small, square, masks)
+    elif big:
+        _some_big(where, mine, at[0], at[1], at[2], at[3], at[4])
+    else:
+        _some(where, mine, at[0], at[1], at[2], at[3], at[4])
+    others = ~mine
+    while others:
+        k = np.uint64(a) + _lowest(others)
+        others &= others - np.uint64(1)
+        _add(raw[np.uint64(f), np.uint64(begin) + k], k, gated, big, limits, small, square, ends, word_class, masks)      # of the stage by other gain bits, too
+
+
+@fast
+def _leave(beyond, where, raw, f, begin, a, big, at, small, square, masks):
+    """Words outside the gate: usually one or two of 64."""
+    if _how_many(beyond) > np.uint64(FEW):
+        if big:
+            _outside_many_big(where, beyond, at[0], at[2], at[3])
+        else:
+            _outside_many(where, beyond, at[0], at[2], at[3])
+        return
+    while beyond:
+        k = np.uint64(a) + _lowest(beyond)
+        beyond &= beyond - np.uint64(1)
+        _add_beyond(raw[np.uint64(f), np.uint64(begin) + k] & masks[0], k, big, small, square)
 
 
 @fast
 def _by_word(raw, frames, begin, start, stop, gated, limits, small, square, ends, word_class, masks, big):
     """Pixels start to stop of a few frames, one by one."""
-    beyond2 = np.uint64(1 if big else BEYOND2 - SUM2)
     for f in frames:
         for a in range(np.uint64(start), np.uint64(stop)):
-            word = raw[np.uint64(f), np.uint64(begin) + a]
-            kind = word_class[word]
-            if kind:
-                small[OTHER if kind == 1 else LOST, a] += np.uint32(1)
-                continue
-            adc = word & masks[0]
-            x = np.uint32(adc)
-            small[SUM, a] += x
-            square[np.uint64(0), a] += x * x
-            ends[0, a], ends[1, a] = min(ends[0, a], adc), max(ends[1, a], adc)
-            if gated and not limits[0, a] <= adc <= limits[1, a]:
-                small[BEYOND, a] += x
-                square[beyond2, a] += x * x
-                small[MANY_BEYOND, a] += np.uint32(1)
+            _add(raw[np.uint64(f), np.uint64(begin) + a], a, gated, big, limits, small, square, ends, word_class, masks)
+
+
+@fast
+def _add(word, a, gated, big, limits, small, square, ends, word_class, masks):
+    """One word of pixel a."""
+    kind, adc = word_class[word], word & masks[0]
+    if kind:
+        small[OTHER if kind == 1 else LOST, a] += np.uint32(1)
+        return
+    x = np.uint32(adc)
+    small[SUM, a] += x
+    square[np.uint64(0), a] += x * x
+    ends[0, a], ends[1, a] = min(ends[0, a], adc), max(ends[1, a], adc)
+    if gated and not limits[0, a] <= adc <= limits[1, a]:
+        _add_beyond(adc, a, big, small, square)
+
+
+@fast
+def _add_beyond(adc, a, big, small, square):
+    x = np.uint32(adc)
+    small[BEYOND, a] += x
+    square[np.uint64(1 if big else BEYOND2 - SUM2), a] += x * x
+    small[MANY_BEYOND, a] += np.uint32(1)
 
 
 @fast
