@@ -12,7 +12,7 @@ WIDE = 64           # pixels that are decided on together
 TOGETHER = 4        # frames side by side; more would not fit: frames lie a power of two apart, and a cache has 8 places for such
 FEW = 8             # words outside a gate that are summed one by one
 CARRY = 16          # frames of 14 bits, so many of whose squares fit into 32
-SUM, SUM2, OTHER, LOST, BEYOND, BEYOND2, MANY_BEYOND = range(7)      # rows of the narrow sums; beyond: outside the gate, which is rare
+SUM, SUM2, OTHER, LOST, BEYOND, MANY_BEYOND = range(6)      # rows of the narrow sums; beyond: outside the gate, which is rare
 WORD, HALF, LONG = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 WORDS, HALVES, LONGS = (ir.VectorType(kind, WIDE) for kind in (WORD, HALF, LONG))
 ADDRESS = types.uint64
@@ -91,8 +91,8 @@ def _summer(frames, gated, squares):
     @intrinsic
     def sum_frames(typingctx, first, second, third, fourth, masks, gate, small, square, ends, found):
         """By address: words of the frames; the masks of the adc and of the gain bits, and the stage's gain bits; the gate and the sums, in rows of ROW
-        elements; found (5,) u64: one bit a pixel, of each frame, for words outside the gate, then for those with other gain bits than the stage's:
-        if there are, no sum was changed. Not zero if anything was found."""
+        elements; found (4,) u64: one bit a pixel, for words of each frame outside the gate. Not zero if a word has other gain bits than the stage's:
+        then no sum was changed."""
 
         def codegen(context, builder, sig, args):
             *rows, masks, gate, small, square, ends, found = args
@@ -102,12 +102,12 @@ def _summer(frames, gated, squares):
             wrong = _bits(builder, builder.icmp_unsigned("!=", _any(builder, odd), ir.Constant(WORDS, [0] * WIDE)))
             adc = [builder.and_(w, adc_mask) for w in words]
             beyond = [_bits(builder, b) for b in _outside(builder, adc, gate, squares)] if gated else []
-            for k, bits in ((4, wrong), *enumerate(beyond)):
+            for k, bits in enumerate(beyond):
                 _store(builder, bits, _at(builder, found, 8 * k))
             with builder.if_then(builder.icmp_unsigned("==", wrong, ir.Constant(LONG, 0)), likely=True):
                 _grow_all(builder, adc, squares, small, square)
                 _grow_ends(builder, adc, adc, ends)
-            return _any(builder, [wrong, *beyond])
+            return wrong
 
         return types.uint64(*[ADDRESS] * 10), codegen
 
@@ -142,28 +142,20 @@ def _chooser(gated, squares):
 _some, _some_gated, _some_big, _some_big_gated = (_chooser(gated, squares) for squares in (HALVES, LONGS) for gated in (False, True))
 
 
-def _leaver(squares):
-    """An instruction: the sums of what lies outside take in these words of one frame."""
+@intrinsic
+def _outside_many(typingctx, words, beyond, masks, small, wide):
+    """The sums of what lies outside take in words of one frame: beyond: one bit a pixel; the rest as in sum_frames, wide: of squares, in 64 bits."""
 
-    @intrinsic
-    def sum_outside(typingctx, words, beyond, masks, small, square):
-        """beyond: one bit a pixel; the rest as in sum_frames."""
+    def codegen(context, builder, sig, args):
+        words, beyond, masks, small, wide = args
+        chosen = builder.bitcast(beyond, ir.VectorType(ir.IntType(1), WIDE))
+        adc = builder.and_(_load(builder, words, WORDS), _all_lanes(builder, _load(builder, masks, WORD), WORDS))
+        masked = builder.select(chosen, adc, ir.Constant(WORDS, [0] * WIDE))
+        _grow_all(builder, [masked], LONGS, _at(builder, small, 4 * ROW * BEYOND), _at(builder, wide, 8 * ROW))
+        _grow(builder, _at(builder, small, 4 * ROW * MANY_BEYOND), builder.zext(chosen, HALVES))
+        return context.get_dummy_value()
 
-        def codegen(context, builder, sig, args):
-            words, beyond, masks, small, square = args
-            chosen = builder.bitcast(beyond, ir.VectorType(ir.IntType(1), WIDE))
-            adc = builder.and_(_load(builder, words, WORDS), _all_lanes(builder, _load(builder, masks, WORD), WORDS))
-            there = _at(builder, square, 4 * ROW * (BEYOND2 - SUM2) if squares is HALVES else 8 * ROW)
-            _grow_all(builder, [builder.select(chosen, adc, ir.Constant(WORDS, [0] * WIDE))], squares, _at(builder, small, 4 * ROW * BEYOND), there)
-            _grow(builder, _at(builder, small, 4 * ROW * MANY_BEYOND), builder.zext(chosen, HALVES))
-            return context.get_dummy_value()
-
-        return types.void(*[ADDRESS] * 5), codegen
-
-    return sum_outside
-
-
-_outside_many, _outside_many_big = _leaver(HALVES), _leaver(LONGS)
+    return types.void(*[ADDRESS] * 5), codegen
 
 
 @intrinsic
@@ -255,7 +247,7 @@ def sum_tiles(raw, order, first, count, total, extreme, gate, new_count, new_tot
     jobs = n_tiles * (len(first) - 1)
     strips = min(jobs, strips)
     for strip in prange(strips):
-        small, wide = np.empty((7, ROW), np.uint32), np.empty((2, ROW), np.uint64)
+        small, wide = np.empty((6, ROW), np.uint32), np.empty((2, ROW), np.uint64)
         ends, limits = np.empty((2, ROW), np.uint16), np.empty((3, ROW), np.uint16)
         for job in range(strip * jobs // strips, (strip + 1) * jobs // strips):
             c, begin = job // n_tiles, job % n_tiles * TILE
@@ -265,19 +257,17 @@ def sum_tiles(raw, order, first, count, total, extreme, gate, new_count, new_tot
                 _limits(gate[0, c, begin : begin + n], gate[1, c, begin : begin + n], masks, limits)
             if masks[0] < 16384:
                 for f in range(0, len(frames), CARRY):
-                    _sum_tile(raw, frames, f, min(f + CARRY, len(frames)), begin, n, gate is not None, False, limits, small, small[SUM2:], ends, word_class,
-                              masks, looks)
+                    last = min(f + CARRY, len(frames))
+                    _sum_tile(raw, frames, f, last, begin, n, gate is not None, False, limits, small, small[SUM2:], wide, ends, word_class, masks, looks)
                     _carry(small[SUM2], wide[0], n)
-                    if gate is not None:
-                        _carry(small[BEYOND2], wide[1], n)
             else:
-                _sum_tile(raw, frames, 0, len(frames), begin, n, gate is not None, True, limits, small, wide, ends, word_class, masks, looks)
+                _sum_tile(raw, frames, 0, len(frames), begin, n, gate is not None, True, limits, small, wide, wide, ends, word_class, masks, looks)
             _give(count, total, extreme, new_count, new_total, new_extreme, gate is not None, c, begin, n, len(frames), masks[3], small, wide, ends)
 
 
 @fast
 def _clear(small, wide, ends, gated):
-    small[: 7 if gated else 4] = 0
+    small[: 6 if gated else 4] = 0
     wide[: 2 if gated else 1] = 0
     ends[0], ends[1] = 65535, 0
 
@@ -305,9 +295,9 @@ def _address(raw, f, begin):
 
 
 @fast
-def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square, ends, word_class, masks, looks):
+def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square, wide, ends, word_class, masks, looks):
     """Frames f to last of a tile: 64 pixels of four frames at a time where all words are of the stage; else, and at the end, one by one."""
-    found = np.zeros(5, np.uint64)
+    found, outside, there = np.zeros(5, np.uint64), np.empty(TOGETHER * TILE // WIDE, np.uint64), np.empty((TOGETHER * TILE // WIDE, 2), np.int64)
     to = (np.uint64(masks.ctypes.data), np.uint64(limits.ctypes.data), np.uint64(small.ctypes.data), np.uint64(square.ctypes.data),
           np.uint64(ends.ctypes.data), np.uint64(found.ctypes.data))
     whole, size = n // WIDE * WIDE, np.uint64(8 if big else 4)
@@ -315,7 +305,7 @@ def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square,
         many = TOGETHER if f + TOGETHER <= last else 1
         g, h = f + many // 4, f + many // 2
         rows = (_address(raw, frames[f], begin), _address(raw, frames[g], begin), _address(raw, frames[h], begin), _address(raw, frames[f + many - 1], begin))
-        following = _following(raw, frames, f + many, begin)
+        following, events = _following(raw, frames, f + many, begin), np.uint64(0)
         for a in range(0, whole, WIDE):
             two, four = np.uint64(2 * a), np.uint64(4 * a)
             words = (rows[0] + two, rows[1] + two, rows[2] + two, rows[3] + two)
@@ -325,18 +315,20 @@ def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square,
                 _ask(following[1] + two)
                 _ask(following[2] + two)
                 _ask(following[3] + two)
-            codes = np.uint64(0)
+            found[4] = 0
             for i in range(len(looks)):
                 for k in range(many):
-                    codes |= _which_is(words[k], np.uint16(0xFFFF), looks[i])
-            if codes == 0 and _block(words, many, gated, big, at) == 0:
-                continue
-            for k in range(many):
-                if codes or found[4]:
-                    _choose(words[k], raw, frames[f + k], begin, a, gated, big, at, limits, small, square, ends, word_class, masks, looks)
-                elif found[k]:
-                    _leave(found[k], words[k], raw, frames[f + k], begin, a, big, at, small, square, masks)
-        _by_word(raw, frames[f : f + many], begin, whole, n, gated, limits, small, square, ends, word_class, masks, big)
+                    found[4] |= _which_is(words[k], np.uint16(0xFFFF), looks[i])
+            if found[4] or _block(words, many, gated, big, at):
+                for k in range(many):
+                    found[k] = _choose(words[k], raw, frames[f + k], begin, a, gated, big, at, limits, small, square, wide, ends, word_class, masks, looks)
+            if gated:
+                for k in range(many):       # no branch: whether a word lies outside cannot be foreseen
+                    outside[events], there[events, 0], there[events, 1] = found[k], frames[f + k], a
+                    events += np.uint64(found[k] != 0)
+        for e in range(events):
+            _leave(outside[e], raw, there[e, 0], begin, there[e, 1], to, small, wide, masks)
+        _by_word(raw, frames[f : f + many], begin, whole, n, gated, limits, small, square, wide, ends, word_class, masks)
         f += many
 
 
@@ -366,51 +358,48 @@ def _block(words, many, gated, big, at):
 
 
 @fast
-def _choose(where, raw, f, begin, a, gated, big, at, limits, small, square, ends, word_class, masks, looks):
-    """64 words of a frame, some of which are not of the stage."""
+def _choose(where, raw, f, begin, a, gated, big, at, limits, small, square, wide, ends, word_class, masks, looks):
+    """64 words of a frame, some of which are not of the stage. Which of them lie outside the gate."""
     mine = _which_is(where, masks[1], masks[2])
     for i in range(len(looks)):
         mine &= ~_which_is(where, np.uint16(0xFFFF), looks[i])
     if gated:
         beyond = (_some_big_gated(where, mine, at[0], at[1], at[2], at[3], at[4]) if big
                   else _some_gated(where, mine, at[0], at[1], at[2], at[3], at[4]))
-        _leave(beyond, where, raw, f, begin, a, big, at, small, square, masks)
-    elif big:
-        _some_big(where, mine, at[0], at[1], at[2], at[3], at[4])
     else:
-        _some(where, mine, at[0], at[1], at[2], at[3], at[4])
+        beyond = _some_big(where, mine, at[0], at[1], at[2], at[3], at[4]) if big else _some(where, mine, at[0], at[1], at[2], at[3], at[4])
     others = ~mine
     while others:
         k = np.uint64(a) + _lowest(others)
         others &= others - np.uint64(1)
-        _add(raw[np.uint64(f), np.uint64(begin) + k], k, gated, big, limits, small, square, ends, word_class, masks)      # of the stage by other gain bits, too
+        _add(raw[np.uint64(f), np.uint64(begin) + k], k, gated, limits, small, square, wide, ends, word_class, masks)    # of the stage by other bits, too
+    return beyond
 
 
 @fast
-def _leave(beyond, where, raw, f, begin, a, big, at, small, square, masks):
-    """Words outside the gate: usually one or two of 64."""
+def _leave(beyond, raw, f, begin, a, to, small, wide, masks):
+    """Words of 64 outside the gate: usually one."""
     if _how_many(beyond) > np.uint64(FEW):
-        if big:
-            _outside_many_big(where, beyond, at[0], at[2], at[3])
-        else:
-            _outside_many(where, beyond, at[0], at[2], at[3])
+        here = np.uint64(a)
+        _outside_many(_address(raw, f, begin) + np.uint64(2) * here, beyond, to[0], to[2] + np.uint64(4) * here,
+                      np.uint64(wide.ctypes.data) + np.uint64(8) * here)
         return
     while beyond:
         k = np.uint64(a) + _lowest(beyond)
         beyond &= beyond - np.uint64(1)
-        _add_beyond(raw[np.uint64(f), np.uint64(begin) + k] & masks[0], k, big, small, square)
+        _add_beyond(raw[np.uint64(f), np.uint64(begin) + k] & masks[0], k, small, wide)
 
 
 @fast
-def _by_word(raw, frames, begin, start, stop, gated, limits, small, square, ends, word_class, masks, big):
+def _by_word(raw, frames, begin, start, stop, gated, limits, small, square, wide, ends, word_class, masks):
     """Pixels start to stop of a few frames, one by one."""
     for f in frames:
         for a in range(np.uint64(start), np.uint64(stop)):
-            _add(raw[np.uint64(f), np.uint64(begin) + a], a, gated, big, limits, small, square, ends, word_class, masks)
+            _add(raw[np.uint64(f), np.uint64(begin) + a], a, gated, limits, small, square, wide, ends, word_class, masks)
 
 
 @fast
-def _add(word, a, gated, big, limits, small, square, ends, word_class, masks):
+def _add(word, a, gated, limits, small, square, wide, ends, word_class, masks):
     """One word of pixel a."""
     kind, adc = word_class[word], word & masks[0]
     if kind:
@@ -421,14 +410,14 @@ def _add(word, a, gated, big, limits, small, square, ends, word_class, masks):
     square[np.uint64(0), a] += x * x
     ends[0, a], ends[1, a] = min(ends[0, a], adc), max(ends[1, a], adc)
     if gated and not limits[0, a] <= adc <= limits[1, a]:
-        _add_beyond(adc, a, big, small, square)
+        _add_beyond(adc, a, small, wide)
 
 
 @fast
-def _add_beyond(adc, a, big, small, square):
+def _add_beyond(adc, a, small, wide):
     x = np.uint32(adc)
     small[BEYOND, a] += x
-    square[np.uint64(1 if big else BEYOND2 - SUM2), a] += x * x
+    wide[np.uint64(1), a] += x * x
     small[MANY_BEYOND, a] += np.uint32(1)
 
 
