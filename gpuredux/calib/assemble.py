@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes
+from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows
 from ..pixelwise import NAN
 from ..status import Pixel
 from .assemble_numba import assemble_rows
@@ -60,9 +60,6 @@ class Assembly(Op):
         if live is not None:
             self.require("live", live, np.int32, (1,))
         return tuple(out)
-
-    def traffic(self, energy: Any, *x: Any) -> int:
-        return nbytes(energy, *x) + nbytes(*self.outputs(energy, *x)) + nbytes(*self.constants().values())
 
     def split_out(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """image, and image_status, frame_status or None."""
@@ -148,5 +145,5 @@ class Assemble(Assembly):
 
     def device(self, plan: Plan, *x_and_out: Any) -> None:
         x, out = x_and_out[:4], x_and_out[4:]
-        threads = len(self.constants()["source"]) if carries(x[0]) else self.source.size
+        threads = plan.constants["source"].shape[0] if carries(x[0]) else self.source.size
         self.launch(plan, "calib/assemble.cl", "assemble", threads, x, out, (plan.constants["source"],))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, live_rows, nbytes
+from ..op import Plan, live_rows
 from ..pixelwise import NAN
 from ..status import Pixel
 from .assemble import Assembly
@@ -80,9 +80,6 @@ class AssembleTiles(Assembly):
         left = np.ones(math.prod(self.image), bool)
         left[self.targets()] = False
         return {"place": self.place, "gaps": np.flatnonzero(left).astype(np.int32)}
-
-    def traffic(self, energy: Any, *x: Any) -> int:
-        return nbytes(energy, *x) + nbytes(*self.outputs(energy, *x)) + nbytes(*self.constants().values())
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         image, image_status, new_status = self.split_out(out)

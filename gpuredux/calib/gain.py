@@ -193,9 +193,10 @@ class Gain(Op):
         n, npix = live_rows(raw, live), self.npix
         words = raw.reshape(len(raw), npix * 3 // 2 if self.kind.word == "packed12" else npix)[:n]
         if self.kind.word == "packed12":
-            room = plan.scratch.setdefault("words", np.empty((len(raw), npix), np.uint16))    # of this backend alone: the others unpack in registers
-            unpack12_rows(words, room)
-            words = room[:n]
+            if "words" not in plan.scratch:     # of this backend alone: the others unpack in registers
+                plan.scratch["words"] = np.empty((len(raw), npix), np.uint16)
+            unpack12_rows(words, plan.scratch["words"])
+            words = plan.scratch["words"][:n]
         p, k = (plan.constants[c].reshape(self.kind.n_planes, max(self.cells, 1), npix) for c in ("pedestal", "factor"))
         codes = np.array([(code, int(bit)) for code, bit in self.kind.codes], np.uint32).reshape(-1, 2)
         planes = np.array(self.kind.planes, np.int8)

@@ -64,7 +64,7 @@ class ThresholdGain(Gain):
         p, k, t = (plan.constants[c].reshape(len(plan.constants[c]), max(self.cells, 1), npix) for c in ("pedestal", "factor", "threshold"))
         codes = np.array([(code, int(bit)) for code, bit in self.kind.codes], np.uint32).reshape(-1, 2)
         flags = threshold_gain_tiles(
-            raw.reshape(len(raw), -1 if len(raw) else 0, 2, npix // self.panels)[:n], None if cell is None else cell[:n], p, k, t,
+            raw.reshape(len(raw), self.panels, 2, npix // self.panels)[:n], None if cell is None else cell[:n], p, k, t,
             energy.reshape(len(raw), npix), *(None if a is None else a.reshape(len(raw), npix) for a in (pixel_status, gain_stage)),
             np.uint16(self.kind.adc_mask), np.array(self.kind.planes, np.int8), codes, np.float32(self.bad_value),
         )
