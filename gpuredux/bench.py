@@ -177,7 +177,7 @@ def is_cpu(device: Device) -> bool:
 # -------------------------------------------------------------------------------------------------------------- the check
 def cut(case: Case, frames: int) -> dict[str, np.ndarray]:
     """The first frames of a case's inputs."""
-    return {k: v if k in ("live", *getattr(case.op, "state", ())) else v[:frames] for k, v in case.inputs.items()}
+    return {k: v if k in ("live", *case.op.state) else v[:frames] for k, v in case.inputs.items()}
 
 
 def result_bytes(op: gpuredux.Op, inputs: dict[str, np.ndarray], backend: Backend, device: Device) -> dict[str, bytes]:

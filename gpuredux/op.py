@@ -90,6 +90,7 @@ class Op:
     inputs: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]] = ()   # every name that outputs() can hold, frame_status apart
     loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then pixel_status, gain_stage
+    state: ClassVar[tuple[str, ...]] = ()    # the inputs that hold what earlier batches left, and no rows of this one
     pixel_output: ClassVar[str] = ""         # the output that this op's device function yields under AS_LOAD, if any; with loads too, a step of LOAD
 
     # ------------------------------------------------------------------ what a subclass defines
@@ -439,7 +440,7 @@ class Plan:
         if load is not None:
             stages, first, extra = _stages(load if isinstance(load, tuple) else (load,))
             args = (*first, *args)
-            clash = {k for k in extra if k in defines and defines[k] != extra[k] and k != "VECTOR"}    # the kernel that loads says how many pixels it wants
+            clash = {k for k in extra if k in defines and defines[k] != extra[k]}
             if clash:
                 raise ValueError(f"{self.op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
             defines = {**extra, **defines}

@@ -213,7 +213,7 @@ def dead_rows_replaced(case: Case) -> dict[str, np.ndarray] | None:
     first = max(0, int(case.inputs["live"][0]))
     changed = {k: v.copy() for k, v in case.inputs.items()}
     for k, v in changed.items():
-        if k not in ("live", *getattr(case.op, "state", ())):       # a state has no rows of the batch
+        if k not in ("live", *case.op.state):       # a state has no rows of the batch
             v[first:].view(np.uint8)[...] ^= 0x7F
     return changed
 
