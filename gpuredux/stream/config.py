@@ -124,7 +124,7 @@ class SinkBlock(Block):
 
 
 class RunBlock(Block):
-    """How it runs; nothing here changes what is written."""
+    """How it runs; nothing here changes what is written, but where pedestals are tracked: they are swapped between batches."""
 
     batch: Annotated[int, Field(ge=1, le=65536)] = 32
     slots: Annotated[int, Field(ge=1, le=1024)] = 3
