@@ -179,6 +179,22 @@ class Op:
             raise error(f"{self.name}: {name} must be {kind} ({words}), got {got.dtype} {got.shape}")
         return got
 
+    def require_marks(self, shape: Sequence[Any], **marks: Any) -> None:
+        """Inputs of u8 for each pixel, by name: they may be absent, or come through LOAD."""
+        for name, x in marks.items():
+            if x is not None and not isinstance(x, Fused):
+                self.require(name, x, np.uint8, shape)
+
+    def require_live(self, live: Any) -> None:
+        if live is not None:
+            self.require("live", live, np.int32, (1,))
+
+    def frame_outputs(self, n: int, frame_status: Any, live: Any) -> tuple[Spec, ...]:
+        """The last outputs of n frames: frame_status where it is given. Both inputs are checked."""
+        out = () if frame_status is None else (self.require("frame_status", frame_status, np.uint32, (n,)),)
+        self.require_live(live)
+        return out
+
     @property
     def input_names(self) -> tuple[str, ...]:
         """The inputs without the marks of the optional ones."""

@@ -55,18 +55,10 @@ class Pixelwise(Op):
     def outputs(self, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         frame = self.frame or (tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols"))
         shape = self.require("energy", energy, np.float32, ("n", *frame)).shape
-        for name, mark in (("pixel_status", pixel_status), ("gain_stage", gain_stage)):
-            if mark is not None and not isinstance(mark, Fused):
-                self.require(name, mark, np.uint8, shape)
+        self.require_marks(shape, pixel_status=pixel_status, gain_stage=gain_stage)
         if self.planes > 1 and gain_stage is None:
             raise ValueError(f"{self.name}: constants of {self.planes} gain stages need the input gain_stage uint8 {shape}: calib.Gain(gain_stage=True)")
-        out = [Spec(self.pixel_output, shape, np.dtype(np.float32))]
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, shape[:1])
-            out.append(Spec("frame_status", shape[:1], np.dtype(np.uint32)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (Spec(self.pixel_output, shape, np.dtype(np.float32)), *self.frame_outputs(shape[0], frame_status, live))
 
     def traffic(self, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any) -> int:
         read = nbytes(energy, pixel_status, gain_stage if self.planes > 1 else None, frame_status, live)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows
+from ..op import Op, Plan, Spec, carries, frame_grid, live_rows
 from ..pixelwise import NAN
 from ..status import Pixel
 from .assemble_numba import assemble_rows
@@ -49,17 +49,11 @@ class Assembly(Op):
 
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         n = self.require("energy", energy, np.float32, ("n", *self.frame)).shape[0]
-        if pixel_status is not None and not isinstance(pixel_status, Fused):
-            self.require("pixel_status", pixel_status, np.uint8, (n, *self.frame))
+        self.require_marks((n, *self.frame), pixel_status=pixel_status)
         out = [Spec("image", (n, *self.shape), np.dtype(np.float32))]
         if self.status:
             out.append(Spec("image_status", (n, *self.shape), np.dtype(np.uint8)))
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-            out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (*out, *self.frame_outputs(n, frame_status, live))
 
     def split_out(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """image, and image_status, frame_status or None."""

@@ -182,12 +182,7 @@ class Counts(Op):
         out = [Spec("energy", (n, *frame), np.dtype(np.float32))]
         if self.status:
             out.append(Spec("pixel_status", (n, *frame), np.dtype(np.uint8)))
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-            out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (*out, *self.frame_outputs(n, frame_status, live))
 
     def traffic(self, *x: Any) -> int:
         return nbytes(*x) + nbytes(*self.outputs(*x)) + nbytes(self.constants().get("factor"))   # of the table a few entries, which stay in cache

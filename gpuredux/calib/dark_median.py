@@ -50,8 +50,7 @@ class DarkMedian(Op):
         n, *frame = self.require("raw", raw, np.uint16, ("n", *getattr(raw, "shape", (0, "pixels"))[1:])).shape
         if not frame or n > 65535:
             raise ValueError(f"{self.name}: raw must be uint16 (n, *frame) of at most 65535 frames, got {raw.dtype} {raw.shape}")
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.require_live(live)
         return tuple(Spec(k, tuple(frame), np.dtype(np.uint32)) for k in self.writes)
 
     def numpy(self, plan: Plan, raw: Any, live: Any, median2: Any, mad4: Any, count: Any) -> None:

@@ -94,8 +94,7 @@ class DarkSums(Op):
                 self.require(name, given, dtype, shape)
             elif given is not None:
                 raise ValueError(f"{self.name}: {name} was given, but not asked for ({'gate=False' if name == 'gate' else 'cells=0'})")
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.require_live(live)
         return tuple([*out, Spec("stray", (1,), np.dtype(np.uint32))] if self.cells else out)
 
     def traffic(self, *x: Any) -> int:

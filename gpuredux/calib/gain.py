@@ -144,12 +144,7 @@ class Gain(Op):
             out.append(Spec("pixel_status", (n, *self.frame), np.dtype(np.uint8)))
         if self.gain_stage:
             out.append(Spec("gain_stage", (n, *self.frame), np.dtype(np.uint8)))
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-            out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (*out, *self.frame_outputs(n, frame_status, live))
 
     def traffic(self, raw: Any, cell: Any, frame_status: Any, live: Any) -> int:
         plane = 2 * 4 * self.npix * max(self.cells, 1)     # plane 0 of both constants: what every frame needs

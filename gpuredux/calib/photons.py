@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
 from ..status import FROM_DATA, Pixel
 from .photons_numba import photon_tiles
 
@@ -139,17 +139,11 @@ def photon_outputs(op: Any, energy: Any, pixel_status: Any, frame_status: Any, l
     """photons, pixel_status with status=True, frame_status when given."""
     frame = tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols")
     shape = op.require("energy", energy, np.float32, ("n", *frame)).shape
-    if pixel_status is not None and not isinstance(pixel_status, Fused):
-        op.require("pixel_status", pixel_status, np.uint8, shape)
+    op.require_marks(shape, pixel_status=pixel_status)
     out = [Spec("photons", shape, op.kind.dtype)]
     if op.status:
         out.append(Spec("pixel_status", shape, np.dtype(np.uint8)))
-    if frame_status is not None:
-        op.require("frame_status", frame_status, np.uint32, shape[:1])
-        out.append(Spec("frame_status", shape[:1], np.dtype(np.uint32)))
-    if live is not None:
-        op.require("live", live, np.int32, (1,))
-    return tuple(out)
+    return (*out, *op.frame_outputs(shape[0], frame_status, live))
 
 
 def whole(q: np.ndarray, status: np.ndarray, kind: Whole) -> tuple[np.ndarray, np.ndarray]:

@@ -32,8 +32,7 @@ class StatusCount(Op):
         shape = self.require("energy", energy, np.float32, ("n", *frame)).shape
         if not isinstance(pixel_status, Fused):
             self.require("pixel_status", pixel_status, np.uint8, shape)
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.require_live(live)
         return (Spec("status_count", (shape[0], 8), np.dtype(np.uint32)),)
 
     def traffic(self, energy: Any, pixel_status: Any, live: Any) -> int:

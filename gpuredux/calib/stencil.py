@@ -140,10 +140,8 @@ class Stencil(Op):
         shape = self.require(self.inputs[0], energy, np.float32, ("n", *(frame if len(frame) > 1 else ("rows", "cols")))).shape
         if self.asic is not None and (shape[-2] % self.asic[0] or shape[-1] % self.asic[1]):
             raise ValueError(f"{self.name}: energy must have panels of whole asics {self.asic}, got {shape}")
-        if pixel_status is not None:
-            self.require("pixel_status", pixel_status, np.uint8, shape)
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.require_marks(shape, pixel_status=pixel_status)
+        self.require_live(live)
         return (Spec(self.writes[0], shape, np.dtype(np.float32)),)
 
     def traffic(self, *x: Any) -> int:

@@ -59,8 +59,7 @@ class BitshuffleLZ4(Op):
             error = ValueError if fits(given.dtype) else TypeError
             raise error(f"{self.name}: code must be native numbers of 1, 2, 4 or 8 bytes (n, ..., width), got {given.dtype} {given.shape}")
         layout = frame_layout(self.name, given.shape[1:], given.dtype)
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.require_live(live)
         n = given.shape[0]
         return Spec("payload", (n, layout.cap), np.dtype(np.uint8)), Spec("size", (n,), np.dtype(np.uint32))
 

@@ -67,10 +67,7 @@ class BitshuffleLZ4Decode(Op):
         self.require("size", size, np.uint32, (n,))
         if cap >= 1 << 32:
             raise ValueError(f"{self.name}: payload rows of {cap} bytes: chunks must be smaller than 4 GiB")
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.frame_outputs(n, frame_status, live)       # it is written in any case
         return Spec("code", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
 
     def scratch(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:

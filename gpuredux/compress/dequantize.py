@@ -89,8 +89,7 @@ class Dequantize(Op):
         self.require("outlier_index", index, np.uint32, (shape[0], "capacity"))
         self.require("outlier_value", value, np.float32, (shape[0], index.shape[1]))
         self.require("outlier_count", count, np.uint32, (shape[0],))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
+        self.require_live(live)
         return (Spec("energy", shape, F32),)
 
     def traffic(self, code: Any, index: Any, value: Any, count: Any, live: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
 from ..status import Frame
 from .dequantize import CODES, Code, Dequantize, frame_of, round_down
 from .quantize_numba import TILE, list_outliers, quantize_tiles
@@ -118,17 +118,11 @@ class Quantize(Op):
         if math.prod(shape[1:]) < 1:
             raise ValueError(f"{self.name}: energy must have 1 pixel or more a frame, got {shape}")
         n = shape[0]
-        if pixel_status is not None and not isinstance(pixel_status, Fused):
-            self.require("pixel_status", pixel_status, np.uint8, shape)
+        self.require_marks(shape, pixel_status=pixel_status)
         u32, f32 = np.dtype(np.uint32), np.dtype(np.float32)
         out = [Spec("code", shape, self.kind.dtype), Spec("outlier_index", (n, self.capacity), u32), Spec("outlier_value", (n, self.capacity), f32),
                Spec("outlier_count", (n,), u32), Spec("max_error", (n,), f32)]
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-            out.append(Spec("frame_status", (n,), u32))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (*out, *self.frame_outputs(n, frame_status, live))
 
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
         n, tiles = energy.shape[0], 4 * frame_grid(1, math.prod(energy.shape[1:]))[0]     # a tile is what a warp owns

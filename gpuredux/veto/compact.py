@@ -64,11 +64,7 @@ class Compact(Op):
                 raise TypeError(f"{self.name}: {name} must hold plain bytes, got {spec.dtype}")
             out.append(spec)
         out += [Spec("source", (n,), np.dtype(np.int32)), Spec("live", (1,), np.dtype(np.int32))]
-        if frame_status is not None:
-            out.append(self.require("frame_status", frame_status, np.uint32, (n,)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (*out, *self.frame_outputs(n, frame_status, live))
 
     def _split(self, x_and_out: tuple[Any, ...]) -> tuple[Any, list[tuple[Any, Any]], Any, Any]:
         """live, the pairs (from, to), source, new live."""

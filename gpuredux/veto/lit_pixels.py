@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit, prange
 
-from ..op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, live_rows, vector
 from .decision import Reason
 
 TILE = 32768    # pixels that one numba task counts
@@ -70,19 +70,12 @@ class LitPixels(Op):
     def outputs(self, energy: Any, pixel_status: Any, pulse_id: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         frame = tuple(getattr(energy, "shape", ())[1:]) if self.good is None else self.good.shape
         n = self.require("energy", energy, np.float32, ("n", *(frame or ("rows", "cols")))).shape[0]
-        if pixel_status is not None and not isinstance(pixel_status, Fused):
-            self.require("pixel_status", pixel_status, np.uint8, (n, *frame))
+        self.require_marks((n, *frame), pixel_status=pixel_status)
         if pulse_id is not None:
             self.require("pulse_id", pulse_id, np.uint64, (n,))
         elif self.raw_every:
             raise ValueError(f"{self.name}: raw_every={self.raw_every} needs the input pulse_id uint64 ({n},)")
-        out = [Spec("decision", (n, 4), np.dtype(np.int32))]
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-            out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
+        return (Spec("decision", (n, 4), np.dtype(np.int32)), *self.frame_outputs(n, frame_status, live))
 
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
         tiles = frame_grid(1, math.prod(energy.shape[1:]))[0]
