@@ -469,8 +469,15 @@ class Plan:
         if not self._dry and all(grid):
             self.backend.launch(self._kernels[key], self.device, grid, block, args, self.stream, shared)
 
+    def every_output(self, out: Sequence[Any]) -> tuple[Any, ...]:
+        """Of a run's outputs one for each name of op.writes, and frame_status: None for those that this plan does not write."""
+        given = dict(zip((o.name for o in self.outs), out, strict=True))
+        return tuple(given.get(name) for name in (*self.op.writes, "frame_status"))
+
     def start_status(self, frame_status: Any, new_status: Any, live: Any) -> None:
-        """new_status = frame_status on the device, for the live rows: later kernels OR their bits into it."""
+        """new_status = frame_status on the device, if there is one, for the live rows: later kernels OR their bits into it."""
+        if new_status is None:
+            return
         n = new_status.shape[0]
         args = (frame_status, new_status, new_status if live is None else live, np.uint32(n))
         self.launch("status.cl", "frame_status_start", (-(-n // 128),), 128, args, LIVE=live is not None)

@@ -84,8 +84,7 @@ class Pixelwise(Op):
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, out: Any, new_status: Any = None) -> None:
         flags = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        plan.start_status(frame_status, new_status, live)
         n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
         optional = [out if a is None else a for a in (new_status if flags else None, live)]
         plan.launch(

@@ -55,18 +55,11 @@ class Assembly(Op):
             out.append(Spec("image_status", (n, *self.shape), np.dtype(np.uint8)))
         return (*out, *self.frame_outputs(n, frame_status, live))
 
-    def split_out(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """image, and image_status, frame_status or None."""
-        rest = list(out[1:])
-        status = rest.pop(0) if self.status else None
-        return out[0], status, rest[0] if rest else None
-
     def launch(self, plan: Plan, file: str, kernel: str, threads: int, x: tuple[Any, ...], out: tuple[Any, ...], args: tuple[Any, ...], **defines: Any) -> None:
         """The kernel of a subclass, a thread for each of `threads` pixels over groups of frames; args: its own, behind the outputs."""
         energy, pixel_status, frame_status, live = x
-        image, image_status, new_status = self.split_out(out)
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        image, image_status, new_status = plan.every_output(out)
+        plan.start_status(frame_status, new_status, live)
         flags = new_status is not None and carries(energy)
         optional = [image if a is None else a for a in (image_status, new_status if flags else None, live)]
         n, frames = energy.shape[0], plan.device.frames
@@ -116,7 +109,7 @@ class Assemble(Assembly):
         return {"source": np.concatenate([self.source.reshape(-1), np.flatnonzero(~seen).astype(np.int32)])}
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = self.split_out(out)
+        image, image_status, new_status = plan.every_output(out)
         there = self.source >= 0
         for f in range(live_rows(energy, live)):
             x = energy[f].reshape(-1)[self.source]
@@ -128,7 +121,7 @@ class Assemble(Assembly):
                 new_status[f] = frame_status[f]
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = self.split_out(out)
+        image, image_status, new_status = plan.every_output(out)
         n, flat, whole = live_rows(energy, live), (len(energy), self.npix), (len(energy), math.prod(self.shape))
         assemble_rows(
             energy.reshape(flat)[:n], None if pixel_status is None else pixel_status.reshape(flat), self.source.reshape(-1), image.reshape(whole),

@@ -71,7 +71,7 @@ class AssembleSplit(Assembly):
         }
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = self.split_out(out)
+        image, image_status, new_status = plan.every_output(out)
         count = np.diff(self.first)
         for f in range(live_rows(energy, live)):
             x, total = energy[f].reshape(-1), np.zeros(count.shape, np.float32)
@@ -90,7 +90,7 @@ class AssembleSplit(Assembly):
                 new_status[f] = frame_status[f]
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = self.split_out(out)
+        image, image_status, new_status = plan.every_output(out)
         n, flat, whole = live_rows(energy, live), (len(energy), self.npix), (len(energy), math.prod(self.shape))
         split_rows(
             energy.reshape(flat)[:n], None if pixel_status is None else pixel_status.reshape(flat), self.first, self.source, self.weight,

@@ -82,7 +82,7 @@ class AssembleTiles(Assembly):
         return {"place": self.place, "gaps": np.flatnonzero(left).astype(np.int32)}
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = self.split_out(out)
+        image, image_status, new_status = plan.every_output(out)
         at = self.targets()
         for f in range(live_rows(energy, live)):
             image[f], x = self.gap, energy[f].reshape(-1)
@@ -94,7 +94,7 @@ class AssembleTiles(Assembly):
                 new_status[f] = frame_status[f]
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = self.split_out(out)
+        image, image_status, new_status = plan.every_output(out)
         n, flat, whole = live_rows(energy, live), (len(energy), self.npix), (len(energy), math.prod(self.shape))
         (panels, down, across), (rows, cols), pitch = self.grid, self.tile, self.frame[-1]
         first = (np.arange(panels)[:, None, None] * down * rows + np.arange(down)[:, None] * rows) * pitch + np.arange(across) * cols

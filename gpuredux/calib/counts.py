@@ -187,14 +187,8 @@ class Counts(Op):
     def traffic(self, *x: Any) -> int:
         return nbytes(*x) + nbytes(*self.outputs(*x)) + nbytes(self.constants().get("factor"))   # of the table a few entries, which stay in cache
 
-    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """energy, pixel_status or None, frame_status or None."""
-        rest = list(out[1:])
-        status = rest.pop(0) if self.status else None
-        return out[0], status, rest[0] if rest else None
-
     def numpy(self, plan: Plan, raw: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, new_status = self._split(out)
+        energy, pixel_status, new_status = plan.every_output(out)
         factor, knot = plan.constants.get("factor"), plan.constants.get("knot")
         for f in range(live_rows(raw, live)):
             word = raw[f].astype(np.int64)
@@ -218,7 +212,7 @@ class Counts(Op):
                 new_status[f] = frame_status[f] | np.bitwise_or.reduce(status & FROM_DATA, axis=None)
 
     def numba(self, plan: Plan, raw: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, new_status = self._split(out)
+        energy, pixel_status, new_status = plan.every_output(out)
         n, shape = live_rows(raw, live), (len(raw), math.prod(raw.shape[1:]))
         words = raw.view(np.uint32) if raw.dtype == np.int32 else raw
         codes = np.array([(word % 2**32, int(bit)) for word, bit in self._codes(raw.dtype)], np.uint32).reshape(-1, 2)
@@ -232,10 +226,9 @@ class Counts(Op):
             new_status[:n] = frame_status[:n] | flags
 
     def device(self, plan: Plan, raw: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, new_status = self._split(out)
+        energy, pixel_status, new_status = plan.every_output(out)
         file, args, defines = self.pixel(plan, raw, frame_status, live)
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        plan.start_status(frame_status, new_status, live)
         optional = [energy if a is None else a for a in (pixel_status, new_status, live)]     # energy stands in where the kernel never looks
         n, npix, wide, frames = raw.shape[0], math.prod(raw.shape[1:]), plan.device.vector, plan.device.frames
         defines |= {"VECTOR": vector(npix, wide), "FRAMES": f"{frames}u"}      # fused, they are the other kernel's

@@ -150,15 +150,8 @@ class Gain(Op):
         plane = 2 * 4 * self.npix * max(self.cells, 1)     # plane 0 of both constants: what every frame needs
         return nbytes(raw, cell, frame_status, live) + nbytes(*self.outputs(raw, cell, frame_status, live)) + plane
 
-    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
-        """energy, and pixel_status, gain_stage, frame_status or None."""
-        rest = list(out[1:])
-        status = rest.pop(0) if self.status else None
-        stage = rest.pop(0) if self.gain_stage else None
-        return out[0], status, stage, rest[0] if rest else None
-
     def numpy(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, gain_stage, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = plan.every_output(out)
         pedestal, factor = plan.constants["pedestal"], plan.constants["factor"]
         for f in range(live_rows(raw, live)):
             lost = self.cells and cell[f] >= self.cells
@@ -184,7 +177,7 @@ class Gain(Op):
         return self.kind.decode(words)
 
     def numba(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, gain_stage, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = plan.every_output(out)
         n, npix = live_rows(raw, live), self.npix
         words = raw.reshape(len(raw), npix * 3 // 2 if self.kind.word == "packed12" else npix)[:n]
         if self.kind.word == "packed12":
@@ -206,10 +199,9 @@ class Gain(Op):
             new_status[:n] = frame_status[:n] | flags
 
     def device(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, gain_stage, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = plan.every_output(out)
         file, args, defines = self.pixel(plan, raw, cell, frame_status, live)
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        plan.start_status(frame_status, new_status, live)
         unused = energy     # stands in where the kernel never looks
         optional = [unused if a is None else a for a in (pixel_status, gain_stage, new_status, live)]
         n, npix, wide, frames = raw.shape[0], self.npix, plan.device.vector, plan.device.frames

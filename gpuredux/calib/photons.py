@@ -76,18 +76,12 @@ class Photons(Op):
     def traffic(self, *x: Any) -> int:
         return nbytes(*x) + nbytes(*self.outputs(*x))
 
-    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """photons, pixel_status or None, frame_status or None."""
-        rest = list(out[1:])
-        status = rest.pop(0) if self.status else None
-        return out[0], status, rest[0] if rest else None
-
     def _steps(self) -> tuple[np.float32, np.float32]:
         """1 / photon_energy and offset."""
         return np.float32(1.0 / self.photon_energy), np.float32(self.offset)
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        photons, new_pixels, new_status = self._split(out)
+        photons, new_pixels, new_status = plan.every_output(out)
         inverse, offset = self._steps()
         for f in range(live_rows(energy, live)):
             x = energy[f]
@@ -103,7 +97,7 @@ class Photons(Op):
                 new_status[f] = frame_status[f] | np.bitwise_or.reduce(status & FROM_DATA, axis=None)
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        photons, new_pixels, new_status = self._split(out)
+        photons, new_pixels, new_status = plan.every_output(out)
         n, shape = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:]))
         given, made = (None if a is None else a.reshape(shape) for a in (pixel_status, new_pixels))
         low = -self.kind.top if self.kind.signed else 0
@@ -113,9 +107,8 @@ class Photons(Op):
             new_status[:n] = frame_status[:n] | flags
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        photons, new_pixels, new_status = self._split(out)
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        photons, new_pixels, new_status = plan.every_output(out)
+        plan.start_status(frame_status, new_status, live)
         n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
         optional = [photons if a is None else a for a in (new_pixels, new_status, live)]     # photons stands in where the kernel never looks
         plan.launch(

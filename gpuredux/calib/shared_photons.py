@@ -66,14 +66,8 @@ class SharedPhotons(Op):
     def traffic(self, *x: Any) -> int:
         return nbytes(*x) + nbytes(*self.outputs(*x))
 
-    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """photons, pixel_status or None, frame_status or None."""
-        rest = list(out[1:])
-        status = rest.pop(0) if self.status else None
-        return out[0], status, rest[0] if rest else None
-
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        photons, new_pixels, new_status = self._split(out)
+        photons, new_pixels, new_status = plan.every_output(out)
         for f in range(live_rows(energy, live)):
             with np.errstate(over="ignore", invalid="ignore"):
                 x = energy[f] * np.float32(1.0 / self.photon_energy)
@@ -111,7 +105,7 @@ class SharedPhotons(Op):
         return kept
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        photons, new_pixels, new_status = self._split(out)
+        photons, new_pixels, new_status = plan.every_output(out)
         n, shape = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:-2]), *energy.shape[-2:])
         given, made = (None if a is None else a.reshape(shape) for a in (pixel_status, new_pixels))
         flags = shared_panels(energy.reshape(shape)[:n], given, photons.reshape(shape), made, np.float32(1.0 / self.photon_energy),
@@ -120,9 +114,8 @@ class SharedPhotons(Op):
             new_status[:n] = frame_status[:n] | flags
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        photons, new_pixels, new_status = self._split(out)
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        photons, new_pixels, new_status = plan.every_output(out)
+        plan.start_status(frame_status, new_status, live)
         n, rows, cols = energy.shape[0], *energy.shape[-2:]
         panels = math.prod(energy.shape[1:-2])
         blocks = n * panels * -(-rows // TILE) * -(-cols // TILE)

@@ -59,7 +59,7 @@ class ThresholdGain(Gain):
         return self.kind.decode(words, plan.constants["threshold"][cell])
 
     def numba(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        energy, pixel_status, gain_stage, new_status = self._split(out)
+        energy, pixel_status, gain_stage, new_status = plan.every_output(out)
         n, npix = live_rows(raw, live), self.npix
         p, k, t = (plan.constants[c].reshape(len(plan.constants[c]), max(self.cells, 1), npix) for c in ("pedestal", "factor", "threshold"))
         codes = np.array([(code, int(bit)) for code, bit in self.kind.codes], np.uint32).reshape(-1, 2)

@@ -137,8 +137,8 @@ class Quantize(Op):
         step = self.step
         return step, np.float32(1.0 / float(step)), self.error_bound, self.decode_dtype.type(step)
 
-    def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, code: Any, *out: Any) -> None:
-        index, value, count, max_error, *new_status = out
+    def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        code, index, value, count, max_error, new_status = plan.every_output(out)
         for f in range(live_rows(energy, live)):
             x = energy[f]
             use = np.ones(x.shape, bool) if self.good is None else plan.constants["good"].astype(bool)
@@ -151,8 +151,8 @@ class Quantize(Op):
             count[f], listed = len(outliers), min(len(outliers), self.capacity)
             index[f, :listed], value[f, :listed] = outliers[:listed], x.reshape(-1)[outliers[:listed]]
             max_error[f] = round_up(np.max(error, initial=0.0, where=coded))
-            if new_status:
-                new_status[0][f] = frame_status[f] | (Frame.OUTLIER_OVERFLOW if len(outliers) > self.capacity else 0)
+            if new_status is not None:
+                new_status[f] = frame_status[f] | (Frame.OUTLIER_OVERFLOW if len(outliers) > self.capacity else 0)
 
     def _nearest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """q, not limited to the codes by its last step, and the larger error of both decodes; neither means anything for NaN and Inf."""
@@ -169,8 +169,8 @@ class Quantize(Op):
             q = np.where(error(q) <= bound, q, q + towards)
             return q, error(q)
 
-    def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, code: Any, *out: Any) -> None:
-        index, value, count, max_error, *new_status = out
+    def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        code, index, value, count, max_error, new_status = plan.every_output(out)
         n, shape, kind = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:])), self.kind
         good = plan.constants["good"].reshape(-1) if self.good is not None else None
         status = None if pixel_status is None else pixel_status.reshape(shape)
@@ -182,19 +182,18 @@ class Quantize(Op):
         list_outliers(energy.reshape(shape), codes, counts, np.cumsum(counts, axis=1) - counts, fill, index, value)
         count[:n] = counts.sum(axis=1)
         max_error[:n] = round_up(errors.max(axis=1))
-        if new_status:
-            new_status[0][:n] = frame_status[:n] | np.where(count[:n] > self.capacity, np.uint32(Frame.OUTLIER_OVERFLOW), np.uint32(0))
+        if new_status is not None:
+            new_status[:n] = frame_status[:n] | np.where(count[:n] > self.capacity, np.uint32(Frame.OUTLIER_OVERFLOW), np.uint32(0))
 
-    def device(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, code: Any, *out: Any) -> None:
-        index, value, count, max_error, *new_status = out
+    def device(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        code, index, value, count, max_error, new_status = plan.every_output(out)
         n, npix = energy.shape[0], math.prod(energy.shape[1:])
-        if new_status:
-            plan.start_status(frame_status, new_status[0], live)
-        scan_defines = {"LIVE": live is not None, "FRAME_STATUS": bool(new_status)}
-        defines = {"VECTOR": vector(npix), "GOOD_PLANE": self.good is not None, "CARRY_STATUS": carries(energy) and bool(new_status),
+        plan.start_status(frame_status, new_status, live)
+        scan_defines = {"LIVE": live is not None, "FRAME_STATUS": new_status is not None}
+        defines = {"VECTOR": vector(npix), "GOOD_PLANE": self.good is not None, "CARRY_STATUS": carries(energy) and new_status is not None,
                    "STATUS": pixel_status is not None, **self.kind.defines(), "LIVE": live is not None}
         good = plan.constants.get("good", code)     # code stands in where the kernel never looks
-        flags, rows = (code if a is None else a for a in (new_status[0] if new_status else None, live))
+        flags, rows = (code if a is None else a for a in (new_status, live))
         starts, errors, grid = plan.scratch["tile_start"], plan.scratch["tile_error"], frame_grid(n, npix)
         frames, pixels, tiles, cap = (np.uint32(k) for k in (n, npix, 4 * grid[0], self.capacity))
         first = (good, code, starts, errors, flags, rows, *self._arithmetic()[:3], frames, pixels, tiles)

@@ -120,8 +120,7 @@ class LitPixels(Op):
         n, npix = energy.shape[0], math.prod(energy.shape[1:])
         counts, grid = plan.scratch["counts"], frame_grid(n, npix)
         flags = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        plan.start_status(frame_status, new_status, live)
         good = plan.constants.get("good")
         optional = [counts if a is None else a for a in (good, new_status if flags else None, live)]
         plan.launch(
