@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows, nbytes
+from ..op import Plan, live_rows
+from ..pixelwise import NAN
+from .crosstalk import Crosstalk, U
 from .recursive_numba import across_rows, down_rows
 
-U = 2.0**-24            # a rounding to float32
-NAN = np.float32(np.nan)
 MOST = 8                # coefficients: a thread keeps so many values in registers
 
 
 @dataclass(frozen=True, eq=False)
-class Recursive(Op):
+class Recursive(Crosstalk):
     """y[t] = x[t] - sum of coefficients[k - 1] * y[t - k], k = 1 on, each step rounded once in float32; with fir=True x[t] = y[t] + the same sum.
 
     The first takes out what the second puts in: a pixel that leaves the part a[k - 1] of itself in the k-th one read after it.
@@ -33,8 +32,6 @@ class Recursive(Op):
     """
 
     name: ClassVar[str] = "calib.recursive"
-    inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("energy",)
 
     coefficients: np.ndarray
     axis: str = "rows"
@@ -44,6 +41,7 @@ class Recursive(Op):
     full_scale: float = 1e4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         a = self.own("coefficients", np.float32)
         if a.ndim != 1 or not 1 <= a.size <= MOST:
             raise ValueError(f"{self.name}: coefficients must be (p,), p = 1 to {MOST}, got {a.shape}")
@@ -51,12 +49,6 @@ class Recursive(Op):
             raise ValueError(f"{self.name}: coefficients must be 0 or 2**-40 and more in magnitude, and the sum of these below 1, got {a.tolist()}")
         if self.axis not in ("rows", "cols"):
             raise ValueError(f"{self.name}: axis must be 'rows' or 'cols', got {self.axis!r}")
-        if not 0 < self.number("full_scale") <= float(np.finfo(np.float32).max):
-            raise ValueError(f"{self.name}: full_scale must be a positive float32, got {self.full_scale}")
-        if self.asic is not None:
-            if len(self.asic) != 2 or any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in self.asic):
-                raise ValueError(f"{self.name}: asic must be (rows, cols), got {self.asic}")
-            object.__setattr__(self, "asic", (int(self.asic[0]), int(self.asic[1])))
 
     @property
     def share(self) -> float:
@@ -65,38 +57,16 @@ class Recursive(Op):
 
     @property
     def relative_bound(self) -> float:
-        """The largest error after op and inverse(), over the largest |energy| of the frame."""
         s, terms = self.share, self.coefficients.size + 1
         if self.fir:        # the sum's rounding, and each step's of its solution, add up like the series of s
             return 1.02 * U * (2 * terms * s + 2 + s) / (1 - s)
         return 1.02 * U * ((2 * terms * s + 1) / (1 - s) + 1)       # a step's rounding comes back as it was made, once
 
-    @property
-    def bound(self) -> float:
-        return self.full_scale * self.relative_bound
-
     def inverse(self) -> Recursive:
         return dataclasses.replace(self, fir=not self.fir)
 
-    def _geometry(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        """asics down and across all panels of one frame, rows and columns of each."""
-        rows, cols = self.asic or shape[-2:]
-        return math.prod(shape[1:-1]) // rows, shape[-1] // cols, rows, cols
-
-    def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
-        frame = tuple(getattr(energy, "shape", ())[1:])
-        shape = self.require("energy", energy, np.float32, ("n", *(frame if len(frame) > 1 else ("rows", "cols")))).shape
-        if self.asic is not None and (shape[-2] % self.asic[0] or shape[-1] % self.asic[1]):
-            raise ValueError(f"{self.name}: energy must have panels of whole asics {self.asic}, got {shape}")
-        self.require_marks(shape, pixel_status=pixel_status)
-        self.require_live(live)
-        return (Spec("energy", shape, np.dtype(np.float32)),)
-
-    def traffic(self, *x: Any) -> int:
-        return nbytes(*x) + nbytes(*self.outputs(*x))
-
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
-        down, across, rows, cols = self._geometry(energy.shape)
+        down, across, rows, cols = self.asics(energy.shape)
         for f in range(live_rows(energy, live)):
             x = energy[f] if pixel_status is None else np.where(pixel_status[f] == 0, energy[f], NAN)
             lines = x.reshape(down, rows, across, cols).transpose((1, 0, 2, 3) if self.axis == "rows" else (3, 0, 1, 2))
@@ -121,14 +91,14 @@ class Recursive(Op):
         return made
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
-        down, across, rows, cols = self._geometry(energy.shape)
+        down, across, rows, cols = self.asics(energy.shape)
         n, shape = live_rows(energy, live), (len(energy), down * rows, across * cols)
         status = None if pixel_status is None else pixel_status.reshape(shape)
         walk, size = (down_rows, rows) if self.axis == "rows" else (across_rows, cols)
         walk(energy.reshape(shape)[:n], status, out.reshape(shape), plan.constants["coefficients"], size, self.reverse, self.fir)
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
-        down, across, rows, cols = self._geometry(tuple(energy.shape))
+        down, across, rows, cols = self.asics(tuple(energy.shape))
         n, pitch = energy.shape[0], across * cols
         lines = n * down * pitch if self.axis == "rows" else n * down * rows
         if lines >= 2**31:

@@ -1,4 +1,4 @@
-"""energy = sum over a k x k neighbourhood of weight * energy, and its inverse: crosstalk between pixels. Over 200 lines: the two and their bound."""
+"""energy = sum over a k x k neighbourhood of weight * energy, and its inverse: crosstalk between pixels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows
+from ..pixelwise import NAN
+from .crosstalk import Crosstalk, U
 from .stencil_numba import stencil_asics
 
 TILE, HALO = 32, 8      # pixels of a block in each direction, and the most that it reads beyond
-U = 2.0**-24            # a rounding to float32
-NAN = np.float32(np.nan)
 MOST = 0.9              # the neighbours' share of the centre that the inverse still takes
 
 
 @dataclass(frozen=True, eq=False)
-class Stencil(Op):
+class Stencil(Crosstalk):
     """energy[r, c] = sum of weights[i, j] * energy[r + i - h, c + j - h], h = k // 2, over i and then j, each step rounded once in float32.
 
     solve=True: the energy that gives this one, by a fixed number of steps x = (y - sum of the neighbours' weight * x) / centre from x = y / centre
@@ -36,8 +36,6 @@ class Stencil(Op):
     """
 
     name: ClassVar[str] = "calib.stencil"
-    inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("energy",)
 
     weights: np.ndarray
     asic: tuple[int, int] | None = None
@@ -46,6 +44,7 @@ class Stencil(Op):
     full_scale: float = 1e4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         weights = self.own("weights", np.float32)
         if weights.ndim != 2 or weights.shape[0] != weights.shape[1] or weights.shape[0] not in (1, 3, 5, 7):
             raise ValueError(f"{self.name}: weights must be (k, k), k = 1, 3, 5 or 7, got {weights.shape}")
@@ -54,12 +53,6 @@ class Stencil(Op):
             raise ValueError(f"{self.name}: weights must be 0 or 2**-40 to 2**40 in magnitude, got {weights.tolist()}")
         if self.edge not in ("zero", "renormalise"):
             raise ValueError(f"{self.name}: edge must be 'zero' or 'renormalise', got {self.edge!r}")
-        if not 0 < self.number("full_scale") <= float(np.finfo(np.float32).max):
-            raise ValueError(f"{self.name}: full_scale must be a positive float32, got {self.full_scale}")
-        if self.asic is not None:
-            if len(self.asic) != 2 or any(isinstance(a, bool) or not isinstance(a, (int, np.integer)) or a < 1 for a in self.asic):
-                raise ValueError(f"{self.name}: asic must be (rows, cols), got {self.asic}")
-            object.__setattr__(self, "asic", (int(self.asic[0]), int(self.asic[1])))
         if self.edge == "renormalise" and not ((np.abs(self._edges()) >= 2.0**-20) & (np.abs(self._edges()) <= 2.0**20)).all():
             raise ValueError(f"{self.name}: edge='renormalise' needs weights of which every part at an edge has a sum that is not near 0")
         if self.solve:
@@ -87,7 +80,6 @@ class Stencil(Op):
 
     @property
     def relative_bound(self) -> float:
-        """The largest error after op and inverse(), over the largest |energy| of the frame."""
         q, terms, edges = self.share, self.weights.size, np.abs(self._edges())
         if not q <= MOST:
             return math.inf
@@ -95,10 +87,6 @@ class Stencil(Op):
         summed = (terms + 3) * U * (1 + q) / (1 - q)                # of a sum, over the centre's weight and the smallest that the sum can be
         back = solved * (1 + q) / (1 - q) + summed if self.solve else summed + solved
         return 1.02 * back * float(edges.max() / edges.min())
-
-    @property
-    def bound(self) -> float:
-        return self.full_scale * self.relative_bound
 
     def inverse(self) -> Stencil:
         self._check_dominant()
@@ -130,23 +118,6 @@ class Stencil(Op):
         edges = self._edges().astype(np.float32)
         return {"weights": self.weights.reshape(-1), "edge": ((1.0 / edges.astype(np.float64)).astype(np.float32) if self.solve else edges).reshape(-1)}
 
-    def _geometry(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        """asics down and across all panels of one frame, rows and columns of each."""
-        rows, cols = self.asic or shape[-2:]
-        return math.prod(shape[1:-1]) // rows, shape[-1] // cols, rows, cols
-
-    def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
-        frame = tuple(getattr(energy, "shape", ())[1:])
-        shape = self.require(self.inputs[0], energy, np.float32, ("n", *(frame if len(frame) > 1 else ("rows", "cols")))).shape
-        if self.asic is not None and (shape[-2] % self.asic[0] or shape[-1] % self.asic[1]):
-            raise ValueError(f"{self.name}: energy must have panels of whole asics {self.asic}, got {shape}")
-        self.require_marks(shape, pixel_status=pixel_status)
-        self.require_live(live)
-        return (Spec(self.writes[0], shape, np.dtype(np.float32)),)
-
-    def traffic(self, *x: Any) -> int:
-        return nbytes(*x) + nbytes(*self.outputs(*x))
-
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
         """Two estimates of the solution, where one launch cannot make all steps."""
         many = len(self._launches()) - 1 if self.solve else 0
@@ -158,7 +129,7 @@ class Stencil(Op):
         return [most] * (self.steps // most) + [self.steps % most] * (self.steps % most > 0 or self.steps == 0)
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
-        down, across, rows, cols = self._geometry(energy.shape)
+        down, across, rows, cols = self.asics(energy.shape)
         h, w = self.radius, plan.constants["weights"].reshape(self.weights.shape)
         up, left = (np.minimum(np.arange(size), h) for size in (rows, cols))
         edge = plan.constants["edge"].reshape((h + 1,) * 4)[up[:, None], up[::-1][:, None], left[None], left[::-1][None]]
@@ -192,7 +163,7 @@ class Stencil(Op):
         return total
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
-        down, across, rows, cols = self._geometry(energy.shape)
+        down, across, rows, cols = self.asics(energy.shape)
         n, shape = live_rows(energy, live), (len(energy), down * rows, across * cols)
         w = plan.constants["weights"].reshape(self.weights.shape)
         inverse = np.float32(1.0 / float(w[self.radius, self.radius])) if self.solve else np.float32(1)
@@ -202,7 +173,7 @@ class Stencil(Op):
         )
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
-        down, across, rows, cols = self._geometry(tuple(energy.shape))
+        down, across, rows, cols = self.asics(tuple(energy.shape))
         tiles = down * across * -(-rows // TILE) * -(-cols // TILE)
         if tiles * energy.shape[0] >= 2**31:
             raise ValueError(f"{self.name}: {energy.shape[0]} frames of {tiles} tiles are more than one launch holds; plan for fewer")
