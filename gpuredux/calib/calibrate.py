@@ -51,40 +51,30 @@ class Calibrate(Chain):
         (divide=[flat, solid_angle, polarisation, keV_per_photon]); crosstalk, photons, assemble: ops that take energy. variance: True, or one photon
         in the unit of energy, for photon noise; crosstalk of calib.stencil spreads it. status, status_count: give these too. Raises ValueError and
         TypeError as the ops do."""
-        curve, last = _listed(nonlinearity), [*_listed(crosstalk), *_listed(photons), *_listed(assemble)]
-        make = _of_counter if _kind(detector, constants).counts else self._of_adc
-        wanted = {"bad_value": bad_value, "invalid": invalid, "status": status or bool(curve or common_mode or last or variance is not False or status_count)}
-        source, *ops = make(_kind(detector, constants), constants, good, tuple(bad), curve, common_mode, divide, multiply, variance, wanted)
-        ops = [source, *([StatusCount()] if status_count else []), *ops]
-        if variance is not False:
-            last = [*(_variance_of(op) for op in _listed(crosstalk)), *last]
-        Chain.__init__(self, [*ops, *last])
-        final = [o for o in ("image", "photons", "energy") if any(o in op.writes for op in self.ops)][:1]
-        more = (("image_status" if assemble is not None and assemble.status else "", True), ("pixel_status", status), ("variance", variance is not False),
+        kind, curve, spread = _kind(detector, constants), _listed(nonlinearity), _listed(crosstalk)
+        last, noisy = [*spread, *_listed(photons), *_listed(assemble)], variance is not False
+        wanted = {"bad_value": bad_value, "invalid": invalid, "status": status or bool(curve or common_mode or last or noisy or status_count)}
+        if kind.counts:
+            if curve or common_mode is not None or bad or isinstance(constants, Constants):
+                raise ValueError(f"{self.name}: {kind.name} counts photons: it has no nonlinearity but the dead time's table, no common mode, and its"
+                                 " constants are fields of calib.Counts")
+            ops = _of_counter(kind, {**constants, **wanted, "good": _both(good, constants.get("good"))}, divide, multiply, noisy)
+        else:
+            given, noise = _arguments(kind, constants, good, bad)
+            gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
+            ops = _of_adc(kind, {**given, **wanted, "gain": gain}, curve, common_mode, noisy)
+            if noisy:
+                ops.append(_variance(noise, gain, 0.0 if variance is True else float(variance)))
+        if status_count:
+            ops.insert(1, StatusCount())
+        if noisy:
+            ops += map(_variance_of, spread)
+        ops += last
+        written = {name for op in ops for name in getattr(op, "writes", ())}     # what is no op Chain refuses
+        final = next(o for o in ("image", "photons", "energy") if o in written)
+        more = (("image_status", assemble is not None and assemble.status), ("pixel_status", status), ("variance", noisy),
                 ("status_count", status_count), ("common_mode", common_mode is not None and common_mode.report), ("frame_status?", True))
-        Chain.__init__(self, self.ops, keep=[*final, *(name for name, wanted in more if wanted and name)])
-
-    def _of_adc(
-        self, kind: Detector, constants: Any, good: Any, bad: tuple[str, ...], curve: list[Op], common_mode: CommonMode | None, divide: Sequence[Any],
-        multiply: Sequence[Any], variance: bool | float, wanted: dict[str, Any],
-    ) -> list[Op]:
-        """The source, and what follows up to the gain and the variance, of a detector that sends an adc."""
-        given, noise = _arguments(kind, constants, good, bad)
-        gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
-        late = bool(curve or common_mode) and not given.get("cells")    # the gain then comes behind them, and in front is adc - pedestal
-        stages = kind.n_planes > 1 and (late or variance is not False)
-        source = (ThresholdGain if kind.second_image else Gain)(**{**given, **wanted, "gain": gain, "adu": late, "gain_stage": stages})
-        ops: list[Op] = [source, *curve]
-        usable = source._usable() if late else True
-        if common_mode is not None:
-            if common_mode.gain is not None:
-                raise ValueError(f"{self.name}: give common_mode without gain: it gets the set's own")
-            ops.append(replace(common_mode, gain=np.where(usable, gain, 1)) if late else common_mode)
-        elif late:
-            ops.append(Scale(np.where(usable, 1 / np.where(usable, gain, 1), 0)))
-        if variance is not False:
-            ops.append(_variance(self.name, noise, gain, 0.0 if variance is True else float(variance)))
-        return ops
+        Chain.__init__(self, ops, keep=[final, *(name for name, asked in more if asked)])
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -99,26 +89,31 @@ def _kind(which: str | Detector, constants: Any) -> Detector:
     return kind
 
 
-def _of_counter(
-    kind: Detector, constants: Any, good: Any, bad: tuple[str, ...], curve: list[Op], common_mode: Any, divide: Sequence[Any], multiply: Sequence[Any],
-    variance: bool | float, wanted: dict[str, Any],
-) -> list[Op]:
-    """The source, and the variance, of a detector that counts photons: constants are the fields of calib.Counts."""
-    if curve or common_mode is not None or bad or isinstance(constants, Constants):
-        raise ValueError(f"calib.calibrate: {kind.name} counts photons: it has no nonlinearity but the dead time's table, no common mode, and its constants"
-                         " are fields of calib.Counts")
-    given = dict(constants)
-    given["good"] = _both(good, given.get("good"))
-    plane = None
+def _of_adc(kind: Detector, fields: dict[str, Any], curve: list[Op], common_mode: CommonMode | None, noisy: bool) -> list[Op]:
+    """The source, and what follows up to the gain, of a detector that sends an adc; fields are the source's."""
+    late = bool(curve or common_mode) and not fields.get("cells")       # the gain then comes behind them, and in front is adc - pedestal
+    stages = kind.n_planes > 1 and (late or noisy)
+    source = (ThresholdGain if kind.second_image else Gain)(**{**fields, "adu": late, "gain_stage": stages})
+    ops: list[Op] = [source, *curve]
+    gain, usable = fields["gain"], source._usable() if late else True
+    if common_mode is not None:
+        if common_mode.gain is not None:
+            raise ValueError("calib.calibrate: give common_mode without gain: it gets the set's own")
+        ops.append(replace(common_mode, gain=np.where(usable, gain, 1)) if late else common_mode)
+    elif late:
+        ops.append(Scale(np.where(usable, 1 / np.where(usable, gain, 1), 0)))
+    return ops
+
+
+def _of_counter(kind: Detector, fields: dict[str, Any], divide: Sequence[Any], multiply: Sequence[Any], noisy: bool) -> list[Op]:
+    """The source, and the variance, of a detector that counts photons; fields are those of calib.Counts."""
     if divide or multiply:
+        if noisy:
+            raise ValueError("calib.calibrate: the variance of counts is theirs before they are divided: leave divide and multiply out, and scale later")
         with np.errstate(divide="ignore", invalid="ignore"):
             plane = product("calib.calibrate", kind.shape, multiply) / product("calib.calibrate", kind.shape, divide)
-    source = Counts(**{"plane": plane, **given, **wanted})
-    if variance is False:
-        return [source]
-    if plane is not None:
-        raise ValueError("calib.calibrate: the variance of counts is theirs before they are divided: leave divide and multiply out, and scale later")
-    return [source, Variance(np.zeros((1, *kind.shape)), quantum=1.0)]
+        fields = {"plane": plane, **fields}
+    return [Counts(**fields), *([Variance(np.zeros((1, *kind.shape)), quantum=1.0)] if noisy else [])]
 
 
 def _listed(ops: Op | Sequence[Op] | None) -> list[Op]:
@@ -167,9 +162,9 @@ def _variance_of(op: Op) -> Op:
     return op.variance()
 
 
-def _variance(who: str, noise: Any, gain: np.ndarray, quantum: float) -> Variance:
+def _variance(noise: Any, gain: np.ndarray, quantum: float) -> Variance:
     if noise is None:
-        raise ValueError(f"{who}: a variance needs the noise of the pixels among the constants")
-    if np.ndim(noise) != np.ndim(gain) or np.shape(noise) != np.shape(gain):
-        raise ValueError(f"{who}: noise must be {np.shape(gain)} like gain, got {np.shape(noise)}")
+        raise ValueError("calib.calibrate: a variance needs the noise of the pixels among the constants")
+    if np.shape(noise) != np.shape(gain):
+        raise ValueError(f"calib.calibrate: noise must be {np.shape(gain)} like gain, got {np.shape(noise)}")
     return Variance(noise, gain, quantum)
