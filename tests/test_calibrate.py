@@ -172,6 +172,10 @@ def test_a_photon_counter(target: Target) -> None:
     want[0, 0, :2] = np.nan
     assert np.allclose(out["energy"], want, rtol=1e-6, equal_nan=True)
     assert out["pixel_status"][0, 0, :3].tolist() == [Pixel.MASKED, Pixel.SATURATED, 0]
+    both = Calibrate(kind, {"table": table, "table_step": step, "plane": 1 / flat}, divide=[np.float64(2)], bad_value=np.nan, status=True)
+    assert np.allclose(target.get(both(target.put(raw), backend=target.backend.name).energy), want / 2, rtol=1e-6, equal_nan=True)
+    with pytest.raises(ValueError, match="before they are divided"):
+        Calibrate(kind, {"plane": flat}, variance=True)
     out = Calibrate(kind, {}, variance=True)(target.put(raw), backend=target.backend.name)
     assert np.array_equal(target.get(out.variance)[1:], raw[1:].astype(np.float32))
     with pytest.raises(ValueError, match="counts photons"):

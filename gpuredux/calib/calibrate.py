@@ -107,12 +107,12 @@ def _of_adc(kind: Detector, fields: dict[str, Any], curve: list[Op], common_mode
 
 def _of_counter(kind: Detector, fields: dict[str, Any], divide: Sequence[Any], multiply: Sequence[Any], noisy: bool) -> list[Op]:
     """The source, and the variance, of a detector that counts photons; fields are those of calib.Counts."""
-    if divide or multiply:
-        if noisy:
-            raise ValueError("calib.calibrate: the variance of counts is theirs before they are divided: leave divide and multiply out, and scale later")
+    planes = list(multiply) if fields.get("plane") is None else [fields["plane"], *multiply]
+    if noisy and (planes or divide):
+        raise ValueError("calib.calibrate: the variance of counts is theirs before they are divided: leave plane, divide and multiply out, and scale later")
+    if planes or divide:
         with np.errstate(divide="ignore", invalid="ignore"):
-            plane = product("calib.calibrate", kind.shape, multiply) / product("calib.calibrate", kind.shape, divide)
-        fields = {"plane": plane, **fields}
+            fields["plane"] = product("calib.calibrate", kind.shape, planes) / product("calib.calibrate", kind.shape, divide)
     return [Counts(**fields), *([Variance(np.zeros((1, *kind.shape)), quantum=1.0)] if noisy else [])]
 
 
