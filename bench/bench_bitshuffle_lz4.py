@@ -9,7 +9,6 @@ the best run; `copy` is the copy bandwidth of as many threads, read plus written
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ import bitshuffle
 import numba
 import numpy as np
 
-from gpuredux.bench import host_copy, provenance
+from gpuredux.bench import host_copy, provenance, write_csv
 from gpuredux.compress import BitshuffleLZ4, decode_chunk
 from gpuredux.datasets import real
 
@@ -98,9 +97,7 @@ def main() -> None:
     print(f"ratio: lowest {min(shares):.3f}, mean {np.mean(shares):.3f} of the library's")
     print(f"speed: lowest {min(faster):.2f}, mean {np.mean(faster):.2f} times the library's")
     if len(sys.argv) > 3:
-        with open(sys.argv[3], "w", newline="") as f:
-            f.writelines(f"# {k}: {v}\n" for k, v in about.items())
-            csv.writer(f).writerows([HEAD, *table])
+        write_csv(sys.argv[3], about, HEAD, table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ The same triad and the fastest copy run here in turns with the op; "by triad" an
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from gpuredux.bench import Copy, host_copy, last_level_cache, provenance, seconds_of
+from gpuredux.bench import Copy, host_copy, last_level_cache, provenance, seconds_of, write_csv
 from gpuredux.datasets.cases import SIZED, Case
 
 SHAPE = (32, 512, 1024)
@@ -112,9 +111,7 @@ def main() -> None:
         table.append([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row])
         print(" ".join(f"{v:{'<' if w > 15 else '>'}{w}}" for v, w in zip(table[-1], WIDTHS, strict=True)), flush=True)
     if len(sys.argv) > 2:
-        with open(sys.argv[2], "w", newline="") as f:
-            f.writelines(f"# {k}: {v}\n" for k, v in about.items())
-            csv.writer(f).writerows([HEAD, *table])
+        write_csv(sys.argv[2], about, HEAD, table)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -367,11 +367,15 @@ def save(made: list[Row], about: dict[str, Any], json_file: Path | None, csv_fil
     if json_file:
         json_file.write_text(json.dumps({**about, "rows": [asdict(r) for r in made]}, indent=1) + "\n")
     if csv_file:
-        with csv_file.open("w", newline="") as f:
-            f.writelines(f"# {k}: {v}\n" for k, v in about.items())
-            writer = csv.DictWriter(f, fieldnames=list(asdict(made[0])))
-            writer.writeheader()
-            writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(r).items()} for r in made)
+        lines = [[f"{v:.5g}" if isinstance(v, float) else v for v in asdict(r).values()] for r in made]
+        write_csv(csv_file, about, list(asdict(made[0])), lines)
+
+
+def write_csv(file: str | Path, about: dict[str, Any], head: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
+    """A table as of bench/results: with its provenance in front."""
+    with open(file, "w", newline="") as f:
+        f.writelines(f"# {k}: {v}\n" for k, v in about.items())
+        csv.writer(f).writerows([head, *lines])
 
 
 def one_of(kind: str, asked: list[str], there: list[str]) -> list[str]:
