@@ -20,6 +20,7 @@ from rich.console import Console
 
 from .. import __version__
 from . import monitor
+from .constants_set import words as set_words
 from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED
 from .faults import ConfigError
 from .memory import memory, momentary, words
@@ -83,6 +84,7 @@ def check(file: ConfigFile, output: Output = None) -> None:
     watch = monitor.Monitor(Console(highlight=False))
     watch.show([
         ("source", f"{document.config.source.type}: {source.total} frames of {source.frame} uint16, {frame / 1e6:.2f} MB each"),
+        *([("constants", set_words(pipeline.about_constants))] if pipeline.about_constants else []),
         ("operations", " -> ".join(op.name for op in pipeline.ops)),
         ("runs on", str(pipeline.device)),
         ("batch", f"{block.batch} frames, {block.batch * frame / 1e6:.1f} MB"),

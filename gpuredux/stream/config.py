@@ -18,36 +18,52 @@ from pydantic import Field, create_model
 from .. import OPS, Op
 from ..backends import BACKENDS
 from ..calib.tracking import Tracking
+from ..detectors import DETECTORS
 from ..simulate import Simulation
 from .document import Block, Text, text_of, validated
 from .faults import ConfigError
 from .wiring import wiring
 
-STAGE_OPS = ("calib.gain", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
-SET_BY_STREAM: dict[str, set[str]] = {"calib.gain": {"detector", "status", "cells", "adu", "gain_stage"},      # by the rest
-                                    "compress.bitshuffle_lz4": {"shape", "dtype"}}
+STAGE_OPS = ("calib.gain", "calib.counts", "calib.common_mode", "calib.scale", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
+SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or kept as they are
+    "calib.gain": {"pedestal", "gain", "good", "detector", "status", "cells", "gain_stage"}, "calib.counts": {"good", "codes", "status"},
+    "calib.common_mode": {"gain", "report"}, "veto.lit_pixels": {"good"}, "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
+}
 Count = Annotated[int, Field(ge=1, le=1 << 48)]     # beyond any detector; numpy takes no larger ones everywhere
 
 
 class DetectorBlock(Block):
-    """A detector: its kind, its shape if only a part of it is read, and constants as file.h5:/dataset or `simulated`; noise is for track_pedestal."""
+    """A detector: its kind, the ids of its panels or the shape if only a part of it is read, and its constants: a constants file of gpuredux, and what that
+    does not hold as file.h5:/dataset or `simulated`. bad: names of bits of the file's status that leave a gain stage of a pixel out. noise is for
+    track_pedestal."""
 
     type: str
     shape: list[Count] | None = None
+    segments: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    constants: str | None = None
+    bad: list[str] | None = None
     pedestal: str | None = None
     gain: str | None = None
     good: str | None = None
     noise: str | None = None
 
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """The shape of one frame of constants, for a type that there is."""
+        whole = DETECTORS[self.type].shape
+        return tuple(self.shape) if self.shape else (len(self.segments), *whole[1:]) if self.segments and len(whole) > 2 else whole
+
 
 class Hdf5Source(Block):
-    """Frames of HDF5 files, one after the other; without pulse_id, frames are numbered from 0."""
+    """Frames of HDF5 files, one after the other; without pulse_id, frames are numbered from 0. taken: the number of the run, or its time in ISO 8601,
+    for the validity of the constants."""
 
     type: Literal["hdf5"]
     detector: str
     files: Annotated[list[str], Field(min_length=1)]
     raw: str
     pulse_id: str | None = None
+    taken: int | str | None = None
 
 
 def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
@@ -80,9 +96,10 @@ else:
 
 
 class Stage(Block):
-    """One operation; its fields are those of the operation."""
+    """One operation; its fields are those of the operation, arrays as file.h5:/dataset."""
 
     op: ClassVar[type[Op]]
+    arrays: ClassVar[tuple[str, ...]]
     type: str
     input: str | None = None
 
@@ -98,11 +115,15 @@ else:
 
 
 def stage_of(op: type[Op]) -> type[Stage]:
-    """The block of an operation: its fields that are no arrays, with their types and defaults; calib.gain's has track_pedestal, too."""
-    given: dict[str, Any] = {"type": (Literal[op.name], ...), **fields_of(op, SET_BY_STREAM.get(op.name, set()))}
+    """The block of an operation: its fields, with their types and defaults; calib.gain's has track_pedestal, too, and a bank may be the detector's."""
+    kept, hints = SET_BY_STREAM.get(op.name, set()), get_type_hints(op)
+    given: dict[str, Any] = {"type": (Literal[op.name], ...), **fields_of(op, kept)}
+    arrays = {f.name: f.default for f in dataclasses.fields(op) if _is_array(hints[f.name]) and f.name not in kept}
+    given |= {k: (str, ...) if default is dataclasses.MISSING else (str | None, None) for k, default in arrays.items()}
     given |= {"track_pedestal": (TrackBlock | None, None)} if op.name == "calib.gain" else {}
+    given |= {"bank": (given["bank"][0] | None, None)} if op.name == "calib.common_mode" else {}
     made = create_model(f"{op.__name__}Stage", __base__=Stage, __doc__=op.__doc__, **given)
-    made.op = op
+    made.op, made.arrays = op, tuple(arrays)
     return made
 
 

@@ -1,62 +1,106 @@
-"""Pedestal, gain, mask and noise of a run: from files or from the simulation, checked against the detector and the frames."""
+"""Pedestal, gain, mask and noise of a run: from datasets or the simulation, checked against the detector and the frames; constants files: constants_set.py."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from ..detectors import DETECTORS
-from .config import Document
+from ..detectors import DETECTORS, Detector
+from . import constants_set
+from .config import Document, Stage
 from .faults import ConfigError
 from .source import Source
 
+Arrays = dict[str, np.ndarray[Any, Any]]
 
-def constants(document: Document, source: Source) -> dict[str, np.ndarray[Any, Any]]:
-    """pedestal, gain, good and noise of the source's detector, checked against its kind and the frames. Raises ConfigError."""
+
+class Known(NamedTuple):
+    """What is known of the source's detector."""
+
+    kind: Detector                                  # of the frames: their shape and panels
+    arrays: Arrays                                  # pedestal, gain, good and noise, those that there are
+    flagged: np.ndarray[Any, Any] | None            # (planes, *frame): gain stages of pixels that `bad` leaves out
+    about: dict[str, Any] | None                    # the constants file
+
+
+def known(document: Document, source: Source) -> Known:
+    """The constants of the source's detector, checked against its kind and the frames. Raises ConfigError."""
     name = document.config.source.detector
     block = document.config.detectors[name]
-    kind, path = DETECTORS[block.type], ("detectors", name)
-    frame = tuple(block.shape) if block.shape else kind.shape
-    faults, found = [], {}
-    if source.frame != frame:
-        faults.append(document.at((*path, "shape"), f"{name} is {frame}, the source gives frames of {source.frame}"))
-    planes = (kind.n_planes, *frame)
-    for key, shape, kinds, words in (("pedestal", planes, "fiu", "numbers"), ("gain", planes, "fiu", "numbers"), ("good", frame, "b", "bool"),
+    kind = replace(DETECTORS[block.type], shape=block.frame, segments=tuple(block.segments or ()))
+    gain = next((s for s in document.config.stages if s.type == "calib.gain"), None)
+    faults = []
+    if source.frame != kind.shape:
+        faults.append(document.at(("detectors", name, "shape"), f"{name} is {kind.shape}, the source gives frames of {source.frame}"))
+    arrays, more = _given(document, source, kind)
+    faults += more
+    flagged = about = None
+    if block.constants is not None:
+        try:
+            arrays, flagged, about = constants_set.read(document, kind, arrays, gain)
+        except ConfigError as e:
+            faults += e.lines
+    elif gain is not None and "gain" not in arrays:     # wiring saw to it that energies are in ADU then
+        arrays["gain"] = np.ones((kind.n_planes, *kind.shape), np.float32)
+    if faults:
+        raise ConfigError(faults)
+    return Known(kind, arrays, flagged, about)
+
+
+def _given(document: Document, source: Source, kind: Detector) -> tuple[Arrays, list[str]]:
+    """The arrays that the detector's block names one by one, and what is wrong with them."""
+    name, planes = document.config.source.detector, (kind.n_planes, *kind.shape)
+    block, faults, found = document.config.detectors[name], [], {}
+    for key, shape, kinds, words in (("pedestal", planes, "fiu", "numbers"), ("gain", planes, "fiu", "numbers"), ("good", kind.shape, "b", "bool"),
                                      ("noise", planes, "fiu", "numbers")):
         where = getattr(block, key)
         if where is None:
             continue
+        path = ("detectors", name, key)
         try:
-            value = source.constant(key) if where == "simulated" else _dataset(document, where)
+            value = source.constant(key) if where == "simulated" else dataset(document, where, " or 'simulated'")
         except ValueError as e:
-            faults.append(document.at((*path, key), str(e)))
+            faults.append(document.at(path, str(e)))
             continue
         if value is None:
-            faults.append(document.at((*path, key), "'simulated' needs a source of type simulated"))
+            faults.append(document.at(path, "'simulated' needs a source of type simulated"))
             continue
         if value.shape != shape or value.dtype.kind not in kinds:
-            faults.append(document.at((*path, key), f"{where} must be {words} {shape} for {block.type}, got {value.dtype} {value.shape}"))
+            faults.append(document.at(path, f"{where} must be {words} {shape} for {block.type}, got {value.dtype} {value.shape}"))
         found[key] = value
+    return found, faults
+
+
+def of_stage(document: Document, i: int) -> dict[str, Any]:
+    """The fields of a stage's operation, with the arrays that it names. Raises ConfigError."""
+    stage: Stage = document.config.stages[i]
+    fields, faults = stage.fields(), []
+    for key in stage.arrays:
+        try:
+            fields[key] = None if fields[key] is None else dataset(document, fields[key])
+        except ValueError as e:
+            faults.append(document.at(("stages", i, key), str(e)))
     if faults:
         raise ConfigError(faults)
-    return found
+    return fields
 
 
-def _dataset(document: Document, where: str) -> np.ndarray[Any, Any]:
-    """The array of file.h5:/dataset. Raises ValueError with the words."""
-    name, colon, dataset = where.rpartition(":/")
+def dataset(document: Document, where: str, other: str = "") -> np.ndarray[Any, Any]:
+    """The array of file.h5:/dataset. Raises ValueError with the words; other: what may stand there, too."""
+    name, colon, path_in_file = where.rpartition(":/")
     if not colon:
-        raise ValueError(f"must be file.h5:/dataset or 'simulated', got {where!r}")
+        raise ValueError(f"must be file.h5:/dataset{other}, got {where!r}")
     path = document.resolve(name)
     if not path.exists():
         raise ValueError(f"{name}: no such file")
     try:
         with h5py.File(path, "r", locking=False) as file:
-            found = file.get(dataset)
+            found = file.get(path_in_file)
             if not isinstance(found, h5py.Dataset):
-                raise ValueError(f"{name} has no dataset '/{dataset}'")
+                raise ValueError(f"{name} has no dataset '/{path_in_file}'")
             value: np.ndarray[Any, Any] = found[...]
             return value
     except OSError as e:

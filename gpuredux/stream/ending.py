@@ -53,7 +53,7 @@ def _provenance(run: Runner) -> dict[str, Any]:
     """What made the files."""
     pipeline = run.pipeline
     return {"versions": VERSIONS, "config_sha256": run.document.digest, "operations_sha256": pipeline.chain.digest(), "backend": pipeline.backend.name,
-            "device": str(pipeline.device), "dtype": pipeline.stored.name}
+            "device": str(pipeline.device), "dtype": pipeline.stored.name, "constants": pipeline.about_constants}
 
 
 def refuse(summary: dict[str, Any], why: str) -> None:

@@ -20,10 +20,11 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         return sum(new.values())
 
     device_arrays = (*pipeline.device_in.values(), *pipeline.device_out)
-    plans = [(p, pipeline.on_host) for p in pipeline.plan.parts()] + [(p, True) for p in (pipeline.raw_plan, pipeline.exact_plan) if p]
+    own = [p for plan in (pipeline.raw_plan, pipeline.exact_plan) if plan for p in plan.parts()]
+    plans = [(p, pipeline.on_host) for p in pipeline.plan.parts()] + [(p, True) for p in own]
     held = [pipeline.constants, *({k: v for k, v in vars(op).items() if hasattr(v, "nbytes")} for op in pipeline.ops)]
-    found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "plans": size([pipeline.raw_rows, *pipeline.exact_out]),
-             "device_batch": size(device_arrays), "device_constants": 0, "device_plans": 0}
+    found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "device_batch": size(device_arrays), "device_constants": 0,
+             "plans": size([pipeline.raw_rows, *pipeline.exact_out.values()]), "device_plans": 0}
     found["constants"] = sum(size(arrays.values()) for arrays in held)
     for plan, host in plans:
         where = "" if host else "device_"
@@ -33,7 +34,7 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         found["constants"] += pipeline.follower.tracker.host_bytes
         found["plans" if pipeline.on_host else "device_plans"] += size(pipeline.follower.tracker.arrays)
     if pipeline.exact_plan:
-        found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind(pipeline.exact_out[:1], {})))     # of the plan that the op keeps for them
+        found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind([pipeline.exact_out["energy"]], {})))     # of the plan that the op keeps for them
     return found
 
 
@@ -41,7 +42,7 @@ def momentary(pipeline: Pipeline) -> int:
     """Bytes that come and go: the chunk that the writer encodes a frame into that has more outliers than its list holds, one at a time."""
     if pipeline.exact_plan is None:
         return 0
-    return nbytes(*pipeline.pack.outputs(*pipeline.pack.bind(pipeline.exact_out[:1], {})))
+    return nbytes(*pipeline.pack.outputs(*pipeline.pack.bind([pipeline.exact_out["energy"]], {})))
 
 
 def words(found: dict[str, int], slots: int, moment: int) -> list[str]:

@@ -178,6 +178,8 @@ def _describe(entry: Any, document: Document, pipeline: Pipeline, about: dict[st
     detector["data"] = h5py.SoftLink("/entry/data/data")
     for key, value in pipeline.constants.items():
         detector.attrs[f"{key}_sha256"] = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()     # no copy: they are large
+    if pipeline.about_constants is not None:
+        detector.attrs["constants"], detector.attrs["constants_sha256"] = json.dumps(pipeline.about_constants), pipeline.about_constants["sha256"]
     process = _group(entry, "gpuredux", "NXprocess")
     process["program"], process["configuration"] = "gpuredux-stream", document.text
     process["operations"] = json.dumps([{"op": op.name, **op.config(), "sha256": op.digest()} for op in pipeline.ops], default=str)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .. import OPS, Chain, Op, Plan, Spec, backends
+from .. import OPS, Chain, Plan, Spec, backends
 from ..backends import BackendUnavailable
-from ..detectors import DETECTORS
 from ..status import Frame
-from ..veto import Compact
-from .config import Document, Stage
-from .constants import constants
+from .config import Document
+from .constants import known
 from .faults import ConfigError
 from .follow import Follower, follower
+from .operations import operations, refused
 from .slot import Slot
 from .source import Source
 from .wiring import PACK
@@ -31,9 +29,8 @@ class Pipeline:
         run = document.config.run
         self.document, self.frame, self.batch = document, source.frame, run.batch
         self.parallel = threading.Lock()    # one of numba's threading layers ends the process if two threads run parallel kernels at once
-        self.constants = constants(document, source)
-        noise = self.constants.pop("noise", None)
-        self._stage: dict[str, tuple[int, Stage]] = {s.type: (i, s) for i, s in enumerate(document.config.stages)}
+        held = known(document, source)
+        self.constants, self.about_constants = {k: a for k, a in held.arrays.items() if k != "noise"}, held.about
         try:
             self.backend = backends.get(run.backend)
             self.device = self.backend.devices()[run.device]
@@ -42,43 +39,15 @@ class Pipeline:
         except IndexError:
             count = len(self.backend.devices())
             raise ConfigError([document.at(("run", "device"), f"{run.backend} has {count} devices, counted from 0; got {run.device}")]) from None
-        self.ops = self._ops()
-        self._build()
-        self.follower: Follower | None = follower(self, noise)
-
-    # ------------------------------------------------------------------ operations
-    def _op(self, kind: str, **more: Any) -> Op:
-        """The operation of a stage; what it refuses becomes a line with the key's place."""
-        i, stage = self._stage[kind]
+        made = operations(document, held)
+        self.ops, self.energies = made.chain, made.energies
+        self.gain = made.calibration[0] if made.calibration else None
+        self.veto, self.quantize, self.pack = made.veto, made.quantize, made.pack
         try:
-            return OPS[kind](**more, **stage.fields())
+            self._build()
         except (TypeError, ValueError) as e:
-            words = str(e).removeprefix(f"{kind}: ")
-            key = words.split(" ", 1)[0]
-            if key in stage.fields():
-                raise ConfigError([self.document.at(("stages", i, key), words.removeprefix(f"{key} "))]) from None
-            raise ConfigError([self.document.at(("stages", i), words)]) from None
-
-    def _ops(self) -> list[Op]:
-        """The operations of the chain, in order."""
-        config, faults, made = self.document.config, list[str](), dict[str, Op]()
-        detector = replace(DETECTORS[config.detectors[config.source.detector].type], shape=self.frame)
-        calibration = {"detector": detector, "status": True, **self.constants}
-        for kind in self._stage:
-            try:
-                made[kind] = self._op(kind, **(calibration if kind == "calib.gain" else {}))
-            except ConfigError as e:
-                faults += e.lines
-        if faults:
-            raise ConfigError(faults)
-        self.gain, self.veto = made.get("calib.gain"), made.get("veto.lit_pixels")
-        self.quantize: Any = made.get("compress.quantize")
-        self.pack = made[PACK]
-        names = ("raw",) if self.quantize else ("code",)    # without codes, `code` is the raw words
-        compact = [Compact(names=names)] if self.veto else []
-        coded = [o for o in (self.gain, self.quantize) if o is not None] if self.quantize else []
-        first = [self.gain, self.veto] if self.gain and self.veto else []
-        return [*first, *compact, *coded, self.pack]
+            raise ConfigError([refused(document, str(e))]) from None
+        self.follower: Follower | None = follower(self, held.arrays.get("noise"))
 
     def _build(self) -> None:
         """The plan, the arrays of the device, and a plan on the host for events that are kept unreduced."""
@@ -92,10 +61,7 @@ class Pipeline:
         keep = [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size")
                 if k in written]
         self.chain = Chain(self.ops, keep=keep)
-        try:
-            self.plan: Plan = self.chain.plan(backend=self.backend.name, device=self.device, **wired)
-        except (TypeError, ValueError) as e:
-            raise ConfigError([self.document.at(("stages",), str(e))]) from None
+        self.plan: Plan = self.chain.plan(backend=self.backend.name, device=self.device, **wired)
         self.inputs = tuple(wired)
         self.on_host = self.backend.is_mine(np.empty(0))
         self.device_in = {} if self.on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items()}
@@ -105,10 +71,10 @@ class Pipeline:
         self.raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=self.host.name) if self.keeps_raw else None
         self.raw_rows = np.zeros((n if self.keeps_raw else 0, *frame), np.uint16)
         one = Spec("raw", (1, *frame), np.dtype(np.uint16))     # frames that overflow, one at a time; on the host the constants are those of the chain
-        self.exact_plan: Plan | None = self.gain.plan(raw=one, backend=self.host.name) if self.gain and self.quantize else None
-        self.exact_out = [np.zeros(s.shape, s.dtype) for s in self.exact_plan.outs] if self.exact_plan else []
+        self.exact_plan: Plan | None = self.energies.plan(raw=one, backend=self.host.name) if self.energies and self.quantize else None
+        self.exact_out = {s.name: np.zeros(s.shape, s.dtype) for s in self.exact_plan.outs} if self.exact_plan else {}
         if self.exact_plan:
-            self.pack(self.exact_out[0], backend=self.host.name)        # its plan for such a frame, for the writers of all parts
+            self.pack(self.exact_out["energy"], backend=self.host.name)     # its plan for such a frame, for the writers of all parts
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -178,8 +144,8 @@ class Pipeline:
         For the sink, under `parallel`. It is always the same array: a batch of them would be twice as large as its raw words."""
         assert self.exact_plan is not None
         event = slot.source[row]
-        self.exact_plan(raw=slot.raw[event : event + 1], out=self.exact_out)
-        energy, status = (a[0] for a in self.exact_out)
+        self.exact_plan(raw=slot.raw[event : event + 1], out=list(self.exact_out.values()))
+        energy, status = (self.exact_out[k][0] for k in ("energy", "pixel_status"))
         masked = np.not_equal(status, 0, out=status.view(np.bool_))
         np.copyto(energy, np.float32(np.nan), where=masked)
         return energy

@@ -80,7 +80,8 @@ class Sink:
                 old.unlink()
             self.journal = JournalWriter(folder)
             self.journal.append({"kind": "start", "format": FORMAT, **about, "config": document.text, "config_sha256": document.digest,
-                                 "operations": pipeline.chain.digest(), "backend": pipeline.backend.name, "device": str(pipeline.device)})
+                                 "operations": pipeline.chain.digest(), "backend": pipeline.backend.name, "device": str(pipeline.device),
+                                 "constants": pipeline.about_constants})
         except OSError as e:
             raise SinkFailed(f"{folder}: {e.strerror or e}") from None
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..detectors import DETECTORS
 from ..simulate import Simulation, Truth
 from .config import Document
 from .event import Ids
@@ -54,7 +53,7 @@ class FromSimulation:
         detector = document.config.detectors[block.detector]
         if not detector.type.startswith("jungfrau"):
             raise ConfigError([document.at(("source", "type"), f"the simulation is of the Jungfrau kind, {block.detector} is {detector.type!r}")])
-        self.frame = tuple(detector.shape) if detector.shape else DETECTORS[detector.type].shape
+        self.frame = detector.frame
         fields = block.model_dump(exclude={"type", "detector", "frames"})
         try:
             self.simulation = Simulation(self.frame, **fields)

@@ -12,13 +12,10 @@ from .faults import did_you_mean
 if TYPE_CHECKING:
     from .config import Document
 
-PACK = "compress.bitshuffle_lz4"
-ORDERS = [      # the pipelines there are
-    ["calib.gain", "compress.quantize", PACK],
-    ["calib.gain", "veto.lit_pixels", "compress.quantize", PACK],
-    ["calib.gain", "veto.lit_pixels", PACK],
-    [PACK],
-]
+PACK, QUANTIZE, VETO = "compress.bitshuffle_lz4", "compress.quantize", "veto.lit_pixels"
+SOURCES, STEPS = ("calib.gain", "calib.counts"), ("calib.common_mode", "calib.scale")
+ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {', '.join((*STEPS, VETO, QUANTIZE))} in this order, "
+         f"{VETO} or {QUANTIZE} at least, and {PACK}")
 
 
 def wiring(document: Document) -> list[str]:
@@ -33,22 +30,71 @@ def wiring(document: Document) -> list[str]:
     if not config.sink.path:
         faults.append(document.at(("sink", "path"), "must not be empty"))
     faults += _room(document)
+    faults += _of_detector(document)
     kinds = [s.type for s in config.stages]
-    if kinds not in ORDERS:
-        orders = " | ".join(", ".join(order) for order in ORDERS)
-        return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {orders}")]
+    rest = [k for k in (*STEPS, VETO, QUANTIZE) if k in kinds]
+    if kinds != [PACK] and not (kinds[0] in SOURCES and {VETO, QUANTIZE} & set(rest) and kinds[1:] == [*rest, PACK]):
+        return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {ORDER}")]
     for i, stage in enumerate(config.stages):
         raw = f"{name}.raw"
-        wanted = raw if i == 0 or (stage.type == PACK and kinds[i - 1] != "compress.quantize") else "code" if stage.type == PACK else "energy"
+        wanted = raw if i == 0 or (stage.type == PACK and kinds[i - 1] != QUANTIZE) else "code" if stage.type == PACK else "energy"
         if stage.input is None and wanted == raw:
             faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}'{' to pack the raw words as they are' if i else ''}"))
         elif stage.input not in (None, wanted) and name in config.detectors:
             faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is not what {stage.type} can read here{did_you_mean(stage.input, [wanted])}"))
-    if "calib.gain" in kinds and name in config.detectors:
-        block, stage = config.detectors[name], config.stages[kinds.index("calib.gain")]
-        needs = {"pedestal": "calib.gain", "gain": "calib.gain", **({"noise": "track_pedestal"} if getattr(stage, "track_pedestal", None) else {})}
+    if name in config.detectors and config.detectors[name].type in DETECTORS:
+        faults += _of_words(document, kinds) or _of_constants(document, kinds)
+    return faults
+
+
+def _of_detector(document: Document) -> list[str]:
+    """Panels that the source's detector does not have."""
+    name = document.config.source.detector
+    block = document.config.detectors.get(name)
+    if block is None or block.type not in DETECTORS or block.segments is None:
+        return []
+    kind, place = DETECTORS[block.type], ("detectors", name, "segments")
+    try:
+        kind.select(block.segments)
+    except ValueError:
+        return [document.at(place, f"must be different ids of {kind.name}'s panels, 0 to {kind.n_panels - 1}, got {block.segments}")]
+    panels = math.prod(block.frame[:-2])
+    return [] if panels == len(block.segments) else [document.at(place, f"shape says {panels} panels, got {len(block.segments)} ids")]
+
+
+def _of_words(document: Document, kinds: list[str]) -> list[str]:
+    """A first stage that cannot read the words of the detector."""
+    config = document.config
+    kind = DETECTORS[config.detectors[config.source.detector].type]
+    place = ("stages", 0, "type")
+    if kind.second_image:
+        return [document.at(place, f"{kind.name} sends a second image that tells the gain; no stage takes it yet: calib.Calibrate of the library does")]
+    if kinds[0] == "calib.gain" and kind.counts:
+        return [document.at(place, f"{kind.name} counts photons: use calib.counts")]
+    if kinds[0] == "calib.counts" and not kind.counts:
+        return [document.at(place, f"{kind.name} sends an adc: use calib.gain")]
+    if kinds[0] == "calib.counts" and "calib.common_mode" in kinds:
+        return [document.at(("stages", kinds.index("calib.common_mode"), "type"), f"{kind.name} counts photons, which have no common mode")]
+    return []
+
+
+def _of_constants(document: Document, kinds: list[str]) -> list[str]:
+    """Constants that a stage needs and nothing gives, and those that nothing reads."""
+    config, faults = document.config, []
+    name = config.source.detector
+    block, stage = config.detectors[name], config.stages[0]
+    if block.constants is None:
+        needs = {"pedestal": "calib.gain", "gain": "calib.gain"} if stage.type == "calib.gain" else {}
+        needs |= {"noise": "track_pedestal"} if getattr(stage, "track_pedestal", None) else {}
         faults += [document.at(("detectors", name, k), f"missing: {who} needs it, as file.h5:/dataset or 'simulated'")
-                   for k, who in needs.items() if getattr(block, k) is None]
+                   for k, who in needs.items() if getattr(block, k) is None and not (k == "gain" and getattr(stage, "adu", False))]
+        if getattr(config.source, "taken", None) is not None:
+            faults.append(document.at(("source", "taken"), f"nothing is held against it: {name} has no constants file (constants: file.h5)"))
+    if block.bad is not None and (block.constants is None or stage.type != "calib.gain"):
+        faults.append(document.at(("detectors", name, "bad"), "names bits of the status in a constants file, for calib.gain: one of them is not there"))
+    if stage.type == "calib.counts":
+        faults += [document.at(("detectors", name, k), f"{block.type} counts photons, and has none")
+                   for k in ("constants", "pedestal", "gain", "noise") if getattr(block, k) is not None]
     return faults
 
 
@@ -58,7 +104,7 @@ def _room(document: Document) -> list[str]:
     block, run = config.detectors.get(config.source.detector), config.run
     if block is None or block.type not in DETECTORS:
         return []
-    shape = tuple(block.shape or DETECTORS[block.type].shape)
+    shape = block.frame
     need, has = 2 * math.prod(shape) * run.batch * run.slots, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need <= has:
         return []

@@ -1,0 +1,132 @@
+"""From the stages of a configuration to the operations of one chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import OPS, Chain, Op
+from ..calib.gain import Gain
+from ..veto import Compact
+from .config import Document
+from .constants import Known, of_stage
+from .faults import ConfigError
+from .wiring import PACK
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """calibration: from words to energies; the others, where they are there."""
+
+    calibration: tuple[Op, ...]
+    veto: Op | None
+    quantize: Any
+    pack: Op
+
+    @property
+    def energies(self) -> Op | None:
+        """The calibration as one op, with energy and pixel_status."""
+        return Chain(self.calibration, keep=["energy", "pixel_status"]) if len(self.calibration) > 1 else self.calibration[0] if self.calibration else None
+
+    @property
+    def chain(self) -> list[Op]:
+        """All of them as they run. For the frames that a veto keeps, the gain alone runs again, fused, which costs less than to write the energies of all
+        and move them; more than that does not."""
+        coded = [self.quantize] if self.quantize else []
+        if self.veto is None:
+            return [*(self.calibration if coded else ()), *coded, self.pack]
+        names = ("code",) if not coded else ("raw",) if len(self.calibration) == 1 else ("energy", "pixel_status")      # without codes, `code` is the words
+        again = self.calibration if names == ("raw",) else ()
+        return [*self.calibration, self.veto, Compact(names=names), *again, *coded, self.pack]
+
+
+def operations(document: Document, held: Known) -> Operations:
+    """Raises ConfigError with all that the operations refuse."""
+    stages, faults, made = document.config.stages, list[str](), dict[str, Op]()
+    fields: dict[str, Fields] = {}
+    for i, stage in enumerate(stages):
+        try:
+            fields[stage.type] = of_stage(document, i)
+        except ConfigError as e:
+            faults += e.lines
+    for i, stage in enumerate(stages) if not faults else ():
+        try:
+            made[stage.type] = _made(document, i, _completed(document, i, held, fields, made))
+        except ConfigError as e:
+            faults += e.lines
+    if faults:
+        raise ConfigError(faults)
+    calibration = tuple(op for name, op in made.items() if name.startswith("calib."))
+    return Operations(calibration, made.get("veto.lit_pixels"), made.get("compress.quantize"), made[PACK])
+
+
+def _made(document: Document, i: int, fields: Fields) -> Op:
+    """The operation of a stage; what it refuses becomes a line with the key's place."""
+    stage = document.config.stages[i]
+    try:
+        return OPS[stage.type](**fields)
+    except (TypeError, ValueError) as e:
+        raise ConfigError([refused(document, str(e))]) from None
+
+
+def refused(document: Document, said: str) -> str:
+    """What an operation says of itself, as a line with the place of its stage and key."""
+    who, _, words = said.partition(": ")
+    i, stage = next(((i, s) for i, s in enumerate(document.config.stages) if s.type == who), (0, None))
+    if stage is None:
+        return document.at(("stages",), said)
+    key, _, rest = words.partition(" ")
+    return document.at(("stages", i, key), rest) if key in stage.fields() else document.at(("stages", i), words)
+
+
+def _completed(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
+    """The fields of a stage's operation with those that the rest of the configuration sets."""
+    kind = document.config.stages[i].type
+    more = {"calib.gain": _gain, "calib.counts": _counts, "calib.common_mode": _common_mode, "calib.scale": _scale}.get(kind)
+    return fields[kind] if more is None else more(document, i, held, fields, made)
+
+
+def _gain(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
+    own, given = fields["calib.gain"], {"detector": held.kind, "status": True, **{k: a for k, a in held.arrays.items() if k != "noise"}}
+    if held.flagged is not None and own["invalid"] == "raise":      # for all but what `bad` leaves out
+        sound = {"pedestal": np.where(held.flagged, 0, held.arrays["pedestal"]), "gain": np.where(held.flagged, 1, held.arrays["gain"])}
+        _made(document, i, {**own, **given, **sound})
+        own = {**own, "invalid": "mask"}
+    mode, scale = fields.get("calib.common_mode"), fields.get("calib.scale")
+    told = (mode is not None and (not own["adu"] or mode["exclude_stages"])) or (scale is not None and scale["plane"].ndim > len(held.kind.shape))
+    return {**own, **given, "adu": own["adu"] or mode is not None, "gain_stage": bool(told) and held.kind.n_planes > 1}
+
+
+def _counts(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
+    return {**fields["calib.counts"], "good": held.arrays.get("good"), "status": True}
+
+
+def _common_mode(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
+    """In ADU, and then to the gain's unit, as calib.Calibrate does it."""
+    own, kind = fields["calib.common_mode"], held.kind
+    bank = own["bank"] or kind.bank
+    if bank is None:
+        raise ConfigError([document.at(("stages", i, "bank"), f"missing: no bank of {kind.name} is known; write bank: [rows, cols]")])
+    odd = [k for k in own["exclude_stages"] if k not in kind.planes]
+    if odd:
+        stages = ", ".join(str(k) for k in sorted(set(kind.planes)) if k >= 0)
+        raise ConfigError([document.at(("stages", i, "exclude_stages"), f"{kind.name} has the gain stages {stages}, got {', '.join(map(str, odd))}")])
+    if fields["calib.gain"]["adu"]:
+        return {**own, "bank": bank}
+    gain = made.get("calib.gain")
+    if not isinstance(gain, Gain):
+        raise ConfigError([])       # it has said why
+    return {**own, "bank": bank, "gain": np.where(gain._usable(), gain.gain, 1)}
+
+
+def _scale(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
+    """One plane for all gain stages may come without that axis."""
+    plane, frame = fields["calib.scale"]["plane"], held.kind.shape
+    if plane.shape not in (frame, (1, *frame), (held.kind.n_planes, *frame)):
+        want = f"{frame}" if held.kind.n_planes == 1 else f"{frame} or {(held.kind.n_planes, *frame)}, one for each gain stage"
+        raise ConfigError([document.at(("stages", i, "plane"), f"must be numbers {want}, got {plane.dtype} {plane.shape}")])
+    return {"plane": plane.reshape(-1, *frame)}
