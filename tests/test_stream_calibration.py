@@ -190,8 +190,8 @@ def test_scale_and_a_mask_for_the_common_mode(place: Path) -> None:
     by_stage = np.stack([flat, 1 / flat, flat**2])
     with h5py.File(place / "planes.h5", "w") as f:
         f["flat"], f["good"], f["stages"] = flat, good, by_stage
-    for name, plane in (("flat", flat[None]), ("stages", by_stage)):
-        stages = STAGES + f"    good: planes.h5:/good\n  - type: calib.scale\n    plane: planes.h5:/{name}\n"
+    for name, plane in (("flat", flat[None] / 9.5), ("stages", by_stage / 9.5)):
+        stages = STAGES + f"    good: planes.h5:/good\n  - type: calib.scale\n    multiply: [planes.h5:/{name}]\n    divide: [9.5]\n"
         assert run(configured(place, CALIBRATED.replace(STAGES, stages).replace(VETO, ""), path=name))["exit"] == 0
         held = replace(load(place / "constants.h5"), gain=SIM.gain)
         given = held.to_gain(("NOISE_HIGH", "WRONG_GAIN"), DarkStatus)
@@ -348,8 +348,12 @@ TABLE = [
     ("    npix_min: 3\n", "    npix_min: 3\n    steps: [bank, lines]\n", "run.yaml:24: stages[1].steps: must be some of bank, rows, cols, each once, ..."),
     ("    npix_min: 3\n", "    npix_min: 3\n    good: gain.h5:/gain\n", "run.yaml:24: stages[1].good: must be bool ([panels,] rows, cols), ..."),
     ("    npix_min: 3\n", "    npix_min: 3\n    good: gain.h5:/godo\n", "run.yaml:24: stages[1].good: gain.h5 has no dataset '/godo'"),
-    ("    npix_min: 3\n", "    npix_min: 3\n  - {type: calib.scale, plane: small.h5:/pedestal}\n",
-     "run.yaml:24: stages[2].plane: must be numbers (64, 128) or (3, 64, 128), one for each gain stage, got float32 (3, 32, 128)"),
+    ("    npix_min: 3\n", "    npix_min: 3\n  - {type: calib.scale, divide: [2.0, small.h5:/pedestal]}\n",
+     "run.yaml:24: stages[2].divide[1]: must be numbers (64, 128) or (3, 64, 128), one for each gain stage, got float32 (3, 32, 128)"),
+    ("    npix_min: 3\n", "    npix_min: 3\n  - {type: calib.scale, divide: [none.h5:/flat]}\n", "run.yaml:24: stages[2].divide[0]: none.h5: no such file"),
+    ("    npix_min: 3\n", "    npix_min: 3\n  - {type: calib.scale, divide: [0.0]}\n", "run.yaml:24: stages[2]: 8192 values of plane are not finite, ..."),
+    ("    npix_min: 3\n", "    npix_min: 3\n  - {type: calib.scale}\n",
+     "run.yaml:24: stages[2]: has nothing to do: give divide or multiply, lists of numbers and file.h5:/dataset"),
     ("    constants: constants.h5\n    bad: [NOISE_HIGH, WRONG_GAIN]\n", "    constants: silent.h5\n",
      "run.yaml:6: detectors.jf.constants: silent.h5 has no noise, track_pedestal needs it: give noise as well"),
     ("  - type: calib.gain\n    input: jf.raw\n    invalid: mask\n", "", "run.yaml:14: stages: calib.common_mode, veto.lit_pixels, ..."),

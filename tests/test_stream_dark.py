@@ -104,6 +104,20 @@ def test_frames_that_cannot_be_decoded_are_left_out(tmp_path: Path) -> None:
     assert '"2": 89' in load(tmp_path / "constants.h5").notes
 
 
+def test_panels_are_told_by_their_ids(tmp_path: Path) -> None:
+    """Constants of one panel of two say which it is; frames that do not say are refused before they are read."""
+    text = CONFIG.split("  - gain: 2")[0].replace("type: jungfrau, shape: [64, 128]", "type: jungfrau1M, segments: [1], shape: [1, 64, 128]")
+    code, said = invoke(tmp_path, text + "output: {path: constants.h5}\n")
+    assert code == 0, said
+    made = load(tmp_path / "constants.h5", "jungfrau1M", (1,))
+    assert made.segments == (1,) and made.pedestal.shape == (1, 1, 64, 128)
+    for old, new, words in ((" segments: [1],", "", "detectors.jf.shape: frames have other than the 2 panels of jungfrau1M: say which"),
+                            ("[1],", "[2],", "detectors.jf.segments: must be different ids of jungfrau1M's panels, 0 to 1, got [2]"),
+                            ("[1, 64, 128]", "[64, 128]", "detectors.jf.shape: with segments it must have 3 axes, as jungfrau1M has; got [64, 128]")):
+        code, said = invoke(tmp_path, text.replace(old, new) + "output: {path: other.h5}\n")
+        assert code == 2 and words in said and "Traceback" not in said, said
+
+
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     files(tmp_path)
     (tmp_path / "constants.h5").write_text("mine")

@@ -186,4 +186,4 @@ def to_constants(
     one = results[gains[0]].status
     cells = one.shape[0] if one.ndim == len(kind.shape) + 1 else 0
     return Constants(detector=kind.name, pedestal=pedestal, noise=noise, status=status, flags=DarkStatus.__name__, shape=one.shape[1 if cells else 0 :],
-                     planes=tuple(names), cells=cells, source_runs=tuple(source_runs), notes=notes)
+                     planes=tuple(names), segments=kind.segments, cells=cells, source_runs=tuple(source_runs), notes=notes)

@@ -18,7 +18,7 @@ from pydantic import Field, create_model
 from .. import OPS, Op
 from ..backends import BACKENDS
 from ..calib.tracking import Tracking
-from ..detectors import DETECTORS
+from ..detectors import DETECTORS, Detector
 from ..simulate import Simulation
 from .document import Block, Text, text_of, validated
 from .faults import ConfigError
@@ -27,31 +27,41 @@ from .wiring import wiring
 STAGE_OPS = ("calib.gain", "calib.counts", "calib.common_mode", "calib.scale", "veto.lit_pixels", "compress.quantize", "compress.bitshuffle_lz4")
 SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or kept as they are
     "calib.gain": {"pedestal", "gain", "good", "detector", "status", "cells", "gain_stage"}, "calib.counts": {"good", "codes", "status"},
-    "calib.common_mode": {"gain", "report"}, "veto.lit_pixels": {"good"}, "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
+    "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "veto.lit_pixels": {"good"}, "compress.quantize": {"good"},
+    "compress.bitshuffle_lz4": {"shape", "dtype"},
 }
 Count = Annotated[int, Field(ge=1, le=1 << 48)]     # beyond any detector; numpy takes no larger ones everywhere
 
 
-class DetectorBlock(Block):
-    """A detector: its kind, the ids of its panels or the shape if only a part of it is read, and its constants: a constants file of gpuredux, and what that
-    does not hold as file.h5:/dataset or `simulated`. bad: names of bits of the file's status that leave a gain stage of a pixel out. noise is for
-    track_pedestal."""
+class PanelsBlock(Block):
+    """A detector: its kind, and if only a part of it is read, the ids of its panels or the shape of a frame."""
 
     type: str
-    shape: list[Count] | None = None
+    shape: Annotated[list[Count], Field(min_length=1, max_length=3)] | None = None
     segments: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    constants: str | None = None
-    bad: list[str] | None = None
-    pedestal: str | None = None
-    gain: str | None = None
-    good: str | None = None
-    noise: str | None = None
 
     @property
     def frame(self) -> tuple[int, ...]:
         """The shape of one frame of constants, for a type that there is."""
         whole = DETECTORS[self.type].shape
         return tuple(self.shape) if self.shape else (len(self.segments), *whole[1:]) if self.segments and len(whole) > 2 else whole
+
+    @property
+    def kind(self) -> Detector:
+        """The detector of these panels."""
+        return dataclasses.replace(DETECTORS[self.type], shape=self.frame, segments=tuple(self.segments or ()))
+
+
+class DetectorBlock(PanelsBlock):
+    """A detector, and its constants: a constants file of gpuredux, and what that does not hold as file.h5:/dataset or `simulated`. bad: names of bits of
+    the file's status that leave a gain stage of a pixel out. noise is for track_pedestal."""
+
+    constants: str | None = None
+    bad: list[str] | None = None
+    pedestal: str | None = None
+    gain: str | None = None
+    good: str | None = None
+    noise: str | None = None
 
 
 class Hdf5Source(Block):
@@ -115,13 +125,15 @@ else:
 
 
 def stage_of(op: type[Op]) -> type[Stage]:
-    """The block of an operation: its fields, with their types and defaults; calib.gain's has track_pedestal, too, and a bank may be the detector's."""
+    """The block of an operation: its fields, with their types and defaults; calib.gain's has track_pedestal, too, a bank may be the detector's, and
+    calib.scale's plane is a product."""
     kept, hints = SET_BY_STREAM.get(op.name, set()), get_type_hints(op)
     given: dict[str, Any] = {"type": (Literal[op.name], ...), **fields_of(op, kept)}
     arrays = {f.name: f.default for f in dataclasses.fields(op) if _is_array(hints[f.name]) and f.name not in kept}
     given |= {k: (str, ...) if default is dataclasses.MISSING else (str | None, None) for k, default in arrays.items()}
     given |= {"track_pedestal": (TrackBlock | None, None)} if op.name == "calib.gain" else {}
     given |= {"bank": (given["bank"][0] | None, None)} if op.name == "calib.common_mode" else {}
+    given |= {"divide": (list[float | str], []), "multiply": (list[float | str], [])} if op.name == "calib.scale" else {}
     made = create_model(f"{op.__name__}Stage", __base__=Stage, __doc__=op.__doc__, **given)
     made.op, made.arrays = op, tuple(arrays)
     return made

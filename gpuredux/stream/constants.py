@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from ..detectors import DETECTORS, Detector
+from ..detectors import Detector
 from . import constants_set
 from .config import Document, Stage
 from .faults import ConfigError
@@ -30,7 +29,7 @@ def known(document: Document, source: Source) -> Known:
     """The constants of the source's detector, checked against its kind and the frames. Raises ConfigError."""
     name = document.config.source.detector
     block = document.config.detectors[name]
-    kind = replace(DETECTORS[block.type], shape=block.frame, segments=tuple(block.segments or ()))
+    kind = block.kind
     gain = next((s for s in document.config.stages if s.type == "calib.gain"), None)
     faults = []
     if source.frame != kind.shape:
@@ -78,11 +77,15 @@ def of_stage(document: Document, i: int) -> dict[str, Any]:
     """The fields of a stage's operation, with the arrays that it names. Raises ConfigError."""
     stage: Stage = document.config.stages[i]
     fields, faults = stage.fields(), []
-    for key in stage.arrays:
+
+    def array(where: Any, *path: str | int) -> Any:
         try:
-            fields[key] = None if fields[key] is None else dataset(document, fields[key])
+            return dataset(document, where) if isinstance(where, str) else where
         except ValueError as e:
-            faults.append(document.at(("stages", i, key), str(e)))
+            faults.append(document.at(("stages", i, *path), str(e)))
+
+    fields |= {key: array(fields[key], key) for key in stage.arrays}
+    fields |= {key: [array(a, key, k) for k, a in enumerate(fields[key])] for key in ("divide", "multiply") if key in fields}
     if faults:
         raise ConfigError(faults)
     return fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,16 +13,15 @@ from ..backends import BACKENDS
 from ..calib.dark_status import Limits
 from ..calib.dark_sums import words_alone
 from ..detectors import DETECTORS, Detector
-from .config import Count, Hdf5Source, SimulatedSource, fields_of
+from .config import Hdf5Source, PanelsBlock, SimulatedSource, fields_of
 from .document import Block, Text, text_of, validated
 from .faults import ConfigError, did_you_mean
+from .wiring import panels
 
 
-class DarkDetector(Block):
-    """A detector, its shape if only a part of it is read, and its memory cells in use."""
+class DarkDetector(PanelsBlock):
+    """A detector, and its memory cells in use."""
 
-    type: str
-    shape: Annotated[list[Count], Field(min_length=1, max_length=3)] | None = None
     cells: Annotated[int, Field(ge=0, le=65535)] = 0
 
 
@@ -97,8 +97,7 @@ class DarkDocument(Text):
     def detector(self) -> tuple[DarkDetector, Detector, tuple[int, ...]]:
         """The block of the one detector, its kind, and the shape of a frame."""
         block = self.config.detectors[self.config.darks[0].source.detector]
-        kind = words_alone("darks", block.type)
-        return block, kind, tuple(block.shape) if block.shape else kind.shape
+        return block, words_alone("darks", block.kind), block.frame
 
 
 def load(file: str | Path) -> DarkDocument:
@@ -123,6 +122,10 @@ def _faults(document: DarkDocument) -> list[str]:
         if block.type not in DETECTORS:
             faults.append(document.at(("detectors", name, "type"), f"unknown type {block.type!r}{did_you_mean(block.type, DETECTORS)}"))
             continue
+        faults += panels(document, name, block)
+        whole = DETECTORS[block.type].n_panels
+        if block.segments is None and math.prod(block.frame[:-2]) != whole:
+            faults.append(document.at(("detectors", name, "shape"), f"frames have other than the {whole} panels of {block.type}: say which, by segments: [id]"))
         try:
             words_alone("", block.type)
         except ValueError as e:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import OPS, Chain, Op
 from ..calib.gain import Gain
+from ..calib.scale import Scale
 from ..veto import Compact
 from .config import Document
 from .constants import Known, of_stage
@@ -97,8 +98,8 @@ def _gain(document: Document, i: int, held: Known, fields: dict[str, Fields], ma
         _made(document, i, {**own, **given, **sound})
         own = {**own, "invalid": "mask"}
     mode, scale = fields.get("calib.common_mode"), fields.get("calib.scale")
-    told = (mode is not None and (not own["adu"] or mode["exclude_stages"])) or (scale is not None and scale["plane"].ndim > len(held.kind.shape))
-    return {**own, **given, "adu": own["adu"] or mode is not None, "gain_stage": bool(told) and held.kind.n_planes > 1}
+    by_stage = [mode is not None and (not own["adu"] or mode["exclude_stages"]), *(np.ndim(a) > len(held.kind.shape) for a in _factors(scale))]
+    return {**own, **given, "adu": own["adu"] or mode is not None, "gain_stage": any(by_stage) and held.kind.n_planes > 1}
 
 
 def _counts(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
@@ -123,10 +124,24 @@ def _common_mode(document: Document, i: int, held: Known, fields: dict[str, Fiel
     return {**own, "bank": bank, "gain": np.where(gain._usable(), gain.gain, 1)}
 
 
+def _factors(scale: Fields | None) -> list[Any]:
+    return [] if scale is None else [*scale["divide"], *scale["multiply"]]
+
+
 def _scale(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
-    """One plane for all gain stages may come without that axis."""
-    plane, frame = fields["calib.scale"]["plane"], held.kind.shape
-    if plane.shape not in (frame, (1, *frame), (held.kind.n_planes, *frame)):
-        want = f"{frame}" if held.kind.n_planes == 1 else f"{frame} or {(held.kind.n_planes, *frame)}, one for each gain stage"
-        raise ConfigError([document.at(("stages", i, "plane"), f"must be numbers {want}, got {plane.dtype} {plane.shape}")])
-    return {"plane": plane.reshape(-1, *frame)}
+    """Numbers and arrays, of the frame or of each gain stage, folded into one plane, where no pixel in use may be divided by nothing."""
+    own, kind = fields["calib.scale"], held.kind
+    shapes, faults = ((), kind.shape, (kind.n_planes, *kind.shape)), []
+    for key in ("divide", "multiply"):
+        for k, a in enumerate(own[key]):
+            if np.shape(a) not in shapes or np.asarray(a).dtype.kind not in "fiu":
+                want = f"{shapes[1]}" + (f" or {shapes[2]}, one for each gain stage" if kind.n_planes > 1 else "")
+                faults.append(document.at(("stages", i, key, k), f"must be numbers {want}, got {np.asarray(a).dtype} {np.shape(a)}"))
+    if not _factors(own):
+        faults.append(document.at(("stages", i), "has nothing to do: give divide or multiply, lists of numbers and file.h5:/dataset"))
+    if faults:
+        raise ConfigError(faults)
+    try:
+        return {"plane": Scale.folding(kind.shape, own["divide"], own["multiply"], held.arrays.get("good")).plane}
+    except ValueError as e:
+        raise ConfigError([refused(document, str(e))]) from None

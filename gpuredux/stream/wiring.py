@@ -10,7 +10,8 @@ from ..detectors import DETECTORS
 from .faults import did_you_mean
 
 if TYPE_CHECKING:
-    from .config import Document
+    from .config import Document, PanelsBlock
+    from .document import Text
 
 PACK, QUANTIZE, VETO = "compress.bitshuffle_lz4", "compress.quantize", "veto.lit_pixels"
 SOURCES, STEPS = ("calib.gain", "calib.counts"), ("calib.common_mode", "calib.scale")
@@ -30,7 +31,7 @@ def wiring(document: Document) -> list[str]:
     if not config.sink.path:
         faults.append(document.at(("sink", "path"), "must not be empty"))
     faults += _room(document)
-    faults += _of_detector(document)
+    faults += panels(document, name, config.detectors.get(name))
     kinds = [s.type for s in config.stages]
     rest = [k for k in (*STEPS, VETO, QUANTIZE) if k in kinds]
     if kinds != [PACK] and not (kinds[0] in SOURCES and {VETO, QUANTIZE} & set(rest) and kinds[1:] == [*rest, PACK]):
@@ -47,10 +48,8 @@ def wiring(document: Document) -> list[str]:
     return faults
 
 
-def _of_detector(document: Document) -> list[str]:
-    """Panels that the source's detector does not have."""
-    name = document.config.source.detector
-    block = document.config.detectors.get(name)
+def panels(document: Text, name: str, block: PanelsBlock | None) -> list[str]:
+    """Panels that the detector of a block does not have."""
     if block is None or block.type not in DETECTORS or block.segments is None:
         return []
     kind, place = DETECTORS[block.type], ("detectors", name, "segments")
@@ -58,8 +57,10 @@ def _of_detector(document: Document) -> list[str]:
         kind.select(block.segments)
     except ValueError:
         return [document.at(place, f"must be different ids of {kind.name}'s panels, 0 to {kind.n_panels - 1}, got {block.segments}")]
-    panels = math.prod(block.frame[:-2])
-    return [] if panels == len(block.segments) else [document.at(place, f"shape says {panels} panels, got {len(block.segments)} ids")]
+    if len(block.frame) != len(kind.shape):
+        return [document.at(("detectors", name, "shape"), f"with segments it must have {len(kind.shape)} axes, as {kind.name} has; got {list(block.frame)}")]
+    many = math.prod(block.frame[:-2])
+    return [] if many == len(block.segments) else [document.at(place, f"shape says {many} panels, got {len(block.segments)} ids")]
 
 
 def _of_words(document: Document, kinds: list[str]) -> list[str]:
