@@ -12,15 +12,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from test_stream_kit import BASE, config, parts, raw_file, run, said
+from test_stream_kit import BASE, config, content, parts, raw_file, run, said
 from typer.testing import CliRunner
 
 from gpuredux import backends
-from gpuredux.calib import Calibrate, CommonMode, Constants, Gain, Scale
+from gpuredux.calib import Calibrate, CommonMode, Constants, Gain, Scale, geometry
 from gpuredux.calib.constants import load
 from gpuredux.calib.dark_status import DarkStatus
+from gpuredux.calib.geometry import Geometry, Panel
 from gpuredux.calib.tracking import PedestalTracker, Tracking
 from gpuredux.compress import Quantize, hdf5
+from gpuredux.detectors import DETECTORS
 from gpuredux.simulate import Simulation
 from gpuredux.status import Pixel
 from gpuredux.stream.cli import app
@@ -126,6 +128,9 @@ def test_frames_are_those_of_the_library(place: Path, backend: str) -> None:
     assert list(unreduced) == list(range(0, 60, 7)) and all(np.array_equal(words, raw[p]) for p, words in unreduced.items())
     code, words = said(place / "out")
     assert code == 0 and "the account closes" in words
+    if backend != "numba":
+        assert run(configured(place, path="again"))["exit"] == 0
+        assert content(place / "again") == content(place / "out")
 
 
 def test_steps_of_banks_are_gone(place: Path) -> None:
@@ -182,6 +187,11 @@ def test_energies_in_adu(place: Path) -> None:
     mode = CommonMode(tuple(BANK), exclude_stages=(1, 2), threshold=200.0, cormax=60.0, npix_min=3)
     want = Quantize(abs=0.5)(mode(energy, status, stage, backend="numpy"), status, backend="numpy").code
     assert all(np.array_equal(code, want[pulse]) for pulse, code in codes(place / "out").items())
+    lone = BASE.replace("    gain: simulated\n", "").replace("    input: jf.raw\n", "    input: jf.raw\n    adu: true\n").replace(VETO, "")
+    assert run(config(place, lone, path="lone"))["exit"] == 0
+    energy, status = Gain(SIM.pedestal, np.ones_like(SIM.gain), SIM.good, adu=True, status=True)(Simulation(SHAPE, 5, hit_fraction=0.5).frames(0, 60)[0])
+    want = Quantize(abs=0.5)(energy, status, backend="numpy").code
+    assert all(np.array_equal(code, want[pulse]) for pulse, code in codes(place / "lone").items())
 
 
 def test_scale_and_a_mask_for_the_common_mode(place: Path) -> None:
@@ -423,6 +433,65 @@ def test_photon_counters(place: Path) -> None:
         "run.yaml:6: detectors.jf.constants: eiger500K counts photons, and has none"]
     pack = text.replace("  - type: compress.quantize\n", "  - type: calib.common_mode\n    bank: [32, 64]\n  - type: compress.quantize\n")
     assert faults(place, pack) == ["run.yaml:16: stages[1].type: eiger500K counts photons, which have no common mode"]
+
+
+ASSEMBLED = CALIBRATED.replace(SOURCE, FILE).replace("  - type: compress.quantize\n", """\
+  - type: calib.assemble
+    geometry: x.geom
+  - type: compress.quantize
+""")
+
+
+@pytest.mark.parametrize("stages", ["gain", "common mode"])
+def test_panels_are_assembled(place: Path, stages: str) -> None:
+    """Panels lie where the geometry file says, gaps and masked pixels are masked codes, and the beam is told; frames that overflow, too."""
+    sim = Simulation((2, *SHAPE), seed=6, hit_fraction=0.5, lost_packets=0.3)
+    raw, truth = sim.frames(0, 30)
+    raw_file(place / "a.h5", raw)
+    with h5py.File(place / "sim.h5", "w") as f:
+        f["pedestal"], f["gain"], f["good"] = sim.pedestal, sim.gain, sim.good
+    steps = np.array([[1e-4, 0, 0], [0, 1e-4, 0]])
+    panels = [Panel(f"p{k}", np.array([x * 1e-4, y * 1e-4, 0.1]), *steps, SHAPE, segment=k) for k, (x, y) in enumerate([(-20, -7), (-10, 63)])]
+    geometry.write(Geometry(panels), place / "x.geom")
+    block = "    type: jungfrau1M\n    shape: [2, 64, 128]\n" + "".join(f"    {k}: sim.h5:/{k}\n" for k in ("pedestal", "gain", "good"))
+    text = ASSEMBLED[: ASSEMBLED.index("    type: jungfrau")] + block + ASSEMBLED[ASSEMBLED.index("source:") :]
+    mode = CommonMode(tuple(BANK), exclude_stages=(1, 2), threshold=200.0, cormax=60.0, npix_min=3)
+    if stages == "gain":
+        text, mode = text.replace(STAGES, "  - type: calib.gain\n    input: jf.raw\n    invalid: mask\n"), None
+    summary = run(config(place, text, abs="0.002\n    capacity: 8"))
+    assert summary["exit"] == 0 and summary["lossless"] > 0 and said(place / "out")[0] == 0
+    kind = replace(DETECTORS["jungfrau1M"], shape=(2, *SHAPE))
+    out = Calibrate(kind, {"pedestal": sim.pedestal, "gain": sim.gain, "good": sim.good}, common_mode=mode, status=True)(raw, backend="numpy")
+    image = np.full((30, 134, 138), np.nan)
+    energy = np.where(out.pixel_status == 0, out.energy, np.nan)
+    image[:, :64, :128], image[:, 70:, 10:] = energy[:, 0], energy[:, 1]
+    got = {}
+    for path in parts(place / "out"):
+        frames = hdf5.read(path, "entry/data/data", masked=np.nan)
+        with h5py.File(path, "r") as f:
+            got |= dict(zip(f["entry/data/pulse_id"][...].tolist(), frames, strict=True))
+            assert f["entry/unreduced/data"].shape[1:] == (2, *SHAPE) and f["entry/data/data"].shape[1:] == (134, 138)
+            assert [round(float(f[f"entry/instrument/jf/beam_center_{k}"][()]), 6) for k in "xy"] == [20, 7]
+    assert list(got) == np.flatnonzero(truth.hit).tolist()
+    for pulse, found in got.items():
+        assert np.array_equal(np.isnan(found), np.isnan(image[pulse]))
+        assert np.nanmax(np.abs(found.astype(np.float64) - image[pulse])) <= 0.002
+    if "cannot run" in backends.available()["opencl"][0]:
+        pytest.skip(backends.available()["opencl"][0])
+    assert run(config(place, text, abs="0.002\n    capacity: 8", backend="opencl", path="again"))["exit"] == 0
+    assert content(place / "again") == content(place / "out")
+
+
+def test_a_geometry_that_does_not_fit_is_a_line(place: Path) -> None:
+    text, step = ASSEMBLED, np.eye(3) * 1e-4
+    assert faults(place, text) == ["run.yaml:29: stages[3].geometry: x.geom: no such file"]
+    geometry.write(Geometry([Panel("p", np.array([0, 0, 0.1]), step[0], step[1], (32, 128))]), place / "x.geom")
+    assert faults(place, text) == ["run.yaml:29: stages[3].geometry: x.geom: a raw frame (1, 32, 128) is not (1, 64, 128) in the same order of words"]
+    (place / "x.geom").write_text("no geometry")
+    (line,) = faults(place, text)
+    assert line.startswith("run.yaml:29: stages[3].geometry: x.geom, line 1: ")
+    (line,) = faults(place, text.replace("  - type: compress.quantize\n    abs: 0.5\n", ""))
+    assert "calib.assemble, compress.bitshuffle_lz4 make no pipeline" in line and "which calib.assemble needs" in line
 
 
 def test_the_example_runs(tmp_path: Path) -> None:

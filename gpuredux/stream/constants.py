@@ -9,9 +9,10 @@ import numpy as np
 
 from ..detectors import Detector
 from . import constants_set
-from .config import Document, Stage
+from .config import Document
 from .faults import ConfigError
 from .source import Source
+from .stages import Stage
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

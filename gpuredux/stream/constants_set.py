@@ -13,8 +13,9 @@ from ..calib import Constants
 from ..calib.constants import load
 from ..calib.dark_status import DarkStatus
 from ..detectors import DETECTORS, Detector
-from .config import DetectorBlock, Document, Hdf5Source, Stage
+from .config import DetectorBlock, Document, Hdf5Source
 from .faults import ConfigError
+from .stages import Stage
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -34,8 +35,8 @@ def read(document: Document, kind: Detector, given: Arrays, gain: Stage | None) 
     block = document.config.detectors[name]
     try:
         held = _loaded(document.resolve(str(block.constants)), str(block.constants))
-        about = {"file": block.constants, "sha256": held.digest, **{k: held.header[k] for k in ("detector", "made_by", "source_runs", "validity")},
-                 "taken": _moment(document, held)}
+        told = {k: held.header[k] for k in ("detector", "convention", "made_by", "source_runs", "validity")}
+        about = {"file": block.constants, "sha256": held.digest, **told, "taken": _moment(document, held)}
         held = _panels(_stages(held, block, kind, gain), block, kind, name)
         held, about["added"] = _completed(held, block, given, gain), {k: getattr(block, k) for k in given}
         arrays, flagged = _arrays(held, block, gain)

@@ -13,9 +13,10 @@ from ..backends import BACKENDS
 from ..calib.dark_status import Limits
 from ..calib.dark_sums import words_alone
 from ..detectors import DETECTORS, Detector
-from .config import Hdf5Source, PanelsBlock, SimulatedSource, fields_of
+from .config import Hdf5Source, PanelsBlock, SimulatedSource
 from .document import Block, Text, text_of, validated
 from .faults import ConfigError, did_you_mean
+from .stages import fields_of
 from .wiring import panels
 
 

@@ -34,7 +34,8 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         found["constants"] += pipeline.follower.tracker.host_bytes
         found["plans" if pipeline.on_host else "device_plans"] += size(pipeline.follower.tracker.arrays)
     if pipeline.exact_plan:
-        found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind([pipeline.exact_out["energy"]], {})))     # of the plan that the op keeps for them
+        exact = pipeline.exact_out[pipeline.values[0]]
+        found["plans"] += nbytes(*pipeline.pack.scratch(*pipeline.pack.bind([exact], {})))      # of the plan that the op keeps for them
     return found
 
 
@@ -42,7 +43,7 @@ def momentary(pipeline: Pipeline) -> int:
     """Bytes that come and go: the chunk that the writer encodes a frame into that has more outliers than its list holds, one at a time."""
     if pipeline.exact_plan is None:
         return 0
-    return nbytes(*pipeline.pack.outputs(*pipeline.pack.bind([pipeline.exact_out["energy"]], {})))
+    return nbytes(*pipeline.pack.outputs(*pipeline.pack.bind([pipeline.exact_out[pipeline.values[0]]], {})))
 
 
 def words(found: dict[str, int], slots: int, moment: int) -> list[str]:

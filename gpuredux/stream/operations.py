@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from .. import OPS, Chain, Op
+from ..calib.assemble import Assemble
 from ..calib.gain import Gain
 from ..calib.scale import Scale
 from ..veto import Compact
 from .config import Document
 from .constants import Known, of_stage
 from .faults import ConfigError
-from .wiring import PACK
+from .image import IMAGE, PIXELS, QuantizeImage, assembled
+from .wiring import ASSEMBLE, PACK, QUANTIZE, SOURCES, STEPS, VETO
 
 Fields = dict[str, Any]
 
@@ -25,19 +27,27 @@ class Operations:
 
     calibration: tuple[Op, ...]
     veto: Op | None
+    assemble: Assemble | None
+    beam: tuple[float, float] | None        # (row, col) in the image
     quantize: Any
     pack: Op
 
     @property
+    def values(self) -> tuple[str, str]:
+        """The names of what is quantised, and of its status."""
+        return PIXELS if self.assemble is None else IMAGE
+
+    @property
     def energies(self) -> Op | None:
-        """The calibration as one op, with energy and pixel_status."""
-        return Chain(self.calibration, keep=["energy", "pixel_status"]) if len(self.calibration) > 1 else self.calibration[0] if self.calibration else None
+        """From words to what is quantised, as one op."""
+        ops = [*self.calibration, *([self.assemble] if self.assemble else ())]
+        return Chain(ops, keep=self.values) if len(ops) > 1 else ops[0] if ops else None
 
     @property
     def chain(self) -> list[Op]:
         """All of them as they run. For the frames that a veto keeps, the gain alone runs again, fused, which costs less than to write the energies of all
         and move them; more than that does not."""
-        coded = [self.quantize] if self.quantize else []
+        coded = [*([self.assemble] if self.assemble else ()), self.quantize] if self.quantize else []
         if self.veto is None:
             return [*(self.calibration if coded else ()), *coded, self.pack]
         names = ("code",) if not coded else ("raw",) if len(self.calibration) == 1 else ("energy", "pixel_status")      # without codes, `code` is the words
@@ -47,7 +57,7 @@ class Operations:
 
 def operations(document: Document, held: Known) -> Operations:
     """Raises ConfigError with all that the operations refuse."""
-    stages, faults, made = document.config.stages, list[str](), dict[str, Op]()
+    stages, faults, made, beam = document.config.stages, list[str](), dict[str, Op](), None
     fields: dict[str, Fields] = {}
     for i, stage in enumerate(stages):
         try:
@@ -56,13 +66,18 @@ def operations(document: Document, held: Known) -> Operations:
             faults += e.lines
     for i, stage in enumerate(stages) if not faults else ():
         try:
-            made[stage.type] = _made(document, i, _completed(document, i, held, fields, made))
+            if stage.type == ASSEMBLE:
+                made[stage.type], beam = assembled(document, i, held.kind)
+            else:
+                made[stage.type] = _made(document, i, _completed(document, i, held, fields, made))
         except ConfigError as e:
             faults += e.lines
     if faults:
         raise ConfigError(faults)
-    calibration = tuple(op for name, op in made.items() if name.startswith("calib."))
-    return Operations(calibration, made.get("veto.lit_pixels"), made.get("compress.quantize"), made[PACK])
+    calibration, assemble = tuple(made[k] for k in (*SOURCES, *STEPS) if k in made), made.get(ASSEMBLE)
+    assert assemble is None or isinstance(assemble, Assemble)
+    quantize = made.get(QUANTIZE) if assemble is None else QuantizeImage(**fields[QUANTIZE])
+    return Operations(calibration, made.get(VETO), assemble, beam, quantize, made[PACK])
 
 
 def _made(document: Document, i: int, fields: Fields) -> Op:

@@ -6,7 +6,7 @@ journal does not name. Its events are in flight, as verify says, and readers tak
 /entry/data           NXdata: data (codes, or raw words), pulse_id, and data_side: what guards and completes the codes
 /entry/unreduced      NXdata: data (raw words), pulse_id, of the events that the veto marks to be kept raw
 /entry/events         every event seen, in order: pulse_id, keep, raw, reason, score
-/entry/instrument     NXdetector with a link to the data, its kind and the digests of its constants
+/entry/instrument     NXdetector with a link to the data, its kind, the digests of its constants and their file, and the beam in an image
 /entry/gpuredux       NXprocess: version, configuration as it was read, operations with digests, backend, device
 """
 
@@ -59,10 +59,10 @@ class Part:
     def _create(self, document: Document, pipeline: Pipeline, about: dict[str, Any]) -> None:
         """All groups and datasets that grow."""
         entry = _group(self.file, "entry", "NXentry", default="data")
-        data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
+        data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.stored_frame)])
         where, host = {"backend": pipeline.backend.name, "device": str(pipeline.device)}, pipeline.host
         exact = {"lossless_energies": host.name} if pipeline.quantize else {}
-        self.codes = Writer(data, "data", pipeline.frame, pipeline.quantize or pipeline.stored, provenance={**where, **exact}, backend=host.name,
+        self.codes = Writer(data, "data", pipeline.stored_frame, pipeline.quantize or pipeline.stored, provenance={**where, **exact}, backend=host.name,
                             encoder=pipeline.pack)
         self.raw: Writer | None = None
         if pipeline.keeps_raw:
@@ -178,6 +178,10 @@ def _describe(entry: Any, document: Document, pipeline: Pipeline, about: dict[st
     detector["data"] = h5py.SoftLink("/entry/data/data")
     for key, value in pipeline.constants.items():
         detector.attrs[f"{key}_sha256"] = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()     # no copy: they are large
+    if pipeline.beam is not None:       # NeXus counts from the outer corner of the first pixel, as this does
+        detector["beam_center_y"], detector["beam_center_x"] = pipeline.beam
+        for key in ("beam_center_y", "beam_center_x"):
+            detector[key].attrs["units"] = "pixel"
     if pipeline.about_constants is not None:
         detector.attrs["constants"], detector.attrs["constants_sha256"] = json.dumps(pipeline.about_constants), pipeline.about_constants["sha256"]
     process = _group(entry, "gpuredux", "NXprocess")

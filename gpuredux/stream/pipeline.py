@@ -43,6 +43,7 @@ class Pipeline:
         self.ops, self.energies = made.chain, made.energies
         self.gain = made.calibration[0] if made.calibration else None
         self.veto, self.quantize, self.pack = made.veto, made.quantize, made.pack
+        self.values, self.beam, self.stored_frame = made.values, made.beam, made.assemble.shape if made.assemble else self.frame
         try:
             self._build()
         except (TypeError, ValueError) as e:
@@ -74,7 +75,7 @@ class Pipeline:
         self.exact_plan: Plan | None = self.energies.plan(raw=one, backend=self.host.name) if self.energies and self.quantize else None
         self.exact_out = {s.name: np.zeros(s.shape, s.dtype) for s in self.exact_plan.outs} if self.exact_plan else {}
         if self.exact_plan:
-            self.pack(self.exact_out["energy"], backend=self.host.name)     # its plan for such a frame, for the writers of all parts
+            self.pack(self.exact_out[self.values[0]], backend=self.host.name)     # its plan for such a frame, for the writers of all parts
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -145,7 +146,7 @@ class Pipeline:
         assert self.exact_plan is not None
         event = slot.source[row]
         self.exact_plan(raw=slot.raw[event : event + 1], out=list(self.exact_out.values()))
-        energy, status = (self.exact_out[k][0] for k in ("energy", "pixel_status"))
+        energy, status = (self.exact_out[k][0] for k in self.values)
         masked = np.not_equal(status, 0, out=status.view(np.bool_))
         np.copyto(energy, np.float32(np.nan), where=masked)
         return energy

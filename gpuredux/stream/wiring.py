@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from .document import Text
 
 PACK, QUANTIZE, VETO = "compress.bitshuffle_lz4", "compress.quantize", "veto.lit_pixels"
+ASSEMBLE = "calib.assemble"
 SOURCES, STEPS = ("calib.gain", "calib.counts"), ("calib.common_mode", "calib.scale")
-ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {', '.join((*STEPS, VETO, QUANTIZE))} in this order, "
-         f"{VETO} or {QUANTIZE} at least, and {PACK}")
+ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {', '.join((*STEPS, VETO, ASSEMBLE, QUANTIZE))} in this order, "
+         f"{VETO} or {QUANTIZE} at least, which {ASSEMBLE} needs, and {PACK}")
 
 
 def wiring(document: Document) -> list[str]:
@@ -33,12 +34,14 @@ def wiring(document: Document) -> list[str]:
     faults += _room(document)
     faults += panels(document, name, config.detectors.get(name))
     kinds = [s.type for s in config.stages]
-    rest = [k for k in (*STEPS, VETO, QUANTIZE) if k in kinds]
-    if kinds != [PACK] and not (kinds[0] in SOURCES and {VETO, QUANTIZE} & set(rest) and kinds[1:] == [*rest, PACK]):
+    rest = [k for k in (*STEPS, VETO, ASSEMBLE, QUANTIZE) if k in kinds]
+    needed = {QUANTIZE} if ASSEMBLE in kinds else {VETO, QUANTIZE}
+    if kinds != [PACK] and not (kinds[0] in SOURCES and needed & set(rest) and kinds[1:] == [*rest, PACK]):
         return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {ORDER}")]
     for i, stage in enumerate(config.stages):
         raw = f"{name}.raw"
-        wanted = raw if i == 0 or (stage.type == PACK and kinds[i - 1] != QUANTIZE) else "code" if stage.type == PACK else "energy"
+        wanted = raw if i == 0 or (stage.type == PACK and kinds[i - 1] != QUANTIZE) else "code" if stage.type == PACK else \
+            "image" if kinds[i - 1] == ASSEMBLE else "energy"
         if stage.input is None and wanted == raw:
             faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}'{' to pack the raw words as they are' if i else ''}"))
         elif stage.input not in (None, wanted) and name in config.detectors:

@@ -1,0 +1,85 @@
+"""The stages of a configuration. Their keys are the fields of their operation, derived from the class: it gains a field, and the file may set it."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+from pydantic import Field, create_model
+
+from .. import OPS, Op
+from ..calib.tracking import Tracking
+from .document import Block
+
+STAGE_OPS = ("calib.gain", "calib.counts", "calib.common_mode", "calib.scale", "veto.lit_pixels", "calib.assemble", "compress.quantize",
+             "compress.bitshuffle_lz4")
+SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or kept as they are
+    "calib.gain": {"pedestal", "gain", "good", "detector", "status", "cells", "gain_stage"}, "calib.counts": {"good", "codes", "status"},
+    "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "calib.assemble": {"frame", "source", "fill", "status"},
+    "veto.lit_pixels": {"good"}, "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
+}
+
+
+def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
+    """The fields of a dataclass that are no arrays, with their types and defaults, for a block. A YAML list will do for a tuple."""
+    hints, given = get_type_hints(cls), {}
+    for f in dataclasses.fields(cls):
+        hint = hints[f.name]
+        if not _is_array(hint) and f.name not in leave_out:
+            hint = Annotated[hint, Field(strict=False)] if get_origin(hint) is tuple else hint
+            given[f.name] = (hint, ... if f.default is dataclasses.MISSING else f.default)
+    return given
+
+
+def _is_array(hint: Any) -> bool:
+    return hint is np.ndarray or any(_is_array(a) for a in get_args(hint))
+
+
+class Stage(Block):
+    """One operation; its fields are those of the operation, arrays as file.h5:/dataset."""
+
+    op: ClassVar[type[Op]]
+    arrays: ClassVar[tuple[str, ...]]
+    type: str
+    input: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """What the file says about the operation."""
+        return {k: getattr(self, k) for k in type(self).model_fields if k not in ("type", "input", "track_pedestal")}
+
+
+if TYPE_CHECKING:
+    TrackBlock = Block
+else:
+    TrackBlock = create_model("TrackBlock", __base__=Block, __doc__=Tracking.__doc__, **fields_of(Tracking, set()))
+
+
+MORE: dict[str, dict[str, Any]] = {
+    "calib.gain": {"track_pedestal": (TrackBlock | None, None)},
+    "calib.common_mode": {"bank": (Annotated[tuple[int, int], Field(strict=False)] | None, None)},      # None: the detector's
+    "calib.scale": {"divide": (list[float | str], []), "multiply": (list[float | str], [])},            # its plane is their product
+    "calib.assemble": {"geometry": (str, ...)},
+}
+
+
+def stage_of(op: type[Op]) -> type[Stage]:
+    """The block of an operation: its fields, with their types and defaults, and MORE."""
+    kept, hints = SET_BY_STREAM.get(op.name, set()), get_type_hints(op)
+    given: dict[str, Any] = {"type": (Literal[op.name], ...), **fields_of(op, kept)}
+    arrays = {f.name: f.default for f in dataclasses.fields(op) if _is_array(hints[f.name]) and f.name not in kept}
+    given |= {k: (str, ...) if default is dataclasses.MISSING else (str | None, None) for k, default in arrays.items()}
+    given |= MORE.get(op.name, {})
+    made = create_model(f"{op.__name__}Stage", __base__=Stage, __doc__=op.__doc__, **given)
+    made.op, made.arrays = op, tuple(arrays)
+    return made
+
+
+STAGES = {name: stage_of(OPS[name]) for name in STAGE_OPS}
+
+if TYPE_CHECKING:
+    AnyStage = Stage
+else:
+    AnyStage = Annotated[reduce(or_, STAGES.values()), Field(discriminator="type")]
