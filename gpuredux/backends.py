@@ -70,9 +70,8 @@ def kernel_source(file: str, warp: int, stages: tuple[str, ...], defines: dict[s
     lines += ["#define PLAIN"] if PLAIN in stages else []
     parts = ["\n".join(lines), status.defines(), '#line 1 "device.h"', _text("device.h")]
     if stages:
-        parts.append("#define AS_LOAD")
         parts += [f'#line 1 "{s}"\n{_text(s)}' for s in stages if s != PLAIN]
-        parts += ["#undef AS_LOAD", _load_of([Path(s).stem for s in stages])]
+        parts.append(_load_of([Path(s).stem for s in stages]))
     return "\n".join([*parts, f'#line 1 "{file}"', _text(file)])
 
 

@@ -91,7 +91,7 @@ class Op:
     writes: ClassVar[tuple[str, ...]] = ()   # every name that outputs() can hold, frame_status apart
     loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then pixel_status, gain_stage
     state: ClassVar[tuple[str, ...]] = ()    # the inputs that hold what earlier batches left, and no rows of this one
-    pixel_output: ClassVar[str] = ""         # the output that this op's device function yields under AS_LOAD, if any; with loads too, a step of LOAD
+    pixel_output: ClassVar[str] = ""         # the output that this op's device function yields, if it has one: a source of LOAD; with loads too, a step of LOAD
 
     # ------------------------------------------------------------------ what a subclass defines
     def outputs(self, *x: Any) -> tuple[Spec, ...]:
@@ -123,7 +123,7 @@ class Op:
         raise NotImplementedError
 
     def pixel(self, plan: Plan, *x: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        """For fusion: the .cl that defines a stage of LOAD under AS_LOAD, the arguments of its STEM_PARAMS, its defines."""
+        """For fusion: the .cl that defines a stage of LOAD, the arguments of its STEM_PARAMS, its defines."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what every op has

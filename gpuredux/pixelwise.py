@@ -85,15 +85,20 @@ class Pixelwise(Op):
     def device(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, out: Any, new_status: Any = None) -> None:
         flags = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
         plan.start_status(frame_status, new_status, live)
-        n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
-        optional = [out if a is None else a for a in (new_status if flags else None, live)]
-        plan.launch(
-            "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (out, *optional, np.uint32(n), np.uint32(npix)),
-            load=Fused(plan, (energy, pixel_status, gain_stage, frame_status, live)),
-            VECTOR=vector(npix, wide), FRAMES=f"{frames}u", FLAGS=flags, LIVE=live is not None,
-        )
+        write_pixels(plan, (energy, pixel_status, gain_stage, frame_status, live), out, None, None, new_status if flags else None, live)
 
     def pixel(self, plan: Plan, energy: Any, pixel_status: Any, *x: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         file, args, defines = self.stage(plan, tuple(energy.shape[1:]))
         stem = file.rpartition("/")[2].removesuffix(".cl").upper()
         return file, args, {f"{stem}_STATUS": pixel_status is not None, f"{stem}_PLANES": self.planes, **{f"{stem}_{k}": v for k, v in defines.items()}}
+
+
+def write_pixels(plan: Plan, x: tuple[Any, ...], energy: Any, pixel_status: Any, gain_stage: Any, new_status: Any, live: Any) -> None:
+    """On a device: energy, and of the others what is there, as the op's device function gives them of the op's inputs x."""
+    n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
+    optional = [energy if a is None else a for a in (pixel_status, gain_stage, new_status, live)]     # energy stands in where the kernel never looks
+    plan.launch(
+        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (energy, *optional, np.uint32(n), np.uint32(npix)), load=Fused(plan, x),
+        VECTOR=vector(npix, wide), FRAMES=f"{frames}u", WRITE_STATUS=pixel_status is not None, WRITE_STAGE=gain_stage is not None,
+        FLAGS=new_status is not None, LIVE=live is not None,
+    )

@@ -1,7 +1,7 @@
 /* energy = m * (knot[i].value + (m - i * step) * knot[i].slope) * factor, i = m / step; a factor of +0 marks a masked pixel, -0 a bad plane.
+ * A source of LOAD; its kernel is pixelwise.cl.
  *
- * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels and keeps their factors
- * in registers over its frames. Words below COUNT_ODD are counts and need no further question. */
+ * grid: that of the kernel that takes it in. A thread keeps the factors of its VECTOR pixels in registers over its frames. Words below COUNT_ODD are counts and need no further question. */
 #if COUNT_BYTES == 1
 typedef u8 CountWord;
 #define load_count load_u8
@@ -73,40 +73,4 @@ INLINE void counts_pixel(COUNTS_PARAMS, CountsHeld *held, bool whole, u32 frame,
 
 #define COUNTS_BEGIN(held, pixel, npix) counts_hold(count_factor, &(held), pixel)
 #define COUNTS_LOAD(held, frame, pixel, npix, x, bits) \
-    counts_pixel(raw, count_factor, count_knot, &(held), false, frame, pixel, npix, x, bits)
-#ifndef AS_LOAD
-
-INLINE u64 counts_walk(COUNTS_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, u32 end, Index pixel, u32 npix) {
-    CountsHeld held;
-    counts_hold(count_factor, &held, pixel);
-    u64 seen = 0;
-    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
-        f32 x[VECTOR];
-        u32 bits[VECTOR];
-        counts_pixel(raw, count_factor, count_knot, &held, whole, frame, pixel, npix, x, bits);
-        store_f32(energy + (u64)frame * npix + pixel, x);
-#if PIXEL_STATUS
-        store_u8(pixel_status + (u64)frame * npix + pixel, bits);
-#endif
-#if FRAME_STATUS
-        for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
-#endif
-    }
-    return seen;
-}
-
-KERNEL_PIXELS(128) counts(COUNTS_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
-    Index pixel = FIRST_PIXEL;
-    u32 end = FRAMES_END(live, n);
-    u64 seen = 0;
-    if (TILE_WHOLE(npix))
-        seen = counts_walk(raw, count_factor, count_knot, true, energy, pixel_status, end, pixel, npix);
-    else {
-        if (pixel >= npix) return;
-        seen = counts_walk(raw, count_factor, count_knot, false, energy, pixel_status, end, pixel, npix);
-    }
-#if FRAME_STATUS
-    frame_bits_write(frame_status, seen, end);
-#endif
-}
-#endif
+    counts_pixel(raw, count_factor, count_knot, &(held), LOAD_WHOLE, frame, pixel, npix, x, bits)

@@ -1,7 +1,8 @@
-/* energy = (adc - pedestal[plane]) * factor[plane], factor = 1 / gain: +0 marks a masked pixel, -0 a bad constant.
+/* energy = (adc - pedestal[plane]) * factor[plane], factor = 1 / gain: +0 marks a masked pixel, -0 a bad constant. A source of LOAD; its kernel is
+ * pixelwise.cl.
  *
- * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels and keeps their
- * plane-0 constants in registers over its frames; the other planes are fetched only where a word asks for them.
+ * grid: that of the kernel that takes it in. A thread keeps the plane-0 constants of its VECTOR pixels in registers over its frames; the other planes
+ * are fetched only where a word asks for them.
  * PACKED12: two words in 3 bytes, a = byte0 | (byte1 & 15) << 8, b = byte1 >> 4 | byte2 << 4. */
 #if PACKED12
 typedef u8 RawWord;
@@ -93,44 +94,4 @@ INLINE void gain_pixel(GAIN_PARAMS, GainHeld *held, bool whole, u32 frame, Index
 }
 
 #define GAIN_BEGIN(held, pixel, npix) gain_hold(pedestal, factor, &(held), 0u, pixel, npix)
-#define GAIN_LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), false, frame, pixel, npix, x, bits)
-#ifndef AS_LOAD
-
-INLINE u64 gain_walk(GAIN_PARAMS, bool whole, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u8 *gain_stage, u32 end, Index pixel, u32 npix) {
-    GainHeld held;
-    gain_hold(pedestal, factor, &held, 0u, pixel, npix);
-    u64 seen = 0;
-    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
-        f32 x[VECTOR];
-        u32 bits[VECTOR];
-        gain_pixel(raw, pedestal, factor, cell, &held, whole, frame, pixel, npix, x, bits);
-        store_f32(energy + (u64)frame * npix + pixel, x);
-#if GAIN_STAGE
-        u32 stage[VECTOR];
-        for (u32 k = 0; k < VECTOR; k++) { stage[k] = STAGE_OF(bits[k]); bits[k] = STATUS_OF(bits[k]); }
-        store_u8(gain_stage + (u64)frame * npix + pixel, stage);
-#endif
-#if PIXEL_STATUS
-        store_u8(pixel_status + (u64)frame * npix + pixel, bits);
-#endif
-#if FRAME_STATUS
-        for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
-#endif
-    }
-    return seen;
-}
-
-KERNEL_PIXELS(128) gain(GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u8 *gain_stage, GLOBAL u32 *frame_status, GLOBAL const i32 *live, u32 n, u32 npix) {
-    Index pixel = FIRST_PIXEL;
-    u32 end = FRAMES_END(live, n);
-    u64 seen = 0;
-    if (TILE_WHOLE(npix)) seen = gain_walk(raw, pedestal, factor, cell, true, energy, pixel_status, gain_stage, end, pixel, npix);
-    else {
-        if (pixel >= npix) return;
-        seen = gain_walk(raw, pedestal, factor, cell, false, energy, pixel_status, gain_stage, end, pixel, npix);
-    }
-#if FRAME_STATUS
-    frame_bits_write(frame_status, seen, end);
-#endif
-}
-#endif
+#define GAIN_LOAD(held, frame, pixel, npix, x, bits) gain_pixel(raw, pedestal, factor, cell, &(held), LOAD_WHOLE, frame, pixel, npix, x, bits)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..detectors import Detector, detector
-from ..op import Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, live_rows, nbytes
+from ..pixelwise import write_pixels
 from ..status import FROM_DATA, Pixel
 from .gain_numba import gain_tiles
 from .words_numba import gain_stages, unpack12_rows
@@ -200,16 +201,8 @@ class Gain(Op):
 
     def device(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any, *out: Any) -> None:
         energy, pixel_status, gain_stage, new_status = plan.every_output(out)
-        file, args, defines = self.pixel(plan, raw, cell, frame_status, live)
         plan.start_status(frame_status, new_status, live)
-        unused = energy     # stands in where the kernel never looks
-        optional = [unused if a is None else a for a in (pixel_status, gain_stage, new_status, live)]
-        n, npix, wide, frames = raw.shape[0], self.npix, plan.device.vector, plan.device.frames
-        defines |= {"VECTOR": vector(npix, wide), "FRAMES": f"{frames}u"}      # fused, they are the other kernel's
-        plan.launch(
-            file, self.name.partition(".")[2], frame_grid(n, npix, wide, frames), 128, (*args, energy, *optional, np.uint32(n), np.uint32(npix)),
-            PIXEL_STATUS=self.status, FRAME_STATUS=new_status is not None, LIVE=live is not None, **defines,
-        )
+        write_pixels(plan, (raw, cell, frame_status, live), energy, pixel_status, gain_stage, new_status, live)
 
     def pixel(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         bad = int(np.float32(self.bad_value).view(np.uint32))

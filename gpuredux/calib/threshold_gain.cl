@@ -1,7 +1,8 @@
 /* energy = (adc - pedestal[plane]) * factor[plane], plane = number of thresholds that the second image's word exceeds; marks of factor as in gain.cl.
+ * A source of LOAD; its kernel is pixelwise.cl.
  *
- * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels and keeps their thresholds and the
- * constants of plane 0 in registers while the memory cell stays the same. */
+ * grid: that of the kernel that takes it in. A thread keeps the thresholds and the plane-0 constants of its VECTOR pixels in registers while the memory
+ * cell stays the same. */
 #define THRESHOLD_GAIN_PARAMS GLOBAL const u16 *raw, GLOBAL const f32 *pedestal, GLOBAL const f32 *factor, GLOBAL const f32 *stage_threshold, GLOBAL const u16 *cell
 
 typedef struct {
@@ -76,35 +77,3 @@ INLINE void threshold_gain_pixel(THRESHOLD_GAIN_PARAMS, ThresholdGainHeld *held,
 #define THRESHOLD_GAIN_BEGIN(held, pixel, npix) threshold_gain_hold(raw, pedestal, factor, stage_threshold, cell, &(held), 0u, pixel, npix)
 #define THRESHOLD_GAIN_LOAD(held, frame, pixel, npix, x, bits) \
     threshold_gain_pixel(raw, pedestal, factor, stage_threshold, cell, &(held), frame, pixel, npix, x, bits)
-#ifndef AS_LOAD
-
-KERNEL_PIXELS(128) threshold_gain(THRESHOLD_GAIN_PARAMS, GLOBAL f32 *energy, GLOBAL u8 *pixel_status, GLOBAL u8 *gain_stage, GLOBAL u32 *frame_status,
-                                  GLOBAL const i32 *live, u32 n, u32 npix) {
-    Index pixel = FIRST_PIXEL;
-    u32 end = FRAMES_END(live, n);
-    u64 seen = 0;
-    if (pixel >= npix) return;
-    ThresholdGainHeld held;
-    THRESHOLD_GAIN_BEGIN(held, pixel, npix);
-    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
-        f32 x[VECTOR];
-        u32 bits[VECTOR];
-        THRESHOLD_GAIN_LOAD(held, frame, pixel, npix, x, bits);
-        store_f32(energy + (u64)frame * npix + pixel, x);
-#if FRAME_STATUS
-        for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
-#endif
-#if GAIN_STAGE
-        u32 stage[VECTOR];
-        for (u32 k = 0; k < VECTOR; k++) { stage[k] = STAGE_OF(bits[k]); bits[k] = STATUS_OF(bits[k]); }
-        store_u8(gain_stage + (u64)frame * npix + pixel, stage);
-#endif
-#if PIXEL_STATUS
-        store_u8(pixel_status + (u64)frame * npix + pixel, bits);
-#endif
-    }
-#if FRAME_STATUS
-    frame_bits_write(frame_status, seen, end);
-#endif
-}
-#endif
