@@ -53,6 +53,37 @@ def nasty(rng: np.random.Generator, n: int, frame: tuple[int, ...], bank: tuple[
     return x
 
 
+def unkind(rng: np.random.Generator, n: int, frame: tuple[int, ...], bank: tuple[int, int]) -> np.ndarray:
+    """Frames where interpolating towards a median, or a grid laid around it, leads astray; in each the first row is something else."""
+    x = noise_with_modes(rng, n, frame, bank)
+    half = np.arange(int(np.prod(frame))).reshape(frame) % 2 * 2.0 - 1     # as many of each, in rows; columns are all of one kind
+    for f in range(n):
+        match f % 10:
+            case 0:     # each row of one value
+                x[f] = rng.normal(0, 9, (*frame[:-1], 1))
+            case 1:     # many values far out, beyond what a sum of two can hold
+                x[f] = np.where(rng.random(frame) < 0.3, rng.choice(np.array([3.3e38, -3.3e38, 1e30, -1e20, 1e9], np.float32), frame), x[f])
+            case 2:     # a few steps of float32 wide
+                x[f] = np.float32(4096) + rng.integers(-3, 4, frame) * np.float32(2**-11)
+            case 3:     # rows that, less the bank's mode, are -Inf
+                x[f] = 3.4e38
+                x[f, ..., 2::5, :] = -3.4e38
+            case 4:     # subnormal
+                x[f] = rng.integers(-200, 200, frame) * 1e-45
+            case 5:     # zeros of both signs, half and half, and what lies next
+                x[f] = rng.choice(np.array([0.0, -0.0] * 20 + [1e-45, -1e-45], np.float32), frame)
+            case 6:     # two clusters, and nothing between for the median of an even count
+                x[f] = half * 1e6 + rng.normal(0, 1, frame)
+            case 7:     # the same with exponents that differ, one end close to zero
+                x[f] = np.where(half > 0, rng.normal(0, 1e30, frame), rng.normal(0, 1e-30, frame))
+            case 8:     # half of the values the same, the others around it
+                x[f] = np.where(rng.random(frame) < 0.5, 2.5, np.rint(x[f]))
+            case 9:     # one side tied, the other over all exponents
+                x[f] = np.where(half > 0, np.exp2(rng.uniform(-140, 120, frame)), -3.0)
+        x[f, ..., 0, :] = rng.normal(0, 3, x[f, ..., 0, :].shape)
+    return x
+
+
 def mode_case(name: str, frame: tuple[int, ...], bank: tuple[int, int], n: int, rows: int | None = None, given: str = "", **fields: Any) -> Case:
     """given: which of good, status, stage, frame are there; gain: a number of planes."""
     rng = seeded(name)
@@ -90,6 +121,11 @@ def common_mode() -> Iterator[Case]:
     yield mode_case("columns of a panel", (131, 3), (131, 1), 20, None, "frame", steps=("rows", "bank"), npix_min=0, report=True)
     yield mode_case("larger than SHARED", (512, 256), (512, 128), 4, None, "good", report=True)
     yield mode_case("ePix10ka", (176, 96), (176, 48), 10, None, "good", report=True)
+    odds: dict[str, Any] = {"exclude_stages": (1, 31), "report": True}
+    for name, frame, size, given, fields in (("small", panels, bank, all_of_it, odds), ("ePix10ka", (176, 96), (176, 48), "good", {"report": True}),
+                                             ("some counted", panels, bank, all_of_it, {**odds, "threshold": 0.5, "npix_min": 3, "cormax": 1e31})):
+        case = mode_case(f"unkind, {name}", frame, size, 10, None, given, **fields)
+        yield case._replace(inputs={**case.inputs, "energy": unkind(seeded(name), 10, frame, size)})
     yield mode_case("ePix10ka, mostly counted", (352, 48), (176, 48), 4, None, "good", report=True, threshold=15.0, npix_min=30)
     for statistic in ("mean_below", "zero_peak"):
         for limits in ({}, {"threshold": 2.5, "npix_min": 5, "cormax": 6.0, "bin_width": 0.3}):

@@ -3,11 +3,14 @@
  *
  * grid: BLOCK = frame + n * bank, blocks of THREADS threads. A block loads its bank once, NaN in place of pixels that are not used, does the
  * steps in SHARED (IN_GLOBAL: where it is too large for that, in the output) and writes it once. A row or a column belongs to one thread, the whole
- * bank to all. TURNED, where the compiler makes vectors of threads: rows are searched in a second copy, rows side by side, else rows are
- * LEAD words apart, an odd number, so that no two threads meet in one memory bank.
+ * bank to all. Rows are LEAD words apart, an odd number, so that no two threads meet in one memory bank.
+ * TURNED, where the compiler makes vectors of threads: a block is one vector, and rows are searched in a second copy, side by side.
+ * TOGETHER, on a CPU: a block has so many banks side by side. It walks whole rows of them first, and leaves their values in the output, and marks of
+ * those that are used; then it fetches bank after bank from its cache (a bank's short rows out of memory: three times the time of all that, tried).
  *
- * A median is found by counting: each pass counts what is not above a pivot and finds its neighbours on both sides, so that every pass
- * takes at least one value out of the bracket, and interpolation most of them. The pivots decide how long it takes, never what is found. */
+ * A median is found by counting: each pass counts what is not above a pivot, the next pivot is interpolated; when at most two values lie
+ * between, one pass finds the two nearest on both sides. The pivots decide how long it takes, never what is found: where interpolation fails
+ * (ties in plenty, every exponent) the bracket is halved until one value is left. */
 #define INFINITE bits_f32(0x7f800000u)
 #define NOT_USED bits_f32(0x7fc00000u)
 #define PIXELS (ROWS * COLS)
@@ -30,14 +33,29 @@ typedef SHARED_PTR f32 *Work;
 #else
 #define THREAD (FIRST_PIXEL / VECTOR - (Index)BLOCK * THREADS)
 #endif
+#if !IN_GLOBAL && SPAN % THREADS == 0
+#define WALK(i) for (Index i = THREAD, round_ = 0; round_ < SPAN / THREADS; round_++, i += THREADS)
+#else
 #define WALK(i)                                                             \
     for (u32 round_ = 0; round_ < (SPAN + THREADS - 1u) / THREADS; round_++) \
         for (Index i = THREAD + round_ * THREADS, once_ = 0; once_ < 1u && i < SPAN; once_++)
-#define LEAN 3u /* passes that count alone, before those that look for neighbours */
+#endif
+/* ACROSS(c, count): this thread's of `count` columns; where that comes out even, in rounds that a compiler sees to be alike for all */
+#define ACROSS_(c, count, whole) \
+    for (Index c = THREAD, r_##c = 0; (whole) ? r_##c < (count) / THREADS : c < (count); r_##c++, c += THREADS)
+#define ACROSS(c, count) ACROSS_(c, count, (count) % THREADS == 0u)
+#define COLS_WHOLE (!IN_GLOBAL && LEAD % THREADS == 0)
 #if STATISTIC == 1
 typedef i64 Total;
 #else
 typedef u32 Total;
+#endif
+
+/* whether p holds for any of the threads that a compiler made one vector of: all of them must come by */
+#if WARP_TIER == 2
+#define ANY(p) sub_group_any(p)
+#else
+#define ANY(p) (p)
 #endif
 
 typedef struct {
@@ -49,113 +67,137 @@ INLINE f32 applied(Limits q, f32 mode, u32 n) { return n > q.npix_min && abs_f32
 
 #if STATISTIC == 0
 /* ------------------------------------------------------------------------------------------------------------- median */
+#define FAST 9u /* counting passes by interpolation, at most */
 typedef struct {
-    f32 pivot, first, last;  /* the wanted value lies from first to last, values of the group once known, else infinite */
-    u32 below, upto;         /* how many values are smaller than first, and not above last */
-    u32 n, rank, turn;       /* of rank 1 to n, the lower one of the middle */
-    f32 reach, low, high;    /* values a rank near the middle; the results */
-    bool ending, done;
+    f32 pivot, low, high, low_count, high_count, slope; /* the wanted value is above low and not above high */
+    u32 n, rank, below;                                 /* of rank 1 to n, the lower one of the middle; how many are not above the pivot */
 } Search;
+typedef struct {
+    f32 under, next_under, over, next_over; /* the two largest not above the pivot, the two smallest above it */
+} Near;
 
 INLINE u32 key_of(f32 x) { u32 b = f32_bits(x); return b >> 31 ? ~b : b | 0x80000000u; }
 INLINE f32 of_key(u32 k) { return bits_f32(k >> 31 ? k & 0x7fffffffu : ~k); }
 
-INLINE Search search_begin(f32 guess, f32 spread) {
+INLINE Search search_begin(f32 pivot, f32 spread, u32 n, u32 below) {
     Search s;
-    s.pivot = guess;
-    s.first = -INFINITE; s.last = INFINITE;
-    s.below = 0u; s.upto = 0u; s.n = 0u; s.rank = 0u; s.turn = 0u;
-    s.reach = spread; s.low = 0.0f; s.high = 0.0f;
-    s.ending = false; s.done = false;
+    s.pivot = pivot; s.low = -INFINITE; s.high = INFINITE; s.low_count = 0.0f; s.high_count = (f32)n;
+    s.slope = spread / (f32)(n ? n : 1u);
+    s.n = n; s.rank = (n + 1u) / 2u; s.below = below;
     return s;
 }
 
-/* n values in all: nothing to do for none */
-INLINE void search_size(Search *s, u32 n) {
-    s->n = n; s->upto = n;
-    s->rank = (n + 1u) / 2u;
-    s->reach = s->reach / (f32)(n ? n : 1u);
-    s->done = n == 0u;
-}
+/* whether the two values on both sides of the pivot do not hold what is wanted */
+INLINE bool search_far(const Search *s) { return s->rank - s->below + 1u > (s->n & 1u ? 3u : 2u); }
 
-/* count values are not above the pivot: a better one, by the slope */
-INLINE void search_lean(Search *s, u32 count, f32 threshold) {
-    f32 p = s->pivot + s->reach * ((f32)s->rank - (s->n & 1u ? 0.5f : 0.0f) - (f32)count);
+/* a better pivot: by interpolation between those on both sides, or, where there is none on one, by the slope */
+INLINE void search_next(Search *s, f32 threshold) {
+    f32 aim = (f32)s->rank - (s->n & 1u ? 0.5f : 0.0f), count = (f32)s->below;
+    bool shy = count < aim;
+    s->low = shy ? s->pivot : s->low; s->low_count = shy ? count : s->low_count;
+    s->high = shy ? s->high : s->pivot; s->high_count = shy ? s->high_count : count;
+    f32 p = s->low + (s->high - s->low) * ((aim - s->low_count) / (s->high_count - s->low_count));
+    p = s->low > -INFINITE && s->high < INFINITE ? p : s->pivot + s->slope * (aim - count);
     s->pivot = p < threshold ? p : threshold;
 }
 
-/* count values are not above the pivot, the largest of them `under`, and the smallest of the others `over` */
-INLINE void search_step(Search *s, u32 count, f32 under, f32 over) {
-    bool even = (s->n & 1u) == 0u;
-    if (s->done) return;
-    if (s->ending) {
-        s->high = count > s->rank ? s->low : over;
-        s->done = true;
-        return;
-    }
-    if (count == s->rank && even) {
-        s->low = under; s->high = over; s->done = true;
-        return;
-    }
-    if (count >= s->rank) { s->upto = count; s->last = under; }
-    else { s->below = count; s->first = over; }
-    bool at_first = s->below + 1u == s->rank && s->first > -INFINITE, at_last = s->upto == s->rank && s->last < INFINITE;
-    if (s->first == s->last || at_first || at_last) {
-        s->low = at_first ? s->first : s->last;
-        s->high = s->low;
-        s->ending = even && !(s->first == s->last && s->upto > s->rank);
-        s->done = !s->ending;
-        s->pivot = s->low;
-        return;
-    }
-    f32 p = s->pivot + s->reach * ((f32)s->rank + (even ? 0.5f : 0.0f) - (f32)count);
-    s->turn++;
-    if (s->first > -INFINITE && s->last < INFINITE) {
-        f32 part = ((f32)(s->rank - s->below) - (even ? 0.5f : 1.0f)) / (f32)(s->upto - s->below);
-        p = s->first + (s->last - s->first) * part;
-        if (s->turn > 6u && s->turn % 3u == 0u) p = of_key(key_of(s->first) / 2u + key_of(s->last) / 2u);
-    } else if (s->turn > 3u) s->reach *= 4.0f;
-    if (!(p >= s->first && p < s->last)) {      /* of what is sure to make progress, the one beside */
-        if (s->first > -INFINITE) p = s->first;
-        else p = s->last == 0.0f ? -bits_f32(1u) : of_key(key_of(s->last) - 1u);
-    }
-    s->pivot = p;
+/* the last pivot, too, into the bracket */
+INLINE void search_bracket(Search *s) {
+    if (s->below < s->rank) { if (s->pivot > s->low) s->low = s->pivot; }
+    else if (s->pivot < s->high) s->high = s->pivot;
 }
 
-INLINE f32 search_mode(const Search *s, Limits q) {
-    f32 middle = (s->n & 1u) ? s->low : (s->low + s->high) * 0.5f;
-    return applied(q, middle, s->n);
+INLINE Near near_begin(void) {
+    Near m;
+    m.under = m.next_under = -INFINITE;
+    m.over = m.next_over = INFINITE;
+    return m;
 }
+INLINE f32 larger(f32 a, f32 b) { return a > b ? a : b; }
+INLINE f32 less(f32 a, f32 b) { return a < b ? a : b; }
+INLINE void near_add(Near *m, f32 under, f32 over) {
+    m->next_under = larger(m->next_under, less(m->under, under)); m->under = larger(m->under, under);
+    m->next_over = less(m->next_over, larger(m->over, over)); m->over = less(m->over, over);
+}
+
+INLINE f32 search_mode(const Search *s, const Near *m, Limits q) {
+    i32 ahead = (i32)(s->rank - s->below);
+    f32 low = ahead == -1 ? m->next_under : ahead == 0 ? m->under : ahead == 1 ? m->over : m->next_over;
+    f32 high = ahead == -1 ? m->under : ahead == 0 ? m->over : m->next_over;
+    return applied(q, s->n & 1u ? low : (low + high) * 0.5f, s->n);
+}
+
+#define PASS_ALONE(p, count, under, over) pass_alone(v, size, stride, p, &(count), &(under), &(over))
+INLINE void pass_alone(Work v, u32 size, u32 stride, f32 p, u32 *count, f32 *under, f32 *over) {
+    u32 n = 0u;
+    f32 a = -INFINITE, b = INFINITE;
+    for (u32 i = 0; i < size; i++) {
+        f32 x = v[(Index)i * stride];
+        n += x <= p ? 1u : 0u;
+        a = x <= p && x > a ? x : a;
+        b = x > p && x < b ? x : b;
+    }
+    *count = n; *under = a; *over = b;
+}
+
+INLINE u32 count_alone(Work v, u32 size, u32 stride, f32 p) {
+    u32 count = 0u;
+    for (u32 i = 0; i < size; i++) count += v[(Index)i * stride] <= p ? 1u : 0u;
+    return count;
+}
+
+/* what interpolation did not find (ties in plenty, outliers, every exponent): halve the bracket of all numbers, from value to value.
+ * low and high as keys: the wanted value is above low and not above high */
+#define SEARCH_SLOWLY(s, result, q, MISSED, PASS)                                                  \
+    do {                                                                                           \
+        u32 low_ = key_of((s).low), high_ = key_of((s).high < (q).threshold ? (s).high : (q).threshold); \
+        low_ -= (s).low > -INFINITE ? 0u : 1u;                                                     \
+        while (ANY((MISSED) && high_ - low_ > 1u)) {                                               \
+            f32 p_ = of_key(low_ + (high_ - low_) / 2u), under_, over_;                            \
+            u32 count_;                                                                            \
+            PASS(p_, count_, under_, over_);                                                       \
+            u32 middle_ = key_of(p_);                                                              \
+            if (high_ - low_ > 1u) {                                                               \
+                if (count_ >= (s).rank) high_ = key_of(under_) < middle_ ? key_of(under_) : middle_; \
+                else low_ = key_of(over_) - 1u > middle_ ? key_of(over_) - 1u : middle_;           \
+            }                                                                                      \
+        }                                                                                          \
+        f32 p_ = of_key(high_), under_, over_;                                                     \
+        u32 count_;                                                                                \
+        PASS(p_, count_, under_, over_);                                                           \
+        (result) = applied(q, (s).n & 1u || count_ > (s).rank ? (s).n & 1u ? p_ : (p_ + p_) * 0.5f : (p_ + over_) * 0.5f, (s).n); \
+    } while (0)
 
 /* one thread: the mode of `size` values `stride` apart */
 INLINE f32 mode_alone(Work v, u32 size, u32 stride, Limits q, f32 guess, f32 spread) {
-    Search s = search_begin(guess, spread);
-    u32 n = 0u, first = 0u;
+    f32 p = less(guess, q.threshold);
+    u32 n = 0u, below = 0u;
     for (u32 i = 0; i < size; i++) {
         f32 x = v[(Index)i * stride];
         n += x <= q.threshold ? 1u : 0u;
-        first += x <= guess ? 1u : 0u;
+        below += x <= p ? 1u : 0u;
     }
-    search_size(&s, n > q.npix_min ? n : 0u);
-    search_lean(&s, first, q.threshold);
-    for (u32 k = 1; k < LEAN; k++) {
-        u32 count = 0u;
-        f32 p = s.pivot;
-        for (u32 i = 0; i < size; i++) count += v[(Index)i * stride] <= p ? 1u : 0u;
-        search_lean(&s, count, q.threshold);
+    Search s = search_begin(p, spread, n, below);
+    bool wanted = n > q.npix_min;
+    for (u32 k = 0; k < FAST && ANY(wanted && search_far(&s)); k++) {
+        if (search_far(&s)) search_next(&s, q.threshold);
+        s.below = count_alone(v, size, stride, s.pivot);
     }
-    while (!s.done) {
-        u32 count = 0u;
-        f32 under = -INFINITE, over = INFINITE, p = s.pivot;
-        for (u32 i = 0; i < size; i++) {
-            f32 x = v[(Index)i * stride];
-            count += x <= p ? 1u : 0u;
-            under = x <= p && x > under ? x : under;
-            over = x > p && x < over ? x : over;
-        }
-        search_step(&s, count, under, over);
+    Near m = near_begin();
+    p = s.pivot;
+    for (u32 i = 0; i < size; i++) {
+        f32 x = v[(Index)i * stride];
+        near_add(&m, x <= p ? x : -INFINITE, x > p ? x : INFINITE);
     }
-    return search_mode(&s, q);
+    f32 mode = search_mode(&s, &m, q);
+    bool missed = wanted && search_far(&s);
+    if (ANY(missed)) {
+        f32 slow;
+        search_bracket(&s);
+        SEARCH_SLOWLY(s, slow, q, missed, PASS_ALONE);
+        mode = missed ? slow : mode;
+    }
+    return wanted ? mode : 0.0f;
 }
 #elif STATISTIC == 1
 /* --------------------------------------------------------------------------------------------------------- mean_below */
@@ -232,7 +274,7 @@ typedef struct {
     SHARED_PTR Total *total;
     SHARED_PTR f32 *value;
     SHARED_PTR u32 *bin;
-} Parts; /* THREADS + 16 of total, twice as many of value; 256 of bin */
+} Parts; /* THREADS + 16 of total, 4 * THREADS + 64 of value; 256 of bin */
 
 #if STATISTIC == 2
 /* of the bank, by all threads */
@@ -264,65 +306,72 @@ INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess,
     return mean_mode(total, all, q);
 }
 #else
-/* three FOLDs in one: a sum, the largest, the smallest */
-INLINE void fold_neighbours(Parts part, u32 *count, f32 *under, f32 *over) {
-    SHARED_PTR f32 *low = part.value, *high = part.value + THREADS + 16;
-    SYNC;
-    part.total[LID] = *count; low[LID] = *under; high[LID] = *over;
-    SYNC;
-    if (LID < 16u) {
-        u32 n = part.total[LID];
-        f32 a = low[LID], b = high[LID];
-        for (u32 k = 16u + LID; k < THREADS; k += 16u) {
-            n += part.total[k];
-            a = low[k] > a ? low[k] : a;
-            b = high[k] < b ? high[k] : b;
-        }
-        part.total[THREADS + LID] = n; low[THREADS + LID] = a; high[THREADS + LID] = b;
-    }
-    SYNC;
+#define PASS_TOGETHER(p, count, under, over) pass_together(work, width, part, p, &(count), &(under), &(over))
+INLINE void pass_together(Work work, u32 width, Parts part, f32 p, u32 *count, f32 *under, f32 *over) {
     u32 n = 0u;
     f32 a = -INFINITE, b = INFINITE;
-    for (u32 k = THREADS; k < THREADS + 16u; k++) {
-        n += part.total[k];
-        a = low[k] > a ? low[k] : a;
-        b = high[k] < b ? high[k] : b;
+    WALK(i) {
+        f32 x = work[EACH(i)];
+        n += x <= p ? 1u : 0u;
+        a = x <= p && x > a ? x : a;
+        b = x > p && x < b ? x : b;
     }
-    *count = n; *under = a; *over = b;
+    FOLD(part.total, n, u32, *count, t_ + o_);
+    FOLD(part.value, a, f32, *under, o_ > t_ ? o_ : t_);
+    FOLD(part.value, b, f32, *over, o_ < t_ ? o_ : t_);
+}
+
+INLINE void near_put(const Near *m, SHARED_PTR f32 *to, u32 count) {
+    to[LID] = m->under; to[count + LID] = m->next_under; to[2u * count + LID] = m->over; to[3u * count + LID] = m->next_over;
+}
+/* four FOLDs in one */
+INLINE void near_fold(Near *m, Parts part) {
+    SHARED_PTR f32 *each = part.value, *few = part.value + 4 * THREADS;
+    SYNC;
+    near_put(m, each, THREADS);
+    SYNC;
+    if (LID < 16u) {
+        *m = near_begin();
+        for (u32 k = LID; k < 2u * THREADS; k += 16u) near_add(m, each[k], each[2u * THREADS + k]);
+        near_put(m, few, 16u);
+    }
+    SYNC;
+    *m = near_begin();
+    for (u32 k = 0; k < 32u; k++) near_add(m, few[k], few[32u + k]);
 }
 
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
-    Search s = search_begin(*guess, spread);
-    u32 n = 0u, first = 0u;
+    f32 p = less(*guess, q.threshold);
+    u32 n = 0u, below = 0u;
     WALK(i) {
         f32 x = work[EACH(i)];
         n += x <= q.threshold ? 1u : 0u;
-        first += x <= *guess ? 1u : 0u;
+        below += x <= p ? 1u : 0u;
     }
     FOLD(part.total, n, u32, n, t_ + o_);
-    FOLD(part.total, first, u32, first, t_ + o_);
-    search_size(&s, n > q.npix_min ? n : 0u);
-    search_lean(&s, first, q.threshold);
-    for (u32 k = 1; k < LEAN; k++) {
-        u32 count = 0u;
-        f32 p = s.pivot;
-        WALK(i) count += work[EACH(i)] <= p ? 1u : 0u;
-        FOLD(part.total, count, u32, count, t_ + o_);
-        search_lean(&s, count, q.threshold);
+    FOLD(part.total, below, u32, below, t_ + o_);
+    Search s = search_begin(p, spread, n, below);
+    for (u32 k = 0; k < FAST && n > q.npix_min && search_far(&s); k++) { /* the same for all threads: they fold the same numbers */
+        search_next(&s, q.threshold);
+        below = 0u;
+        p = s.pivot;
+        WALK(i) below += work[EACH(i)] <= p ? 1u : 0u;
+        FOLD(part.total, below, u32, s.below, t_ + o_);
     }
-    while (!s.done) { /* the same for all threads: they fold the same numbers */
-        u32 count = 0u;
-        f32 under = -INFINITE, over = INFINITE, p = s.pivot;
-        WALK(i) {
-            f32 x = work[EACH(i)];
-            count += x <= p ? 1u : 0u;
-            under = x <= p && x > under ? x : under;
-            over = x > p && x < over ? x : over;
-        }
-        fold_neighbours(part, &count, &under, &over);
-        search_step(&s, count, under, over);
+    Near m = near_begin();
+    p = s.pivot;
+    WALK(i) {
+        f32 x = work[EACH(i)];
+        near_add(&m, x <= p ? x : -INFINITE, x > p ? x : INFINITE);
     }
-    f32 mode = search_mode(&s, q);
+    near_fold(&m, part);
+    f32 mode = search_mode(&s, &m, q);
+    bool missed = n > q.npix_min && search_far(&s); /* the same for all */
+    if (missed) {
+        search_bracket(&s);
+        SEARCH_SLOWLY(s, mode, q, true, PASS_TOGETHER);
+    }
+    mode = n > q.npix_min ? mode : 0.0f;
     *guess = *guess - mode;
     return mode;
 }
@@ -379,26 +428,59 @@ INLINE void step_bank(STEP_PARAMS) {
 }
 
 /* TURNED: each thread turns its own rows, and turns them back */
+/* TURNED: each thread turns its own rows */
 INLINE void step_rows(STEP_PARAMS) {
-    for (Index r = THREAD; r < ROWS; r += THREADS) {
 #if TURNED
-        Work row = work + ROWS * LEAD + r;
-        for (u32 c = 0; c < COLS; c++) row[c * ROWS] = work[AT(r, c)];
-        f32 m = mode_alone(row, COLS, ROWS, q, *guess, spread);
-#else
-        f32 m = mode_alone(work + AT(r, 0u), COLS, 1u, q, *guess, spread);
-#endif
-        for (u32 c = 0; c < COLS; c++) work[AT(r, c)] -= m;
-        REPORT_MODE(1u + r, m);
+    Work turned = work + ROWS * LEAD, mode = turned + COLS * THREADS;
+    for (u32 first = 0; first < ROWS; first += THREADS) {
+        Index r = first + THREAD, row = (r < ROWS ? r : ROWS - 1u) * LEAD;
+        for (u32 c = 0; c < COLS; c++) turned[c * THREADS + THREAD] = work[row + c];
+        f32 m = mode_alone(turned + THREAD, COLS, THREADS, q, *guess, spread);
+        if (r < ROWS) {
+            mode[r] = m;
+            REPORT_MODE(1u + r, m);
+        }
     }
+    SYNC;
+    for (u32 r = 0; r < ROWS; r++) {
+        f32 m = mode[r];
+        ACROSS(c, LEAD) work[AT(r, c)] -= m;
+    }
+#else
+    for (u32 first = 0; first < ROWS; first += THREADS) {
+        Index r = first + THREAD;
+#if WARP_TIER == 2
+        Index at = r < ROWS ? r : ROWS - 1u;
+#else
+        Index at = r;
+        if (r < ROWS)
+#endif
+        {
+            f32 m = mode_alone(work + AT(at, 0u), COLS, 1u, q, *guess, spread);
+            if (r < ROWS) {
+                for (u32 c = 0; c < COLS; c++) work[AT(r, c)] -= m;
+                REPORT_MODE(1u + r, m);
+            }
+        }
+    }
+#endif
     SYNC;
 }
 
 INLINE void step_cols(STEP_PARAMS) {
-    for (Index c = THREAD; c < COLS; c += THREADS) {
-        f32 m = mode_alone(work + c, ROWS, STRIDE, q, *guess, spread);
-        for (u32 r = 0; r < ROWS; r++) work[AT(r, c)] -= m;
-        REPORT_MODE(1u + ROWS + c, m);
+    for (u32 first = 0; first < COLS; first += THREADS) {
+        Index c = first + THREAD;
+#if WARP_TIER == 2 /* all come by: what is behind a row is a column of its own, or the last one is walked again */
+        Index at = COLS_WHOLE || c < COLS ? c : COLS - 1u;
+#else
+        Index at = c;
+        if (c < COLS)
+#endif
+        {
+            f32 m = mode_alone(work + at, ROWS, STRIDE, q, *guess, spread);
+            if (c < COLS) REPORT_MODE(1u + ROWS + c, m);
+            if (COLS_WHOLE || c < COLS) for (u32 r = 0; r < ROWS; r++) work[AT(r, at)] -= m;
+        }
     }
     SYNC;
 }
@@ -407,16 +489,16 @@ INLINE void step_cols(STEP_PARAMS) {
 #if STATISTIC == 0
 /* 64 values from all over the bank: their median, and how many values apart ranks of the whole lie there. For a search to begin with. */
 INLINE void sample(Work work, u32 width, Parts part, f32 *guess, f32 *spread) {
-    if (LID < 64u) part.value[LID] = work[AT(LID * ROWS / 64u, LID * 29u % COLS)];
+    for (u32 i = 0; i < 64u; i += THREADS) { u32 k = i + LID; if (k < 64u) part.value[k] = work[AT(k * ROWS / 64u, k * 29u % COLS)]; }
     if (LID < 3u) part.value[64u + LID] = 0.0f;
     SYNC;
-    if (LID < 64u) {
-        f32 mine = part.value[LID];
+    for (u32 i = 0; i < 64u; i += THREADS) if (i + LID < 64u) {
+        f32 mine = part.value[i + LID];
         u32 before = 0u, n = 0u;
         for (u32 k = 0; k < 64u; k++) {
             f32 x = part.value[k];
             n += x == x ? 1u : 0u;
-            before += x < mine || (x == mine && k < LID) ? 1u : 0u;
+            before += x < mine || (x == mine && k < i + LID) ? 1u : 0u;
         }
         if (mine == mine) {
             if (before == n / 2u) part.value[64] = mine;
@@ -432,15 +514,27 @@ INLINE void sample(Work work, u32 width, Parts part, f32 *guess, f32 *spread) {
 INLINE void sample(Work work, u32 width, Parts part, f32 *guess, f32 *spread) {}
 #endif
 
+INLINE void correct(Work work, GLOBAL f32 *modes, u32 width, Limits q, Parts part) {
+    f32 guess = 0.0f, spread = 1.0f;
+    sample(work, width, part, &guess, &spread);
+#if REPORT
+    for (u32 i = LID; i < 1u + ROWS + COLS; i += THREADS) modes[i] = 0.0f;
+    SYNC;
+#endif
+    FIRST_STEP(work, modes, width, q, part, &guess, spread);
+    SECOND_STEP(work, modes, width, q, part, &guess, spread);
+    THIRD_STEP(work, modes, width, q, part, &guess, spread);
+}
+
 #define GROUPS ((COLS + 2 * VECTOR - 2) / VECTOR) /* of VECTOR pixels, that a row of the bank can touch */
 
 KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL const f32 *per_gain, GLOBAL f32 *common_mode, GLOBAL u32 *frame_status,
                                    GLOBAL const i32 *live, GLOBAL f32 *energy, f32 cormax, f32 threshold, f32 bin_width, f32 inverse_width,
                                    u32 npix_min, u32 n, u32 npix, u32 width) {
-    u32 frame = BLOCK % n, bank = BLOCK / n, across = width / COLS;
+    u32 frame = BLOCK % n, bank = BLOCK / n * TOGETHER, across = width / COLS;
     if (frame >= LIVE_ROWS(live, n)) return;
     SHARED Total totals[THREADS + 16];
-    SHARED f32 values[2 * (THREADS + 16)];
+    SHARED f32 values[4 * THREADS + 64];
     SHARED u32 bins[STATISTIC == 2 ? 256 : 1];
     Parts part = {totals, values, bins};
     Limits q = {cormax, threshold, bin_width, inverse_width, npix_min};
@@ -451,13 +545,58 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     SHARED_BYTES(words);
     Work work = (Work)words;
 #endif
+#if !IN_GLOBAL && LEAD > COLS
+    for (u32 r = LID; r < ROWS; r += THREADS)
+        for (u32 c = COLS; c < LEAD; c++) work[AT(r, c)] = NOT_USED;
+#endif
     u32 seen = 0u;
     Held held; /* not in the loops: PoCL 3.1 mixed up what the pixels of a bank held (tried: zeros in place of 160 of them) */
     f32 x[VECTOR];
     u32 bits[VECTOR];
-#if VECTOR == 1 /* a thread a column: neighbours read neighbours */
-    for (Index c = THREAD; c < COLS; c += THREADS)
+#if TOGETHER > 1
+    SHARED_PTR u8 *marks = (SHARED_PTR u8 *)(words + ROWS * LEAD + COLS * THREADS + ROWS);
+    for (u32 r = 0; r < ROWS; r++)
+        ACROSS(c, TOGETHER * COLS) {
+            Index pixel = (Index)origin + r * width + c;
+            LOAD_BEGIN(held, pixel, npix);
+            LOAD(held, frame, pixel, npix, x, bits);
+            seen |= STATUS_OF(bits[0]);
+            bool used = is_used(x[0], bits[0], good, pixel);
+            marks[(Index)r * (TOGETHER * COLS) + c] = used ? 1 : 0;
+            energy[(u64)frame * npix + pixel] = used ? x[0] : result_of(NOT_USED, x[0], bits[0], per_gain, pixel, npix);
+        }
+#if CARRY_STATUS
+    if (seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, seen & PIXEL_FROM_DATA);
+#endif
+    SYNC;
+    for (u32 b = 0; b < TOGETHER; b++) {
+        Index first = (Index)frame * npix + origin + b * COLS;
         for (u32 r = 0; r < ROWS; r++) {
+            ACROSS(c, COLS) {
+                f32 y = energy[first + (Index)r * width + c];
+                work[AT(r, c)] = marks[(Index)r * (TOGETHER * COLS) + b * COLS + c] ? y : NOT_USED;
+            }
+        }
+        SYNC;
+        correct(work, common_mode + ((u64)frame * (npix / PIXELS) + bank + b) * (1u + ROWS + COLS), width, q, part);
+        for (u32 r = 0; r < ROWS; r++) {
+            ACROSS(c, COLS) {
+                Index pixel = (Index)origin + r * width + b * COLS + c;
+                f32 y = work[AT(r, c)], before = energy[first + (Index)r * width + c];
+                bits[0] = 0u;
+#if AGAIN
+                LOAD_BEGIN(held, pixel, npix);
+                LOAD(held, frame, pixel, npix, x, bits);
+#endif
+                energy[first + (Index)r * width + c] = y == y ? result_of(y, y, bits[0], per_gain, pixel, npix) : before;
+            }
+        }
+        SYNC;
+    }
+#else
+#if VECTOR == 1 /* neighbours read neighbours */
+    for (u32 r = 0; r < ROWS; r++)
+        ACROSS(c, COLS) {
             Index pixel = (Index)origin + r * width + c;
             LOAD_BEGIN(held, pixel, npix);
             LOAD(held, frame, pixel, npix, x, bits);
@@ -483,27 +622,14 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
         }
     }
 #endif
-#if !IN_GLOBAL && LEAD > COLS
-    for (u32 r = LID; r < ROWS; r += THREADS) work[AT(r, COLS)] = NOT_USED;
-#endif
 #if CARRY_STATUS
     if (seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, seen & PIXEL_FROM_DATA);
 #endif
     SYNC;
-    f32 guess = 0.0f, spread = 1.0f;
-    sample(work, width, part, &guess, &spread);
-    GLOBAL f32 *modes = common_mode + ((u64)frame * (npix / PIXELS) + bank) * (1u + ROWS + COLS);
-    (void)modes;
-#if REPORT
-    for (u32 i = LID; i < 1u + ROWS + COLS; i += THREADS) modes[i] = 0.0f;
-    SYNC;
-#endif
-    FIRST_STEP(work, modes, width, q, part, &guess, spread);
-    SECOND_STEP(work, modes, width, q, part, &guess, spread);
-    THIRD_STEP(work, modes, width, q, part, &guess, spread);
+    correct(work, common_mode + ((u64)frame * (npix / PIXELS) + bank) * (1u + ROWS + COLS), width, q, part);
 #if VECTOR == 1
-    for (Index c = THREAD; c < COLS; c += THREADS)
-        for (u32 r = 0; r < ROWS; r++) {
+    for (u32 r = 0; r < ROWS; r++)
+        ACROSS(c, COLS) {
             Index pixel = (Index)origin + r * width + c;
             f32 y = work[AT(r, c)];
             x[0] = y;
@@ -540,5 +666,6 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
                 }
         }
     }
+#endif
 #endif
 }

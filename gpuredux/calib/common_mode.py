@@ -17,6 +17,7 @@ STATISTICS = ("median", "mean_below", "zero_peak")
 MOST_BANK = 2**20       # pixels: the sum of mean_below stays below 2**62
 FIXED = 2.0**16         # of mean_below: values are summed as whole multiples of 1 / FIXED
 MOST_VALUE = 2.0**26    # what mean_below counts is smaller
+TOGETHER = 2**19        # bytes of banks side by side that a block of a CPU takes at once, at most: they stay in its L2 cache
 PEAK = 127              # zero_peak's histogram has the bins -PEAK .. PEAK
 
 
@@ -252,27 +253,30 @@ class CommonMode(Op):
         good, factor = plan.constants.get("good"), plan.constants.get("factor")
         optional = [corrected if a is None else a for a in (good, factor, modes, new_status if carry else None, live)]
         limits = (*self._limits(), *(np.uint32(k) for k in (self.npix_min, n, npix, width)))
-        shared, defines = self._layout(plan)
+        shared, defines = self._layout(plan, width)
         plan.launch(
-            "calib/common_mode.cl", "common_mode", (n * banks,), int(defines["THREADS"]), (*optional, corrected, *limits),
+            "calib/common_mode.cl", "common_mode", (n * banks // int(defines["TOGETHER"]),), int(defines["THREADS"]), (*optional, corrected, *limits),
             load=(energy, pixel_status, gain_stage), shared=shared, VECTOR=vector(npix, plan.device.vector),
             STATUS=pixel_status is not None, STAGES=gain_stage is not None, EXCLUDED=f"{self.excluded}u", GOOD=good is not None,
             PLANES=0 if self.gain is None else len(self.gain), BLOCKS_AT_LEAST=1,
             REPORT=modes is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
         )
 
-    def _layout(self, plan: Plan) -> tuple[int, dict[str, Any]]:
+    def _layout(self, plan: Plan, width: int) -> tuple[int, dict[str, Any]]:
         """The bytes of SHARED, and how the kernel lays a bank out: in SHARED, or where that is too small, in the output."""
         rows, cols = self.bank
-        threads = min(256, max(64, -(-max(rows, cols) // 32) * 32))
-        turned = plan.device.vector == 1 and 2 * 4 * rows * cols + 32768 < plan.device.shared      # the compiler makes vectors of the threads
-        lead = cols if turned else cols | 1
-        shared = -(-4 * rows * (lead + turned * cols) // 16) * 16
-        reserved = 16 * (threads + 16) + 2048       # the kernel's own SHARED arrays, at most
-        in_global = shared + reserved > plan.device.shared
+        turned = plan.device.vector == 1        # the compiler makes vectors of the threads: a block is one vector
+        threads = 16 if turned else min(256, max(64, -(-max(rows, cols) // 32) * 32))
+        lead = -(-cols // 16) * 16 if turned else cols | 1
+        words = rows * lead + turned * (cols * threads + rows)
+        room = plan.device.shared - 24 * threads - 2048     # less the kernel's own SHARED arrays, at most
+        in_global = 4 * words + 16 > room
+        fits = min(TOGETHER, 4 * (room - 16 - 4 * words)) // (4 * rows * cols) if turned and not in_global else 1
+        together = max(k for k in range(1, width // cols + 1) if width // cols % k == 0 and k <= max(fits, 1))
+        shared = -(-(4 * words + (together > 1) * together * rows * cols) // 16) * 16
         return 0 if in_global else shared, {
-            "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": f"{lead}u", "TURNED": turned, "THREADS": threads, "IN_GLOBAL": in_global,
-            "STATISTIC": STATISTICS.index(self.statistic),
+            "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": f"{lead}u", "TURNED": turned and not in_global, "TOGETHER": together,
+            "THREADS": threads, "IN_GLOBAL": in_global, "STATISTIC": STATISTICS.index(self.statistic),
             **dict(zip(("FIRST_STEP", "SECOND_STEP", "THIRD_STEP"), [f"step_{s}" for s in (*self.steps, "none", "none")], strict=False)),
         }
 
