@@ -149,6 +149,26 @@ class Op:
             raise TypeError(f"{self.name}: {field} must be {'a whole' if whole else 'a real'} number, got {value!r}")
         return int(value) if whole else float(value)
 
+    def own_good(self, frame: tuple[int, ...] = ()) -> None:
+        """own() for the field good, if there is one: bool, of this frame's shape or of any; for __post_init__."""
+        given: Any = self._fields()["good"]
+        if given is None:
+            return
+        good = np.asarray(given)
+        if good.dtype != bool or good.ndim == 0 or (frame and good.shape != frame):
+            raise ValueError(f"{self.name}: good must be bool {frame or '(*frame)'}, True = use the pixel, got {good.dtype} {good.shape}")
+        self.own("good")
+
+    def one_of(self, field: str, *names: str) -> None:
+        """Raises ValueError where a field has none of these values; for __post_init__."""
+        if getattr(self, field) not in names:
+            raise ValueError(f"{self.name}: {field} must be {' or '.join(map(repr, names))}, got {getattr(self, field)!r}")
+
+    def zero_or_nan(self, field: str) -> None:
+        """The same where it is neither 0 nor NaN."""
+        if not (self.number(field) == 0 or math.isnan(self.number(field))):
+            raise ValueError(f"{self.name}: {field} must be 0 or NaN, got {getattr(self, field)}")
+
     def config(self) -> dict[str, Any]:
         """The scalar fields, ready for JSON."""
         return {k: _plain(v) for k, v in self._fields().items() if not isinstance(v, np.ndarray)}

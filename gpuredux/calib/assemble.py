@@ -30,8 +30,7 @@ class Assembly(Op):
         object.__setattr__(self, "frame", tuple(int(k) for k in self.frame))
         if not self.frame or min(self.frame) < 1:
             raise ValueError(f"{self.name}: frame must be the shape of one frame of energies, got {self.frame}")
-        if not (self.number("fill") == 0 or np.isnan(self.fill)):
-            raise ValueError(f"{self.name}: fill must be 0 or NaN, got {self.fill}")
+        self.zero_or_nan("fill")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -96,15 +96,9 @@ class Counts(Op):
     def __post_init__(self) -> None:
         if self.plane is not None and self.own("plane", np.float32).ndim == 0:
             raise ValueError(f"{self.name}: plane must be (*frame), got a single number")
-        if self.good is not None:
-            good = np.asarray(self.good)
-            if good.dtype != bool or good.ndim == 0 or (self.plane is not None and good.shape != self.plane.shape):
-                raise ValueError(f"{self.name}: good must be bool {self.frame or '(*frame)'}, True = use the pixel, got {good.dtype} {good.shape}")
-            self.own("good")
-        if not (self.number("bad_value") == 0 or np.isnan(self.bad_value)):
-            raise ValueError(f"{self.name}: bad_value must be 0 or NaN, got {self.bad_value}")
-        if self.invalid not in ("raise", "mask"):
-            raise ValueError(f"{self.name}: invalid must be 'raise' or 'mask', got {self.invalid!r}")
+        self.own_good(() if self.plane is None else self.plane.shape)
+        self.zero_or_nan("bad_value")
+        self.one_of("invalid", "raise", "mask")
         self._check_table()
         self._check_codes()
         bad = ~self._usable() & (True if self.good is None else self.good)

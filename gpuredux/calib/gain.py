@@ -63,17 +63,11 @@ class Gain(Op):
             if value.shape != self.pedestal.shape or value.shape[: len(lead)] != lead or value.ndim < len(lead) + 1:
                 want = ", ".join(map(str, lead))
                 raise ValueError(f"{self.name}: {field} must be ({want}, *frame) like pedestal for {kind.name}, got {value.shape}")
-        if self.good is not None:
-            good = np.asarray(self.good)
-            if good.dtype != bool or good.shape != self.frame:
-                raise ValueError(f"{self.name}: good must be bool {self.frame}, True = use the pixel, got {good.dtype} {good.shape}")
-            self.own("good")
-        if not (self.number("bad_value") == 0 or np.isnan(self.bad_value)):
-            raise ValueError(f"{self.name}: bad_value must be 0 or NaN, got {self.bad_value}")
+        self.own_good(self.frame)
+        self.zero_or_nan("bad_value")
         if kind.word == "packed12" and self.frame[-1] % 2:
             raise ValueError(f"{self.name}: 12-bit words are packed in pairs, got frames {self.frame} with an odd number of columns")
-        if self.invalid not in ("raise", "mask"):
-            raise ValueError(f"{self.name}: invalid must be 'raise' or 'mask', got {self.invalid!r}")
+        self.one_of("invalid", "raise", "mask")
         if self.invalid == "raise":
             self._check_constants()
 

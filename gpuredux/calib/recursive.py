@@ -47,8 +47,7 @@ class Recursive(Crosstalk):
             raise ValueError(f"{self.name}: coefficients must be (p,), p = 1 to {MOST}, got {a.shape}")
         if not (np.isfinite(a) & ((a == 0) | (np.abs(a) >= 2.0**-40))).all() or self.share >= 1:
             raise ValueError(f"{self.name}: coefficients must be 0 or 2**-40 and more in magnitude, and the sum of these below 1, got {a.tolist()}")
-        if self.axis not in ("rows", "cols"):
-            raise ValueError(f"{self.name}: axis must be 'rows' or 'cols', got {self.axis!r}")
+        self.one_of("axis", "rows", "cols")
 
     @property
     def share(self) -> float:

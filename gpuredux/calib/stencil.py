@@ -51,8 +51,7 @@ class Stencil(Crosstalk):
         magnitude = np.abs(weights)
         if not ((magnitude == 0) | ((magnitude >= 2.0**-40) & (magnitude <= 2.0**40))).all():
             raise ValueError(f"{self.name}: weights must be 0 or 2**-40 to 2**40 in magnitude, got {weights.tolist()}")
-        if self.edge not in ("zero", "renormalise"):
-            raise ValueError(f"{self.name}: edge must be 'zero' or 'renormalise', got {self.edge!r}")
+        self.one_of("edge", "zero", "renormalise")
         if self.edge == "renormalise" and not ((np.abs(self._edges()) >= 2.0**-20) & (np.abs(self._edges()) <= 2.0**20)).all():
             raise ValueError(f"{self.name}: edge='renormalise' needs weights of which every part at an edge has a sum that is not near 0")
         if self.solve:

@@ -76,8 +76,7 @@ class Dequantize(Op):
         step, bits = float(self.step), self.kind.step_bits
         if not (2.0**-100 <= step <= 2.0**101 and round_down(step, bits) == step):
             raise ValueError(f"{self.name}: step must be 2**-100 to 2**101 with {bits} significant bits for {self.code}, as Quantize.step is; got {self.step}")
-        if not (self.masked_value == 0 or math.isnan(self.masked_value)):
-            raise ValueError(f"{self.name}: masked_value must be 0 or NaN, got {self.masked_value}")
+        self.zero_or_nan("masked_value")
         object.__setattr__(self, "step", step)
 
     @property

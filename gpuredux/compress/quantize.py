@@ -57,11 +57,7 @@ class Quantize(Op):
         object.__setattr__(self, "capacity", self.number("capacity", whole=True))
         if not 1 <= self.capacity < 2**31:
             raise ValueError(f"{self.name}: capacity must be 1 to 2**31 - 1 outliers a frame, got {self.capacity}")
-        if self.good is not None:
-            good = np.asarray(self.good)
-            if good.dtype != bool or good.ndim == 0:
-                raise ValueError(f"{self.name}: good must be bool (*frame), True = use the pixel, got {good.dtype} {good.shape}")
-            self.own("good")
+        self.own_good()
 
     @property
     def kind(self) -> Code:

@@ -54,10 +54,7 @@ class LitPixels(Op):
             if not low <= value <= high:
                 raise ValueError(f"{self.name}: {field} must be {low} to {high}, got {value}")
             object.__setattr__(self, field, value)
-        if self.good is not None:
-            if np.asarray(self.good).dtype != bool or np.ndim(self.good) < 1:
-                raise ValueError(f"{self.name}: good must be bool (*frame), True = use the pixel, got {np.asarray(self.good).dtype} {np.shape(self.good)}")
-            self.own("good")
+        self.own_good()
 
     @property
     def limits(self) -> tuple[int, int]:
