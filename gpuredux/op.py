@@ -17,7 +17,10 @@ import numpy as np
 
 from .backends import BACKENDS, PLAIN, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
 
-__all__ = ["BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "carries", "frame_grid", "live_rows", "nbytes", "vector"]
+__all__ = [
+    "BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "bits_define", "carries", "frame_grid", "frame_of", "live_rows",
+    "nbytes", "vector",
+]
 
 
 class DecodeError(ValueError):
@@ -61,6 +64,11 @@ def live_rows(x: Any, live: Any) -> int:
     return len(x) if live is None else min(max(int(live[0]), 0), len(x))
 
 
+def frame_of(x: Any) -> tuple[Any, ...]:
+    """The shape of a batch's frame, or words for it where there is none."""
+    return tuple(getattr(x, "shape", ())[1:]) or ("rows", "cols")
+
+
 def frame_grid(n: int, npix: int, wide: int = 8, frames: int = FRAMES) -> tuple[int, int]:
     """Tiles of pixels x groups of frames, for kernels of 128 threads in which a thread owns VECTOR pixels over FRAMES frames.
 
@@ -75,6 +83,11 @@ def frame_grid(n: int, npix: int, wide: int = 8, frames: int = FRAMES) -> tuple[
 def vector(npix: int, wide: int = 8) -> int:
     """VECTOR of device.h: what the device likes (8 or 1) where every frame begins at a multiple of 16 bytes, else 1."""
     return 1 if npix % 8 else wide
+
+
+def bits_define(x: Any) -> str:
+    """A float32 as a define for kernels: its bits, for NaN has no literal."""
+    return f"{int(np.float32(x).view(np.uint32))}u"
 
 
 def nbytes(*x: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .op import Fused, Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
+from .op import Fused, Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
 
 NAN = np.float32(np.nan)    # the one NaN that is ever written: what arithmetic makes of one differs between devices
 
@@ -53,8 +53,7 @@ class Pixelwise(Op):
 
     # ------------------------------------------------------------------ what every such op has
     def outputs(self, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        frame = self.frame or (tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols"))
-        shape = self.require("energy", energy, np.float32, ("n", *frame)).shape
+        shape = self.require("energy", energy, np.float32, ("n", *(self.frame or frame_of(energy)))).shape
         self.require_marks(shape, pixel_status=pixel_status, gain_stage=gain_stage)
         if self.planes > 1 and gain_stage is None:
             raise ValueError(f"{self.name}: constants of {self.planes} gain stages need the input gain_stage uint8 {shape}: calib.Gain(gain_stage=True)")

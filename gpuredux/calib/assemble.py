@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, frame_grid, live_rows
+from ..op import Op, Plan, Spec, bits_define, carries, frame_grid, live_rows
 from ..pixelwise import NAN
 from ..status import Pixel
 from .assemble_numba import assemble_rows
@@ -66,7 +66,7 @@ class Assembly(Op):
         plan.launch(
             file, kernel, frame_grid(n, threads, 1, frames), 128, (image, *optional, *args, *counts), load=(energy, pixel_status),
             VECTOR=1, FRAMES=f"{frames}u", IMAGE_STATUS=self.status, USE_STATUS=pixel_status is not None, FLAGS=flags, LIVE=live is not None,
-            GAP_VALUE=f"{int(self.gap.view(np.uint32))}u", IMAGE_PIXELS=f"{math.prod(self.shape)}u", **defines,
+            GAP_VALUE=bits_define(self.gap), IMAGE_PIXELS=f"{math.prod(self.shape)}u", **defines,
         )
 
 

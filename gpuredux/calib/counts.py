@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows, nbytes
+from ..op import Op, Plan, Spec, bits_define, frame_of, live_rows, nbytes
 from ..pixelwise import write_pixels
 from ..status import FROM_DATA, Pixel
 from .counts_numba import counts_tiles
@@ -172,7 +172,7 @@ class Counts(Op):
         return min([self._top(dtype) + 1, 2**32 - 1, *(word % 2**32 for word, _ in self._codes(dtype))])
 
     def outputs(self, raw: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        frame = self.frame or tuple(getattr(raw, "shape", ())[1:]) or ("rows", "cols")
+        frame = self.frame or frame_of(raw)
         n = self.require("raw", raw, tuple(CODES), ("n", *frame)).shape[0]
         out = [Spec("energy", (n, *frame), np.dtype(np.float32))]
         if self.status:
@@ -226,11 +226,11 @@ class Counts(Op):
         write_pixels(plan, (raw, frame_status, live), energy, pixel_status, None, new_status, live)
 
     def pixel(self, plan: Plan, raw: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        kind, bad = np.dtype(raw.dtype), int(np.float32(self.bad_value).view(np.uint32))
+        kind = np.dtype(raw.dtype)
         codes = "".join(f"(w) == {word % 2**32}u ? {int(bit)}u : " for word, bit in self._codes(kind))
         defines = {
             "COUNT_BYTES": kind.itemsize, "COUNT_SIGNED": kind == np.int32, "COUNT_CODE(w)": f"({codes}0u)",
-            "COUNT_FACTOR": bool(self.frame), "COUNT_TABLE": self.table is not None, "COUNT_BAD": f"{bad}u",
+            "COUNT_FACTOR": bool(self.frame), "COUNT_TABLE": self.table is not None, "COUNT_BAD": bits_define(self.bad_value),
             "COUNT_ODD": f"{self._odd(kind)}u", "COUNT_TOP": f"{self._top(kind)}u", "COUNT_SHIFT": f"{self.table_step.bit_length() - 1}u",
         }
         return "calib/counts.cl", (raw, *(plan.constants.get(name, raw) for name in ("factor", "knot"))), defines

@@ -10,7 +10,7 @@ import numpy as np
 from numba import get_num_threads
 
 from ..detectors import Detector, detector
-from ..op import Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, frame_grid, live_rows, vector
 from .dark_sums_numba import sum_tiles
 
 
@@ -96,9 +96,6 @@ class DarkSums(Op):
                 raise ValueError(f"{self.name}: {name} was given, but not asked for ({'gate=False' if name == 'gate' else 'cells=0'})")
         self.require_live(live)
         return tuple([*out, Spec("stray", (1,), np.dtype(np.uint32))] if self.cells else out)
-
-    def traffic(self, *x: Any) -> int:
-        return nbytes(*x) + nbytes(*self.outputs(*x))
 
     def numpy(self, plan: Plan, raw: Any, count: Any, sum: Any, extreme: Any, gate: Any, stray: Any, cell: Any, live: Any, *out: Any) -> None:
         for new, old in zip(out, (count, sum, extreme, stray), strict=False):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..detectors import Detector, detector
-from ..op import Op, Plan, Spec, live_rows, nbytes
+from ..op import Op, Plan, Spec, bits_define, live_rows, nbytes
 from ..pixelwise import write_pixels
 from ..status import FROM_DATA, Pixel
 from .gain_numba import gain_tiles
@@ -199,9 +199,8 @@ class Gain(Op):
         write_pixels(plan, (raw, cell, frame_status, live), energy, pixel_status, gain_stage, new_status, live)
 
     def pixel(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        bad = int(np.float32(self.bad_value).view(np.uint32))
-        defines = {"N_PLANES": f"{self.kind.n_planes}u", "CELLS": self.cells, "BAD_VALUE": f"{bad}u", "PACKED12": self.kind.word == "packed12",
-                   "GAIN_STAGE": self.gain_stage, **self.kind.defines()}
+        defines = {"N_PLANES": f"{self.kind.n_planes}u", "CELLS": self.cells, "BAD_VALUE": bits_define(self.bad_value),
+                   "PACKED12": self.kind.word == "packed12", "GAIN_STAGE": self.gain_stage, **self.kind.defines()}
         args = (raw, plan.constants["pedestal"], plan.constants["factor"], cell if self.cells else raw)
         return "calib/gain.cl", args, defines
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, vector
 from ..status import FROM_DATA, Pixel
 from .photons_numba import photon_tiles
 
@@ -73,9 +73,6 @@ class Photons(Op):
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         return photon_outputs(self, energy, pixel_status, frame_status, live)
 
-    def traffic(self, *x: Any) -> int:
-        return nbytes(*x) + nbytes(*self.outputs(*x))
-
     def _steps(self) -> tuple[np.float32, np.float32]:
         """1 / photon_energy and offset."""
         return np.float32(1.0 / self.photon_energy), np.float32(self.offset)
@@ -130,8 +127,7 @@ def check_photons(op: Any) -> None:
 
 def photon_outputs(op: Any, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
     """photons, pixel_status with status=True, frame_status when given."""
-    frame = tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols")
-    shape = op.require("energy", energy, np.float32, ("n", *frame)).shape
+    shape = op.require("energy", energy, np.float32, ("n", *frame_of(energy))).shape
     op.require_marks(shape, pixel_status=pixel_status)
     out = [Spec("photons", shape, op.kind.dtype)]
     if op.status:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows, nbytes
+from ..op import Op, Plan, Spec, live_rows
 from ..status import FROM_DATA, Pixel
 from .photons import WHOLE, Whole, check_photons, photon_outputs, whole
 from .shared_photons_numba import shared_panels
@@ -62,9 +62,6 @@ class SharedPhotons(Op):
         if len(getattr(energy, "shape", (0, 0, 0))) < 3:
             self.require("energy", energy, np.float32, ("n", "rows", "cols"))
         return photon_outputs(self, energy, pixel_status, frame_status, live)
-
-    def traffic(self, *x: Any) -> int:
-        return nbytes(*x) + nbytes(*self.outputs(*x))
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         photons, new_pixels, new_status = plan.every_output(out)

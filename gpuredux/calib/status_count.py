@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit, prange
 
-from ..op import Fused, Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
+from ..op import Fused, Op, Plan, Spec, frame_grid, frame_of, live_rows, nbytes, vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,7 @@ class StatusCount(Op):
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
 
     def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
-        frame = tuple(getattr(energy, "shape", ())[1:]) or ("rows", "cols")
-        shape = self.require("energy", energy, np.float32, ("n", *frame)).shape
+        shape = self.require("energy", energy, np.float32, ("n", *frame_of(energy))).shape
         if not isinstance(pixel_status, Fused):
             self.require("pixel_status", pixel_status, np.uint8, shape)
         self.require_live(live)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..detectors import Detector
-from ..op import Plan, live_rows, nbytes
+from ..op import Plan, bits_define, live_rows, nbytes
 from .gain import Gain
 from .threshold_gain_numba import threshold_gain_tiles
 
@@ -76,12 +76,11 @@ class ThresholdGain(Gain):
         return int(np.prod(self.frame[:-2]))
 
     def pixel(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        bad = int(np.float32(self.bad_value).view(np.uint32))
         codes = "".join(f"(w) == {code}u ? {int(bit)}u : " for code, bit in self.kind.codes)
         table = sum((p & 15) << 4 * i for i, p in enumerate(self.kind.planes))
         defines = {
-            "CELLS": self.cells, "BAD_VALUE": f"{bad}u", "GAIN_STAGE": self.gain_stage, "THRESHOLDS": len(self.threshold), "ADC_MASK": f"{self.kind.adc_mask}u",
-            "PLANE_TABLE": f"{table}u", "WORD_STATUS(w)": f"({codes}0u)", "PANEL_PIXELS": f"{self.npix // self.panels}u",
+            "CELLS": self.cells, "BAD_VALUE": bits_define(self.bad_value), "GAIN_STAGE": self.gain_stage, "THRESHOLDS": len(self.threshold),
+            "ADC_MASK": f"{self.kind.adc_mask}u", "PLANE_TABLE": f"{table}u", "WORD_STATUS(w)": f"({codes}0u)", "PANEL_PIXELS": f"{self.npix // self.panels}u",
         }
         constants = (plan.constants[k] for k in ("pedestal", "factor", "threshold"))
         return "calib/threshold_gain.cl", (raw, *constants, cell if self.cells else raw), defines

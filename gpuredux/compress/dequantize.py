@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from ..op import Op, Plan, Spec, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, bits_define, frame_grid, frame_of, live_rows, nbytes, vector
 
 
 class Code(NamedTuple):
@@ -115,19 +115,12 @@ class Dequantize(Op):
 
     def device(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:
         n, npix = code.shape[0], math.prod(code.shape[1:])
-        masked = int(np.float32(self.masked_value).view(np.uint32))
         plan.launch(
             "compress/dequantize.cl", "dequantize", frame_grid(n, npix), 128,
             (code, index, value, count, energy, energy if live is None else live, np.float32(self.step), np.uint32(index.shape[1]),
              np.uint32(n), np.uint32(npix)),
-            VECTOR=vector(npix), LIVE=live is not None, MASKED_VALUE=f"{masked}u", **self.kind.defines(),
+            VECTOR=vector(npix), LIVE=live is not None, MASKED_VALUE=bits_define(self.masked_value), **self.kind.defines(),
         )
-
-
-def frame_of(x: Any) -> tuple[Any, ...]:
-    """The frame shape of a batch, or a word for it where there is none."""
-    shape = tuple(getattr(x, "shape", ()))
-    return shape[1:] if len(shape) > 1 else ("pixels",)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")

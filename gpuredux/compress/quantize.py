@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, frame_grid, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
 from ..status import Frame
-from .dequantize import CODES, Code, Dequantize, frame_of, round_down
+from .dequantize import CODES, Code, Dequantize, round_down
 from .quantize_numba import TILE, list_outliers, quantize_tiles
 
 

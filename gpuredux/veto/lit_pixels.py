@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit, prange
 
-from ..op import Op, Plan, Spec, carries, frame_grid, live_rows, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, vector
 from .decision import Reason
 
 TILE = 32768    # pixels that one numba task counts
@@ -65,9 +65,9 @@ class LitPixels(Op):
         return {} if self.good is None else {"good": self.good.astype(np.uint8)}
 
     def outputs(self, energy: Any, pixel_status: Any, pulse_id: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        frame = tuple(getattr(energy, "shape", ())[1:]) if self.good is None else self.good.shape
-        n = self.require("energy", energy, np.float32, ("n", *(frame or ("rows", "cols")))).shape[0]
-        self.require_marks((n, *frame), pixel_status=pixel_status)
+        shape = self.require("energy", energy, np.float32, ("n", *(frame_of(energy) if self.good is None else self.good.shape))).shape
+        n = shape[0]
+        self.require_marks(shape, pixel_status=pixel_status)
         if pulse_id is not None:
             self.require("pulse_id", pulse_id, np.uint64, (n,))
         elif self.raw_every:
