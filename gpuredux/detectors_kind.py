@@ -15,6 +15,16 @@ Codes = tuple[tuple[int, Pixel], ...]
 WORDS = ("u16", "packed12")
 
 
+def codes_table(codes: Codes) -> np.ndarray:
+    """(codes, 2) u32: word and status, for numba."""
+    return np.array([(word % 2**32, int(bit)) for word, bit in codes], np.uint32).reshape(-1, 2)
+
+
+def codes_define(codes: Codes) -> str:
+    """The same for kernels: the status of a word w, 0 where it is no code."""
+    return f"({''.join(f'(w) == {word % 2**32}u ? {int(bit)}u : ' for word, bit in codes)}0u)"
+
+
 @dataclass(frozen=True)
 class Configuration:
     """Gain states that a pixel's configuration chooses: state = the first with code & mask == value, where
@@ -177,10 +187,9 @@ class Detector:
         half = f"{table}u"      # 32-bit words: with a 64-bit table ptxas spilled
         if self.gain_mask > 7:
             half = f"((w) >> {self.gain_shift}u & 8u ? {table >> 32}u : {table & 0xFFFFFFFF}u)"
-        codes = "".join(f"(w) == {code}u ? {int(bit)}u : " for code, bit in self.codes)
         return {
             "ADC_MASK": f"{self.adc_mask}u",
             "GAIN_BITS": f"{self.gain_mask << self.gain_shift}u",
             "PLANE_OF(w)": f"({half} >> 4u * ((w) >> {self.gain_shift}u & {self.gain_mask & 7}u) & 15u)",
-            "WORD_STATUS(w)": f"({codes}0u)",
+            "WORD_STATUS(w)": codes_define(self.codes),
         }

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..detectors_kind import Codes, codes_define, codes_table
 from ..op import Op, Plan, Spec, bits_define, frame_of, live_rows, nbytes
 from ..pixelwise import write_pixels
 from ..status import FROM_DATA, Pixel
 from .counts_numba import counts_tiles
 
-Codes = tuple[tuple[int, Pixel], ...]
 CODES: dict[str, Codes] = {     # what detectors send in place of a count: EIGER in unsigned words, PILATUS in signed ones
     "uint8": ((2**8 - 1, Pixel.MASKED), (2**8 - 2, Pixel.SATURATED)),
     "uint16": ((2**16 - 1, Pixel.MASKED), (2**16 - 2, Pixel.SATURATED)),
@@ -210,12 +210,11 @@ class Counts(Op):
         energy, pixel_status, new_status = plan.every_output(out)
         n, shape = live_rows(raw, live), (len(raw), math.prod(raw.shape[1:]))
         words = raw.view(np.uint32) if raw.dtype == np.int32 else raw
-        codes = np.array([(word % 2**32, int(bit)) for word, bit in self._codes(raw.dtype)], np.uint32).reshape(-1, 2)
         limits = np.array([self._odd(raw.dtype), self._top(raw.dtype), self.table_step.bit_length() - 1, raw.dtype == np.int32], np.uint32)
         factor = plan.constants.get("factor")
         flags = counts_tiles(
             words.reshape(shape)[:n], None if factor is None else factor.reshape(-1), plan.constants.get("knot"), energy.reshape(shape),
-            None if pixel_status is None else pixel_status.reshape(shape), limits, codes, np.float32(self.bad_value),
+            None if pixel_status is None else pixel_status.reshape(shape), limits, codes_table(self._codes(raw.dtype)), np.float32(self.bad_value),
         )
         if new_status is not None:
             new_status[:n] = frame_status[:n] | flags
@@ -227,9 +226,8 @@ class Counts(Op):
 
     def pixel(self, plan: Plan, raw: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         kind = np.dtype(raw.dtype)
-        codes = "".join(f"(w) == {word % 2**32}u ? {int(bit)}u : " for word, bit in self._codes(kind))
         defines = {
-            "COUNT_BYTES": kind.itemsize, "COUNT_SIGNED": kind == np.int32, "COUNT_CODE(w)": f"({codes}0u)",
+            "COUNT_BYTES": kind.itemsize, "COUNT_SIGNED": kind == np.int32, "COUNT_CODE(w)": codes_define(self._codes(kind)),
             "COUNT_FACTOR": bool(self.frame), "COUNT_TABLE": self.table is not None, "COUNT_BAD": bits_define(self.bad_value),
             "COUNT_ODD": f"{self._odd(kind)}u", "COUNT_TOP": f"{self._top(kind)}u", "COUNT_SHIFT": f"{self.table_step.bit_length() - 1}u",
         }

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..detectors import Detector, detector
+from ..detectors_kind import codes_table
 from ..op import Op, Plan, Spec, bits_define, live_rows, nbytes
 from ..pixelwise import write_pixels
 from ..status import FROM_DATA, Pixel
@@ -181,12 +182,12 @@ class Gain(Op):
             unpack12_rows(words, plan.scratch["words"])
             words = plan.scratch["words"][:n]
         p, k = (plan.constants[c].reshape(self.kind.n_planes, max(self.cells, 1), npix) for c in ("pedestal", "factor"))
-        codes = np.array([(code, int(bit)) for code, bit in self.kind.codes], np.uint32).reshape(-1, 2)
         planes = np.array(self.kind.planes, np.int8)
         flags = gain_tiles(
             words, None if cell is None else cell[:n], p, k, energy.reshape(len(raw), npix),
             None if pixel_status is None else pixel_status.reshape(len(raw), npix),
-            np.array([self.kind.adc_mask, self.kind.gain_shift, self.kind.gain_mask], np.uint32), planes, codes, np.float32(self.bad_value),
+            np.array([self.kind.adc_mask, self.kind.gain_shift, self.kind.gain_mask], np.uint32), planes, codes_table(self.kind.codes),
+            np.float32(self.bad_value),
         )
         if gain_stage is not None:
             gain_stages(words, gain_stage.reshape(len(raw), npix), np.uint16(self.kind.gain_shift), np.maximum(planes, 0).view(np.uint8))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..detectors import Detector
+from ..detectors_kind import codes_define, codes_table
 from ..op import Plan, bits_define, live_rows, nbytes
 from .gain import Gain
 from .threshold_gain_numba import threshold_gain_tiles
@@ -62,11 +63,10 @@ class ThresholdGain(Gain):
         energy, pixel_status, gain_stage, new_status = plan.every_output(out)
         n, npix = live_rows(raw, live), self.npix
         p, k, t = (plan.constants[c].reshape(len(plan.constants[c]), max(self.cells, 1), npix) for c in ("pedestal", "factor", "threshold"))
-        codes = np.array([(code, int(bit)) for code, bit in self.kind.codes], np.uint32).reshape(-1, 2)
         flags = threshold_gain_tiles(
             raw.reshape(len(raw), self.panels, 2, npix // self.panels)[:n], None if cell is None else cell[:n], p, k, t,
             energy.reshape(len(raw), npix), *(None if a is None else a.reshape(len(raw), npix) for a in (pixel_status, gain_stage)),
-            np.uint16(self.kind.adc_mask), np.array(self.kind.planes, np.int8), codes, np.float32(self.bad_value),
+            np.uint16(self.kind.adc_mask), np.array(self.kind.planes, np.int8), codes_table(self.kind.codes), np.float32(self.bad_value),
         )
         if new_status is not None:
             new_status[:n] = frame_status[:n] | flags
@@ -76,11 +76,11 @@ class ThresholdGain(Gain):
         return int(np.prod(self.frame[:-2]))
 
     def pixel(self, plan: Plan, raw: Any, cell: Any, frame_status: Any, live: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        codes = "".join(f"(w) == {code}u ? {int(bit)}u : " for code, bit in self.kind.codes)
         table = sum((p & 15) << 4 * i for i, p in enumerate(self.kind.planes))
         defines = {
             "CELLS": self.cells, "BAD_VALUE": bits_define(self.bad_value), "GAIN_STAGE": self.gain_stage, "THRESHOLDS": len(self.threshold),
-            "ADC_MASK": f"{self.kind.adc_mask}u", "PLANE_TABLE": f"{table}u", "WORD_STATUS(w)": f"({codes}0u)", "PANEL_PIXELS": f"{self.npix // self.panels}u",
+            "ADC_MASK": f"{self.kind.adc_mask}u", "PLANE_TABLE": f"{table}u", "WORD_STATUS(w)": codes_define(self.kind.codes),
+            "PANEL_PIXELS": f"{self.npix // self.panels}u",
         }
         constants = (plan.constants[k] for k in ("pedestal", "factor", "threshold"))
         return "calib/threshold_gain.cl", (raw, *constants, cell if self.cells else raw), defines
