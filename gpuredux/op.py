@@ -123,6 +123,9 @@ class Op:
         """What a device keeps, once for all plans: by default the array fields as they are."""
         return {k: v for k, v in self._fields().items() if isinstance(v, np.ndarray)}
 
+    def check_update(self, new: Op) -> None:
+        """Raises ValueError if a plan made for this op cannot run with the constants of `new`, by more than their shapes and dtypes."""
+
     def inverse(self) -> Op:
         raise TypeError(f"{self.name} has no inverse")
 
@@ -542,6 +545,7 @@ def _updated(op: Op, device: Device, stream: Any, fields: dict[str, Any]) -> tup
         arrays = [k for k, v in op._fields().items() if isinstance(v, np.ndarray)]
         raise ValueError(f"{op.name}: no constant named {', '.join(unknown)}; it has {', '.join(arrays) or 'none'}")
     new = dataclasses.replace(op._shared().latest.get(device, op), **fields)
+    op.check_update(new)
     held, values = op.device_constants(device, stream), new.constants()
     for key, value in values.items():
         if spec_of("", held[key]) != spec_of("", value):

@@ -129,6 +129,19 @@ def test_wrong_stencils_are_refused(fields: dict, message: str) -> None:
         Stencil(**fields)
 
 
+def test_new_weights_of_a_plan_are_those_of_a_new_op(target: Target) -> None:
+    energy = photons(np.random.default_rng(3), (2, 40, 48))
+    old = np.array([[0, 0.02, 0], [0.02, 1.0, 0.02], [0, 0.02, 0]], np.float32)
+    new = old * np.float32(1.25)
+    plan = Stencil(old, asic=(20, 24), solve=True).plan(target.put(energy), backend=target.backend.name)
+    plan.update(weights=new)
+    want = Stencil(new, asic=(20, 24), solve=True)(energy, backend="numpy")
+    assert target.get(plan(target.put(energy))).tobytes() == want.tobytes()
+    with pytest.raises(ValueError, match="steps"):      # the plan's launches are set
+        plan.update(weights=np.array([[0, 0.1, 0], [0.1, 1.0, 0.1], [0, 0.1, 0]], np.float32))
+    assert target.get(plan(target.put(energy))).tobytes() == want.tobytes()
+
+
 def test_a_stencil_without_inverse_and_a_panel_without_whole_asics() -> None:
     with pytest.raises(ValueError, match="outweighs"):
         Stencil(np.ones((3, 3))).inverse()

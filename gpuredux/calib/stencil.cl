@@ -33,11 +33,12 @@ INLINE f32 stencil_sum(SHARED_PTR const f32 *x, u32 at, GLOBAL const f32 *weight
 }
 
 KERNEL(128) stencil(GLOBAL const f32 *energy, GLOBAL const u8 *pixel_status, GLOBAL const f32 *before, GLOBAL f32 *after, GLOBAL const i32 *live,
-                    GLOBAL const f32 *weights, GLOBAL const f32 *edge, f32 inverse, u32 n, u32 down, u32 across, u32 rows, u32 cols, u32 steps,
+                    GLOBAL const f32 *weights, GLOBAL const f32 *edge, u32 n, u32 down, u32 across, u32 rows, u32 cols, u32 steps,
                     u32 first, u32 last) {
     SHARED f32 y[WIDTH * WIDTH];
 #if SOLVE
     SHARED f32 x[2][WIDTH * WIDTH];
+    f32 inverse = weights[(2u * RADIUS + 1u) * (2u * RADIUS + 1u)];
 #endif
     u32 tiles_down = (rows + TILE - 1u) / TILE, tiles_across = (cols + TILE - 1u) / TILE, tiles = tiles_down * tiles_across;
     u32 tile = BLOCK % tiles, asic = BLOCK / tiles % (down * across), frame = BLOCK / tiles / (down * across);

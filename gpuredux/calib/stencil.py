@@ -1,4 +1,4 @@
-"""energy = sum over a k x k neighbourhood of weight * energy, and its inverse: crosstalk between pixels."""
+"""energy = sum over a k x k neighbourhood of weight * energy, and its inverse: crosstalk between pixels. Over 200 lines: two ops and their bounds."""
 
 from __future__ import annotations
 
@@ -113,14 +113,24 @@ class Stencil(Crosstalk):
         return factor
 
     def constants(self) -> dict[str, np.ndarray]:
-        """weights, and edge: the factors, for solve their reciprocals."""
+        """weights with 1 / centre behind them, and edge: the factors, for solve their reciprocals."""
         edges = self._edges().astype(np.float32)
-        return {"weights": self.weights.reshape(-1), "edge": ((1.0 / edges.astype(np.float64)).astype(np.float32) if self.solve else edges).reshape(-1)}
+        centre = self.weights[self.radius, self.radius] if self.solve else 1.0
+        return {"weights": np.append(self.weights, np.float32(1.0 / float(centre))), "edge": ((1.0 / edges.astype(np.float64)).astype(np.float32) if self.solve else edges).reshape(-1)}
 
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
         """Two estimates of the solution, where one launch cannot make all steps."""
         many = len(self._launches()) - 1 if self.solve else 0
         return tuple(Spec(f"estimate{k}", tuple(energy.shape), np.dtype(np.float32)) for k in range(min(many, 2)))
+
+    def check_update(self, new: Stencil) -> None:
+        if self.solve and new.steps != self.steps:
+            raise ValueError(f"{self.name}: these weights take {new.steps} steps and the plan makes {self.steps}: make another op")
+
+    def _weights(self, plan: Plan) -> tuple[np.ndarray, np.float32]:
+        """(k, k), and 1 / centre, or 1."""
+        held = plan.constants["weights"]
+        return held[:-1].reshape(self.weights.shape), held[-1]
 
     def _launches(self) -> list[int]:
         """The steps of each launch: as many as the halo allows."""
@@ -129,10 +139,9 @@ class Stencil(Crosstalk):
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
         down, across, rows, cols = self.asics(energy.shape)
-        h, w = self.radius, plan.constants["weights"].reshape(self.weights.shape)
+        h, w, inverse = self.radius, *self._weights(plan)
         up, left = (np.minimum(np.arange(size), h) for size in (rows, cols))
         edge = plan.constants["edge"].reshape((h + 1,) * 4)[up[:, None], up[::-1][:, None], left[None], left[::-1][None]]
-        inverse = np.float32(1.0 / float(w[h, h])) if self.solve else np.float32(1)
         for f in range(live_rows(energy, live)):
             x = energy[f].reshape(down, rows, across, cols).swapaxes(1, 2)      # (down, across, rows, cols)
             use = np.isfinite(x)
@@ -164,8 +173,7 @@ class Stencil(Crosstalk):
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
         down, across, rows, cols = self.asics(energy.shape)
         n, shape = live_rows(energy, live), (len(energy), down * rows, across * cols)
-        w = plan.constants["weights"].reshape(self.weights.shape)
-        inverse = np.float32(1.0 / float(w[self.radius, self.radius])) if self.solve else np.float32(1)
+        w, inverse = self._weights(plan)
         stencil_asics(
             energy.reshape(shape)[:n], None if pixel_status is None else pixel_status.reshape(shape), out.reshape(shape), w,
             plan.constants["edge"], inverse, self.steps if self.solve else -1, rows, cols,
@@ -177,7 +185,6 @@ class Stencil(Crosstalk):
         if tiles * energy.shape[0] >= 2**31:
             raise ValueError(f"{self.name}: {energy.shape[0]} frames of {tiles} tiles are more than one launch holds; plan for fewer")
         held = [plan.scratch[k] for k in sorted(plan.scratch)]
-        inverse = np.float32(1.0 / float(self.weights[self.radius, self.radius])) if self.solve else np.float32(1)
         launches = self._launches() if self.solve else [1]
         for k, steps in enumerate(launches):
             first, last = k == 0, k == len(launches) - 1
@@ -186,7 +193,7 @@ class Stencil(Crosstalk):
             sizes = (*map(np.uint32, (energy.shape[0], down, across, rows, cols, steps, first, last)),)
             plan.launch(
                 "calib/stencil.cl", "stencil", (tiles * energy.shape[0],), 128,
-                (energy, status, before, after, rest, plan.constants["weights"], plan.constants["edge"], inverse, *sizes),
+                (energy, status, before, after, rest, plan.constants["weights"], plan.constants["edge"], *sizes),
                 RADIUS=self.radius, SOLVE=self.solve, STATUS=pixel_status is not None, LIVE=live is not None,
             )
 
