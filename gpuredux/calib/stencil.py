@@ -116,7 +116,8 @@ class Stencil(Crosstalk):
         """weights with 1 / centre behind them, and edge: the factors, for solve their reciprocals."""
         edges = self._edges().astype(np.float32)
         centre = self.weights[self.radius, self.radius] if self.solve else 1.0
-        return {"weights": np.append(self.weights, np.float32(1.0 / float(centre))), "edge": ((1.0 / edges.astype(np.float64)).astype(np.float32) if self.solve else edges).reshape(-1)}
+        factor = (1.0 / edges.astype(np.float64)).astype(np.float32) if self.solve else edges
+        return {"weights": np.append(self.weights, np.float32(1.0 / float(centre))), "edge": factor.reshape(-1)}
 
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
         """Two estimates of the solution, where one launch cannot make all steps."""
