@@ -13,6 +13,7 @@ from conftest import Target
 
 from gpuredux.calib import Calibrate, CommonMode, Constants, Polynomial, Recursive, Stencil, assembly
 from gpuredux.calib.counts import dead_time_table
+from gpuredux.calib.dark_status import DarkStatus
 from gpuredux.calib.geometry import Geometry, Panel
 from gpuredux.detectors import DETECTORS
 from gpuredux.simulate import Simulation
@@ -157,6 +158,18 @@ def test_a_set_of_constants_and_a_part_of_a_detector(target: Target) -> None:
     out = target.get(op(target.put(raw), backend=target.backend.name).energy)
     want = np.where(arrays["good"][1], (raw[0, 0].astype(np.float64) - arrays["pedestal"][0, 1]) / 41, 0)
     assert np.allclose(out[0, 0], want, rtol=1e-6, atol=1e-6)
+
+
+def test_status_bits_of_a_dark_run_are_chosen_by_name(target: Target) -> None:
+    shape = (512, 1024)
+    status = np.zeros((3, *shape), np.uint16)
+    status[0, 0, 0], status[0, 0, 1], status[1, 0, 2] = (DarkStatus[k] for k in ("NOISE_HIGH", "RANDOM_TELEGRAPH", "NOISE_HIGH"))
+    ones = np.ones((3, *shape), np.float32)
+    held = Constants("jungfrau", pedestal=ones * 3000, gain=ones * 41, status=status, flags="DarkStatus", shape=shape)
+    raw = np.full((2, *shape), 3041, np.uint16)         # all in gain stage 0
+    op = Calibrate(held.kind, held, bad=["NOISE_HIGH"])
+    energy = target.get(op(target.put(raw), backend=target.backend.name).energy)[1]
+    assert energy[0, 0] == 0 and np.allclose(energy.reshape(-1)[1:], 1)
 
 
 def test_a_photon_counter(target: Target) -> None:

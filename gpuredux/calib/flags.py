@@ -1,4 +1,4 @@
-"""The bits of other people's pixel masks, by name: NXmx, EuXFEL, psana, SwissFEL, Cheetah; and good pixels from names chosen one by one."""
+"""The bits of other people's pixel masks, by name: NXmx, EuXFEL, psana, SwissFEL, Cheetah, and our own; and good pixels from names chosen one by one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from enum import IntFlag
 
 import numpy as np
+
+from .dark_status import DarkStatus
 
 
 class NXmx(IntFlag):
@@ -94,7 +96,7 @@ class Cheetah(IntFlag):
     BAD = 1
 
 
-KINDS: dict[str, type[IntFlag]] = {kind.__name__: kind for kind in (NXmx, BadPixels, Psana, SwissFEL, Cheetah)}
+KINDS: dict[str, type[IntFlag]] = {kind.__name__: kind for kind in (NXmx, BadPixels, Psana, SwissFEL, Cheetah, DarkStatus)}
 # What usually condemns a pixel, to be passed as bad=: all but what only tells something about it.
 TELLS = {"VIRTUAL", "NON_STANDARD_SIZE", "INTERPOLATED", "DOUBLE", "MODULE_EDGE"}
 USUAL: dict[str, tuple[str, ...]] = {name: tuple(bit.name for bit in kind if bit.name and bit.name not in TELLS) for name, kind in KINDS.items()}

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..calib import Constants
 from ..calib.constants import load
-from ..calib.dark_status import DarkStatus
 from ..detectors import DETECTORS, Detector
 from .config import DetectorBlock, Document, Hdf5Source
 from .faults import ConfigError
@@ -114,7 +113,7 @@ def _arrays(held: Constants, block: DetectorBlock, gain: Stage | None) -> tuple[
     if gain is None:
         return {**{k: a for k in ("pedestal", "gain", "good") if (a := getattr(held, k)) is not None}, **noise}, None
     try:
-        given = held.to_gain(block.bad or (), DarkStatus if held.flags == DarkStatus.__name__ else None)
+        given = held.to_gain(block.bad or ())
     except (ValueError, TypeError) as e:
         raise _Misfit(str(e).partition(": ")[2], "bad" if block.bad else "constants") from None
     arrays = {k: given[k] for k in ("pedestal", "gain", "good") if given[k] is not None}
