@@ -2,8 +2,8 @@
  * energy - modes of a bank, of its rows and of its columns: a median, a mean or the peak of a histogram of what was counted.
  *
  * grid: BLOCK = frame + n * bank, blocks of THREADS threads. A block loads its bank once, NaN in place of pixels that are not used, does the
- * steps in SHARED (IN_GLOBAL: where it is too large for that, in the output) and writes it once. A row or a column belongs to one thread, the whole
- * bank to all. Rows are LEAD words apart, an odd number, so that no two threads meet in one memory bank.
+ * steps in SHARED (IN_GLOBAL: where it is too large for that, in the output) and writes it once. A row belongs to one thread, a column to one or to
+ * PARTS threads (of a median), the whole bank to all. Rows are LEAD words apart, an odd number, so that no two threads meet in one memory bank.
  * TURNED, where the compiler makes vectors of threads: a block is one vector, and rows are searched in a second copy, side by side.
  * TOGETHER, on a CPU: a block has so many banks side by side. It walks whole rows of them first, and leaves their values in the output, and marks of
  * those that are used; then it fetches bank after bank from its cache (a bank's short rows out of memory: three times the time of all that, tried).
@@ -24,7 +24,7 @@ typedef GLOBAL f32 *Work;
 typedef SHARED_PTR f32 *Work;
 #define AT(r, c) ((r) * LEAD + (c))
 #define STRIDE ((u32)LEAD)
-#define SPAN (ROWS * LEAD) /* what is behind a row is no number */
+#define SPAN ((ROWS * LEAD + THREADS - 1u) / THREADS * THREADS) /* what is behind a row, and behind the last, is no number */
 #define EACH(i) (i)
 #endif
 /* THREAD: LID as an Index. WALK(i): over the bank's values, neighbours by neighbours; rounds that all threads take, so that compilers see as much */
@@ -33,12 +33,12 @@ typedef SHARED_PTR f32 *Work;
 #else
 #define THREAD (FIRST_PIXEL / VECTOR - (Index)BLOCK * THREADS)
 #endif
-#if !IN_GLOBAL && SPAN % THREADS == 0
-#define WALK(i) for (Index i = THREAD, round_ = 0; round_ < SPAN / THREADS; round_++, i += THREADS)
-#else
+#if IN_GLOBAL
 #define WALK(i)                                                             \
     for (u32 round_ = 0; round_ < (SPAN + THREADS - 1u) / THREADS; round_++) \
         for (Index i = THREAD + round_ * THREADS, once_ = 0; once_ < 1u && i < SPAN; once_++)
+#else
+#define WALK(i) for (Index i = THREAD, round_ = 0; round_ < SPAN / THREADS; round_++, i += THREADS)
 #endif
 /* ACROSS(c, count): this thread's of `count` columns; where that comes out even, in rounds that a compiler sees to be alike for all */
 #define ACROSS_(c, count, whole) \
@@ -140,10 +140,36 @@ INLINE void pass_alone(Work v, u32 size, u32 stride, f32 p, u32 *count, f32 *und
     *count = n; *under = a; *over = b;
 }
 
+/* four sums, none of which waits for another; of floats, for adding where a comparison holds is one instruction then: whole numbers, exact in any order */
 INLINE u32 count_alone(Work v, u32 size, u32 stride, f32 p) {
-    u32 count = 0u;
-    for (u32 i = 0; i < size; i++) count += v[(Index)i * stride] <= p ? 1u : 0u;
-    return count;
+    f32 a = 0.0f, b = 0.0f, c = 0.0f, d = 0.0f;
+    u32 i = 0u;
+    for (; i + 4u <= size; i += 4u) {
+        a = v[(Index)i * stride] <= p ? a + 1.0f : a;
+        b = v[(Index)(i + 1u) * stride] <= p ? b + 1.0f : b;
+        c = v[(Index)(i + 2u) * stride] <= p ? c + 1.0f : c;
+        d = v[(Index)(i + 3u) * stride] <= p ? d + 1.0f : d;
+    }
+    for (; i < size; i++) a = v[(Index)i * stride] <= p ? a + 1.0f : a;
+    return (u32)(a + b + (c + d));
+}
+
+/* how many are not above p, and not above q */
+INLINE void count_both(Work v, u32 size, u32 stride, f32 p, f32 q, u32 *upto_p, u32 *upto_q) {
+    f32 a = 0.0f, b = 0.0f, c = 0.0f, d = 0.0f;
+    u32 i = 0u;
+    for (; i + 2u <= size; i += 2u) {
+        f32 x = v[(Index)i * stride], y = v[(Index)(i + 1u) * stride];
+        a = x <= p ? a + 1.0f : a; b = y <= p ? b + 1.0f : b;
+        c = x <= q ? c + 1.0f : c; d = y <= q ? d + 1.0f : d;
+    }
+    if (i < size) {
+        f32 x = v[(Index)i * stride];
+        a = x <= p ? a + 1.0f : a;
+        c = x <= q ? c + 1.0f : c;
+    }
+    *upto_p = (u32)(a + b);
+    *upto_q = (u32)(c + d);
 }
 
 /* what interpolation did not find (ties in plenty, outliers, every exponent): halve the bracket of all numbers, from value to value.
@@ -168,15 +194,25 @@ INLINE u32 count_alone(Work v, u32 size, u32 stride, f32 p) {
         (result) = applied(q, (s).n & 1u || count_ > (s).rank ? (s).n & 1u ? p_ : (p_ + p_) * 0.5f : (p_ + over_) * 0.5f, (s).n); \
     } while (0)
 
+/* by the neighbours of the pivot, or, where these do not hold it, by one thread among all values */
+INLINE f32 median_of(const Search *found, const Near *m, Limits q, bool wanted, Work v, u32 size, u32 stride) {
+    Search s = *found;
+    f32 mode = search_mode(&s, m, q);
+    bool missed = wanted && search_far(&s);
+    if (ANY(missed)) {
+        f32 slow;
+        search_bracket(&s);
+        SEARCH_SLOWLY(s, slow, q, missed, PASS_ALONE);
+        mode = missed ? slow : mode;
+    }
+    return wanted ? mode : 0.0f;
+}
+
 /* one thread: the mode of `size` values `stride` apart */
 INLINE f32 mode_alone(Work v, u32 size, u32 stride, Limits q, f32 guess, f32 spread) {
     f32 p = less(guess, q.threshold);
     u32 n = 0u, below = 0u;
-    for (u32 i = 0; i < size; i++) {
-        f32 x = v[(Index)i * stride];
-        n += x <= q.threshold ? 1u : 0u;
-        below += x <= p ? 1u : 0u;
-    }
+    count_both(v, size, stride, q.threshold, p, &n, &below);
     Search s = search_begin(p, spread, n, below);
     bool wanted = n > q.npix_min;
     for (u32 k = 0; k < FAST && ANY(wanted && search_far(&s)); k++) {
@@ -189,15 +225,7 @@ INLINE f32 mode_alone(Work v, u32 size, u32 stride, Limits q, f32 guess, f32 spr
         f32 x = v[(Index)i * stride];
         near_add(&m, x <= p ? x : -INFINITE, x > p ? x : INFINITE);
     }
-    f32 mode = search_mode(&s, &m, q);
-    bool missed = wanted && search_far(&s);
-    if (ANY(missed)) {
-        f32 slow;
-        search_bracket(&s);
-        SEARCH_SLOWLY(s, slow, q, missed, PASS_ALONE);
-        mode = missed ? slow : mode;
-    }
-    return wanted ? mode : 0.0f;
+    return median_of(&s, &m, q, wanted, v, size, stride);
 }
 #elif STATISTIC == 1
 /* --------------------------------------------------------------------------------------------------------- mean_below */
@@ -343,19 +371,27 @@ INLINE void near_fold(Near *m, Parts part) {
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
     f32 p = less(*guess, q.threshold);
     u32 n = 0u, below = 0u;
+#if IN_GLOBAL
     WALK(i) {
         f32 x = work[EACH(i)];
         n += x <= q.threshold ? 1u : 0u;
         below += x <= p ? 1u : 0u;
     }
+#else
+    count_both(work + THREAD, SPAN / THREADS, THREADS, q.threshold, p, &n, &below);
+#endif
     FOLD(part.total, n, u32, n, t_ + o_);
     FOLD(part.total, below, u32, below, t_ + o_);
     Search s = search_begin(p, spread, n, below);
     for (u32 k = 0; k < FAST && n > q.npix_min && search_far(&s); k++) { /* the same for all threads: they fold the same numbers */
         search_next(&s, q.threshold);
+#if IN_GLOBAL
         below = 0u;
         p = s.pivot;
         WALK(i) below += work[EACH(i)] <= p ? 1u : 0u;
+#else
+        below = count_alone(work + THREAD, SPAN / THREADS, THREADS, s.pivot);
+#endif
         FOLD(part.total, below, u32, s.below, t_ + o_);
     }
     Near m = near_begin();
@@ -431,10 +467,14 @@ INLINE void step_bank(STEP_PARAMS) {
 /* TURNED: each thread turns its own rows */
 INLINE void step_rows(STEP_PARAMS) {
 #if TURNED
-    Work turned = work + ROWS * LEAD, mode = turned + COLS * THREADS;
+    Work turned = work + SPAN, mode = turned + LEAD * THREADS;
     for (u32 first = 0; first < ROWS; first += THREADS) {
         Index r = first + THREAD, row = (r < ROWS ? r : ROWS - 1u) * LEAD;
-        for (u32 c = 0; c < COLS; c++) turned[c * THREADS + THREAD] = work[row + c];
+        for (u32 c = 0; c < COLS; c += 2u) { /* by pairs: what a thread reads beside nobody's costs by the read */
+            u64 two = *(SHARED_PTR u64 *)(work + row + c);
+            turned[c * THREADS + THREAD] = bits_f32((u32)two);
+            turned[(c + 1u) * THREADS + THREAD] = bits_f32((u32)(two >> 32));
+        }
         f32 m = mode_alone(turned + THREAD, COLS, THREADS, q, *guess, spread);
         if (r < ROWS) {
             mode[r] = m;
@@ -467,6 +507,59 @@ INLINE void step_rows(STEP_PARAMS) {
     SYNC;
 }
 
+#if PARTS > 1
+/* PARTS threads a column: each counts in its own rows, and all of a column know the sums. The rounds are the same for all: SYNCs are in them. */
+#define SUM_OF_PARTS(mine, sum)                                                      \
+    do {                                                                             \
+        part.total[LID] = (mine);                                                    \
+        SYNC;                                                                        \
+        (sum) = 0u;                                                                  \
+        for (u32 k_ = 0; k_ < PARTS; k_++) (sum) += part.total[LID % COLS + k_ * COLS]; \
+    } while (0)
+INLINE void step_cols(STEP_PARAMS) {
+    u32 c = LID % COLS, share = (ROWS + PARTS - 1u) / PARTS, begin = smaller(LID / COLS * share, ROWS), end = smaller(begin + share, ROWS);
+    Work v = work + AT(begin, c);
+    f32 p = less(*guess, q.threshold);
+    u32 n = 0u, below = 0u, size = LID < PARTS * COLS ? end - begin : 0u;
+    if (LID < FAST) part.bin[LID] = 0u; /* whether in this round a column was far from done */
+    count_both(v, size, STRIDE, q.threshold, p, &n, &below);
+    SYNC;
+    SUM_OF_PARTS(n, n);
+    SYNC;
+    SUM_OF_PARTS(below, below);
+    Search s = search_begin(p, spread, n, below);
+    bool wanted = n > q.npix_min, more = true;
+    for (u32 k = 0; k < FAST && more; k++) {
+        bool far = wanted && search_far(&s);
+        if (far) part.bin[k] = 1u;
+        SYNC;
+        more = part.bin[k] != 0u;
+        if (far) search_next(&s, q.threshold);
+        below = more ? count_alone(v, size, STRIDE, s.pivot) : 0u;
+        SUM_OF_PARTS(below, below);
+        s.below = more ? below : s.below;
+    }
+    Near m = near_begin();
+    p = s.pivot;
+    for (u32 i = 0; i < size; i++) {
+        f32 x = v[(Index)i * STRIDE];
+        near_add(&m, x <= p ? x : -INFINITE, x > p ? x : INFINITE);
+    }
+    SYNC;
+    near_put(&m, part.value, THREADS);
+    SYNC;
+    m = near_begin();
+    for (u32 k = c; k < PARTS * COLS; k += COLS) {
+        near_add(&m, part.value[k], part.value[2u * THREADS + k]);
+        near_add(&m, part.value[THREADS + k], part.value[3u * THREADS + k]);
+    }
+    f32 mode = median_of(&s, &m, q, wanted, work + c, ROWS, STRIDE);
+    if (LID < COLS) REPORT_MODE(1u + ROWS + c, mode);
+    SYNC;
+    for (u32 i = 0; i < size; i++) v[(Index)i * STRIDE] -= mode;
+    SYNC;
+}
+#else
 INLINE void step_cols(STEP_PARAMS) {
     for (u32 first = 0; first < COLS; first += THREADS) {
         Index c = first + THREAD;
@@ -484,6 +577,7 @@ INLINE void step_cols(STEP_PARAMS) {
     }
     SYNC;
 }
+#endif
 #define step_none(...)
 
 #if STATISTIC == 0
@@ -535,7 +629,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     if (frame >= LIVE_ROWS(live, n)) return;
     SHARED Total totals[THREADS + 16];
     SHARED f32 values[4 * THREADS + 64];
-    SHARED u32 bins[STATISTIC == 2 ? 256 : 1];
+    SHARED u32 bins[STATISTIC == 2 ? 256 : 16];
     Parts part = {totals, values, bins};
     Limits q = {cormax, threshold, bin_width, inverse_width, npix_min};
     u32 origin = bank / across * ROWS * width + bank % across * COLS;
@@ -545,16 +639,17 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     SHARED_BYTES(words);
     Work work = (Work)words;
 #endif
-#if !IN_GLOBAL && LEAD > COLS
+#if !IN_GLOBAL
     for (u32 r = LID; r < ROWS; r += THREADS)
         for (u32 c = COLS; c < LEAD; c++) work[AT(r, c)] = NOT_USED;
+    if (ROWS * LEAD + LID < SPAN) work[ROWS * LEAD + LID] = NOT_USED;
 #endif
     u32 seen = 0u;
     Held held; /* not in the loops: PoCL 3.1 mixed up what the pixels of a bank held (tried: zeros in place of 160 of them) */
     f32 x[VECTOR];
     u32 bits[VECTOR];
 #if TOGETHER > 1
-    SHARED_PTR u8 *marks = (SHARED_PTR u8 *)(words + ROWS * LEAD + COLS * THREADS + ROWS);
+    SHARED_PTR u8 *marks = (SHARED_PTR u8 *)(words + SPAN + LEAD * THREADS + ROWS);
     for (u32 r = 0; r < ROWS; r++)
         ACROSS(c, TOGETHER * COLS) {
             Index pixel = (Index)origin + r * width + c;

@@ -258,7 +258,7 @@ class CommonMode(Op):
             "calib/common_mode.cl", "common_mode", (n * banks // int(defines["TOGETHER"]),), int(defines["THREADS"]), (*optional, corrected, *limits),
             load=(energy, pixel_status, gain_stage), shared=shared, VECTOR=vector(npix, plan.device.vector),
             STATUS=pixel_status is not None, STAGES=gain_stage is not None, EXCLUDED=f"{self.excluded}u", GOOD=good is not None,
-            PLANES=0 if self.gain is None else len(self.gain), BLOCKS_AT_LEAST=1,
+            PLANES=0 if self.gain is None else len(self.gain),
             REPORT=modes is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
         )
 
@@ -268,15 +268,19 @@ class CommonMode(Op):
         turned = plan.device.vector == 1        # the compiler makes vectors of the threads: a block is one vector
         threads = 16 if turned else min(256, max(64, -(-max(rows, cols) // 32) * 32))
         lead = -(-cols // 16) * 16 if turned else cols | 1
-        words = rows * lead + turned * (cols * threads + rows)
+        words = -(-rows * lead // threads) * threads + turned * (lead * threads + rows)
         room = plan.device.shared - 24 * threads - 2048     # less the kernel's own SHARED arrays, at most
         in_global = 4 * words + 16 > room
+        blocks = 65536 // (80 * threads)        # on a multiprocessor at once: 80 registers a thread are enough
+        if not in_global:
+            blocks = max(1, min(blocks, plan.device.shared // (plan.device.shared - room + 4 * words)))
         fits = min(TOGETHER, 4 * (room - 16 - 4 * words)) // (4 * rows * cols) if turned and not in_global else 1
         together = max(k for k in range(1, width // cols + 1) if width // cols % k == 0 and k <= max(fits, 1))
         shared = -(-(4 * words + (together > 1) * together * rows * cols) // 16) * 16
         return 0 if in_global else shared, {
             "ROWS": f"{rows}u", "COLS": f"{cols}u", "LEAD": f"{lead}u", "TURNED": turned and not in_global, "TOGETHER": together,
-            "THREADS": threads, "IN_GLOBAL": in_global, "STATISTIC": STATISTICS.index(self.statistic),
+            "PARTS": 1 if turned or self.statistic != "median" else max(1, min(8, threads // cols)), "THREADS": threads, "BLOCKS_AT_LEAST": blocks,
+            "IN_GLOBAL": in_global, "STATISTIC": STATISTICS.index(self.statistic),
             **dict(zip(("FIRST_STEP", "SECOND_STEP", "THIRD_STEP"), [f"step_{s}" for s in (*self.steps, "none", "none")], strict=False)),
         }
 
