@@ -8,7 +8,6 @@ steps is 3. numba runs on 1 thread and on all, OpenCL's CPU runtimes on all. Wha
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import numpy as np
 
 from gpuredux import backends
 from gpuredux.backends import Backend, BackendUnavailable, Device
-from gpuredux.bench import device_copy, host_copy, provenance
+from gpuredux.bench import device_copy, host_copy, provenance, write_csv
 from gpuredux.calib import CommonMode
 from gpuredux.datasets.cases import SIZED, Case
 
@@ -100,9 +99,7 @@ def main() -> None:
                     table.append(row)
                     print("\t".join(map(str, row)), flush=True)
     if len(sys.argv) > 2:
-        with open(sys.argv[2], "w", newline="") as f:
-            f.writelines(f"# {k}: {v}\n" for k, v in about.items())
-            csv.writer(f).writerows([HEAD, *table])
+        write_csv(sys.argv[2], about, HEAD, table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Fused, Op, Plan, Spec, carries, live_rows, vector
+from ..op import Op, Plan, Spec, carries, live_rows, vector
 from .common_mode_numba import common_mode_banks
 
 TINY = np.finfo(np.float32).tiny
@@ -84,8 +84,7 @@ class CommonMode(Op):
         steps = (self.steps,) if isinstance(self.steps, str) else tuple(self.steps)
         if not steps or len(set(steps)) < len(steps) or not set(steps) <= set(STEPS):
             raise ValueError(f"{self.name}: steps must be some of {', '.join(STEPS)}, each once, got {self.steps!r}")
-        if self.statistic not in STATISTICS:
-            raise ValueError(f"{self.name}: statistic must be one of {', '.join(STATISTICS)}, got {self.statistic!r}")
+        self.one_of("statistic", *STATISTICS)
         stages = tuple(self.exclude_stages)
         if any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k < 32 for k in stages):
             raise ValueError(f"{self.name}: exclude_stages must be gain stages of 0 to 31, got {self.exclude_stages!r}")
@@ -131,31 +130,18 @@ class CommonMode(Op):
         n, *frame = self.require("energy", energy, np.float32, ("n", *(self.frame or (*panels, "rows", "cols")))).shape
         if any(k % b or not k for k, b in zip(frame[-2:], self.bank, strict=True)):
             raise ValueError(f"{self.name}: frames must be whole banks of {self.bank}, got {tuple(frame)}; cut the frame, or mask a bank's rest with good=")
-        for key, x in (("pixel_status", pixel_status), ("gain_stage", gain_stage)):
-            if x is not None and not isinstance(x, Fused):
-                self.require(key, x, np.uint8, (n, *frame))
+        self.require_marks((n, *frame), pixel_status=pixel_status, gain_stage=gain_stage)
         if gain_stage is None and (self.exclude_stages or (self.gain is not None and len(self.gain) > 1)):
             raise ValueError(f"{self.name}: exclude_stages and gains of several planes need the input gain_stage uint8 {(n, *frame)}")
         f32, (rows, cols) = np.dtype(np.float32), self.bank
         out = [Spec("energy", (n, *frame), f32)]
         if self.report:
             out.append(Spec("common_mode", (n, math.prod(frame) // (rows * cols), 1 + rows + cols), f32))
-        if frame_status is not None:
-            self.require("frame_status", frame_status, np.uint32, (n,))
-            out.append(Spec("frame_status", (n,), np.dtype(np.uint32)))
-        if live is not None:
-            self.require("live", live, np.int32, (1,))
-        return tuple(out)
-
-    def _split(self, out: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-        """energy, common_mode or None, frame_status or None."""
-        rest = list(out[1:])
-        modes = rest.pop(0) if self.report else None
-        return out[0], modes, rest[0] if rest else None
+        return *out, *self.frame_outputs(n, frame_status, live)
 
     # ------------------------------------------------------------------------------------------------ the specification
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        corrected, modes, new_status = self._split(out)
+        corrected, modes, new_status = plan.every_output(out)
         rows, cols = self.bank
         for f in range(live_rows(energy, live)):
             status = np.uint8(0) if pixel_status is None else pixel_status[f]
@@ -225,7 +211,7 @@ class CommonMode(Op):
 
     # ------------------------------------------------------------------------------------------------------- the others
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        corrected, modes, new_status = self._split(out)
+        corrected, modes, new_status = plan.every_output(out)
         n, npix = live_rows(energy, live), math.prod(energy.shape[1:])
         held = plan.constants
         nothing = np.empty((n, 0), np.uint8)
@@ -242,10 +228,9 @@ class CommonMode(Op):
             new_status[:n] = frame_status[:n]
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        corrected, modes, new_status = self._split(out)
+        corrected, modes, new_status = plan.every_output(out)
         n, npix, width, (rows, cols) = energy.shape[0], math.prod(energy.shape[1:]), energy.shape[-1], self.bank
-        if new_status is not None:
-            plan.start_status(frame_status, new_status, live)
+        plan.start_status(frame_status, new_status, live)
         carry = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
         banks = npix // (rows * cols)
         if n * banks >= 2**31:
