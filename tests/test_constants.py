@@ -65,7 +65,7 @@ def test_what_is_filled_in() -> None:
     assert Constants("epix10ka", np.zeros((2, 352, 384))).planes == ("not switched", "switched")
     assert Constants("epix100", noise=np.zeros((1, 704, 768))).planes == ("G0",)
     assert example().convention == "keV = (adc - pedestal - offset) / gain"
-    assert example(units={"gain": "mV/photon"}).convention == "photon = (adc - pedestal - offset) / gain"
+    assert example(units={"gain": "ADU/photon"}).convention == "photon = (adc - pedestal - offset) / gain"
     assert Constants("jungfrau", good=np.ones((512, 1024), bool)).planes == ("G0", "G1", "G2")
 
 
@@ -94,7 +94,8 @@ def test_each_field_is_in_the_digest() -> None:
     ({"shape": (4, 6)}, ValueError, "as many axes"), ({"shape": (2, 0, 6)}, ValueError, "as many axes"), ({"cells": 17}, ValueError, "16 memory cells at most"),
     ({"cells": 2}, ValueError, r"must be \(3, 2, 2, 4, 6\)"), ({"planes": ("a", "a", "b")}, ValueError, "name them"),
     ({"flags": ""}, ValueError, "status needs flags"),
-    ({"status": None}, ValueError, "flags needs status"), ({"units": {"gain": "ADU"}}, ValueError, "says per what"),
+    ({"status": None}, ValueError, "flags needs status"), ({"units": {"gain": "ADU"}}, ValueError, "its unit is that of the words per what"),
+    ({"units": {"gain": "keV/ADU"}}, ValueError, "take the reciprocal"), ({"units": {"pedestal": "keV"}}, ValueError, "pedestal must be in the words' unit"),
     ({"units": {"threshold": "ADU"}}, ValueError, "is not there"),
     ({"validity": (3, 2)}, ValueError, "in order"), ({"validity": (None, None)}, ValueError, "validity must be"),
     ({"validity": (1, datetime(2026, 1, 1))}, ValueError, "validity"),

@@ -20,6 +20,7 @@ from .constants_file import ARRAYS, FLOATS
 from .flags import good_from
 
 UNITS = {"pedestal": "ADU", "gain": "ADU/keV", "noise": "ADU", "offset": "ADU", "threshold": "ADU", "status": "", "good": ""}
+ENERGIES = ("ev", "kev", "mev", "gev", "photon", "photons")     # what comes out, never what words are in
 Moment = int | datetime
 
 
@@ -76,11 +77,19 @@ class Constants:
         if odd:
             raise ValueError(f"constants: units for {', '.join(sorted(odd))}, which is not there")
         self._set(units={n: str(self.units.get(n, UNITS[n])) for n in present})
-        if "gain" in present and not self.units["gain"].partition("/")[2]:
-            raise ValueError(f"constants: the unit of gain says per what, e.g. 'ADU/keV' (it divides), got {self.units['gain']!r}")
+        self._check_units()
         if bool(self.flags) != ("status" in present):
             raise ValueError("constants: status needs flags, the name of its bits (e.g. 'NXmx'), and flags needs status")
         self._check_validity()
+
+    def _check_units(self) -> None:
+        word, _, per = self.units.get("gain", "ADU/keV").partition("/")
+        if not per or word.strip().lower() in ENERGIES:
+            raise ValueError(f"constants: gain divides: its unit is that of the words per what comes out, e.g. 'ADU/keV', got {self.units['gain']!r};"
+                             " of one that multiplies take the reciprocal")
+        for name in FLOATS:
+            if name != "gain" and self.units.get(name, word.strip()) != word.strip():
+                raise ValueError(f"constants: {name} must be in the words' unit, that of gain is {word.strip()!r}, got {self.units[name]!r}")
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
