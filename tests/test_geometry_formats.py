@@ -360,6 +360,14 @@ def test_cut_short_at_every_line(tmp_path, name):
             geometry.read(path)
 
 
+def test_a_geom_file_cut_inside_its_last_number(tmp_path):
+    """-20.5 cut to -20 or -2 is a number, too."""
+    text = TEXTS["g.geom"].rstrip("\n")
+    for cut in range(6):
+        with pytest.raises(ValueError, match=r"g\.geom"):
+            geometry.read(written(tmp_path, "g.geom", text[: len(text) - cut]))
+
+
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("bad", ["nan", "inf", "1e999", "x", "--1", "1,5"])
 def test_no_number_but_a_finite_one(tmp_path, name, bad):

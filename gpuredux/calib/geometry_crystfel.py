@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .geometry import Geometry
-from .geometry_io import fault, finite, lines_of, needs
+from .geometry_io import fault, finite, lines_of, needs, whole_lines
 from .geometry_panel import Panel
 
 WHOLE = ("min_fs", "max_fs", "min_ss", "max_ss")
@@ -48,6 +48,7 @@ def read(path: Path, *, clen: float | None = None, unknown: str = "refuse") -> G
 
     unknown="ignore": keys that this reader does not know (detector_shift is one) are passed over."""
     entries = _entries(path, unknown)
+    whole_lines(path)
     named: dict[str, int] = {}
     for e in entries:
         if e.panel:

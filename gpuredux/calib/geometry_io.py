@@ -81,6 +81,13 @@ def lines_of(path: Path) -> list[str]:
         raise fault(path, content[: e.start].count(b"\n") + 1, f"not text in UTF-8: {e.reason}") from None
 
 
+def whole_lines(path: Path, comment: str = ";") -> None:
+    """Raises ValueError if the last line is not ended: of a number cut short, what is left is a number, too."""
+    *_, last = lines = lines_of(path)
+    if last.partition(comment)[0].strip() and not path.read_bytes().endswith((b"\n", b"\r")):
+        raise fault(path, len(lines), "the file ends inside a line: is it whole? If it is, end the line")
+
+
 def finite(path: Path, line: int, name: str, text: str) -> float:
     """A number of a text file; NaN and Inf are refused."""
     try:
