@@ -80,6 +80,14 @@ def test_a_split_keeps_the_sum(agipd: Path, target: Target) -> None:
         assert np.allclose(np.array(moment) / image.sum(dtype=np.float64), centre / frame.sum(dtype=np.float64), atol=1e-3)
 
 
+def test_a_canvas_smaller_than_the_detector_loses_what_is_outside() -> None:
+    ours = Geometry([flat_panel("p", (0.0, 0.0), (4, 6), 0)])
+    on = assembly.canvas(ours)
+    cut = assembly.Canvas(on.pixel, (on.corner[0] + 1.5 * on.pixel, on.corner[1]), (4, 3))
+    image = assembly.by_split(ours, cut)(np.ones((1, *ours.shape), np.float32), backend="numpy")
+    assert np.allclose(image, 1) and image.shape == (1, 4, 3)      # half of a pixel on both sides is no whole one
+
+
 def test_a_turned_square_shares_what_geometry_says() -> None:
     """One pixel, turned by 45 degrees about a corner of the image's pixels: four quarters; moved by a quarter: products of the parts."""
     a = np.sqrt(0.5)

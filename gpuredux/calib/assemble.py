@@ -75,7 +75,7 @@ class Assemble(Assembly):
     """image[j] = energy[source[j]], or fill where source[j] is -1.
 
     fields: frame, the shape of a frame of energies; source (rows, cols) i32, for each pixel of the image the number of its pixel in the frame, -1 = gap:
-            calib.assembly.inverse_map makes it of a geometry; fill 0 or NaN; status: write image_status
+            calib.assembly.by_map makes it of a geometry; fill 0 or NaN; status: write image_status
     in:  energy (n, *frame) f32; pixel_status (n, *frame) u8; frame_status (n,) u32; live (1,) i32
     out: image (n, rows, cols) f32: the energies as they are, NaN in one form
          image_status (n, rows, cols) u8, with status=True: of the pixel there (0 without pixel_status), GAP between the panels

@@ -20,7 +20,7 @@ class AssembleSplit(Assembly):
     """image[j] = sum over k of weight[k] * energy[source[k]], k from first[j] to first[j + 1] - 1 in this order, each step rounded once in float32.
 
     fields: frame, the shape of a frame of energies; image (rows, cols), its shape; first (pixels + 1,) i32, source and weight (entries,) i32, f32:
-            calib.assembly.split_map makes them of a geometry: weights of a pixel of the frame sum to 1; fill 0 or NaN; status: write image_status
+            calib.assembly.by_split makes them of a geometry: weights of a pixel of the frame sum to 1; fill 0 or NaN; status: write image_status
     in:  energy (n, *frame) f32; pixel_status (n, *frame) u8: pixels with a status are left out; frame_status (n,) u32; live (1,) i32
     out: image (n, rows, cols) f32: fill where no pixel, or none without a status, lies; NaN in one form
          image_status (n, rows, cols) u8, with status=True: the OR of all pixels there, GAP between the panels

@@ -120,15 +120,25 @@ def by_tiles(geometry: Geometry, **fields: Any) -> AssembleTiles:
 
 def by_split(geometry: Geometry, on: Canvas | None = None, **fields: Any) -> AssembleSplit:
     """calib.AssembleSplit: each pixel of the detector spread over the pixels of the image by the area that they share: the sum over an image is the
-    sum over the frame. Panels over each other add up."""
+    sum over the frame, less what lies outside a canvas that does not hold it all. Panels over each other add up."""
     on = on or canvas(geometry)
     parts = [_shares(geometry, p, on) for p in geometry.panels]
     target, source, weight = (np.concatenate(k) for k in zip(*parts, strict=True))
-    whole = np.bincount(source, weight, minlength=math.prod(geometry.shape))
-    weight = weight / whole[source]
+    inside, whole = np.bincount(source, weight, minlength=math.prod(geometry.shape)), _areas(geometry, on)
+    weight = weight / np.where(inside > whole * (1 - 1e-6), inside, whole)[source]      # rounding takes nothing from a sum
     order = np.lexsort((source, target))
     first = np.searchsorted(target[order], np.arange(math.prod(on.shape) + 1))
     return AssembleSplit(frame=geometry.shape, image=on.shape, first=first, source=source[order], weight=weight[order], **fields)
+
+
+def _areas(geometry: Geometry, on: Canvas) -> np.ndarray:
+    """Of each pixel of the frame, in pixels of the image."""
+    found = np.ones(math.prod(geometry.shape))
+    for panel in geometry.panels:
+        x, y = np.moveaxis(on.at(panel.corners()).reshape(-1, 4, 2), 2, 0)
+        row, col = np.divmod(np.arange(len(x)), panel.shape[1])
+        found[_number(geometry, panel, row, col)] = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1)) / 2
+    return found
 
 
 def _shares(geometry: Geometry, panel: Panel, on: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
