@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 import gpuredux
+from gpuredux.calib import Constants, geometry
+from gpuredux.calib.geometry import Geometry, Panel
 from gpuredux.op import Op
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +52,26 @@ def test_example_runs(tmp_path):
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout) <= 0.25
+
+
+def test_the_calibration_runs(tmp_path, monkeypatch):
+    """On a 4M of flat panels: 25 ADU/keV, two photons of 12.4 keV everywhere, banks up to 40 ADU off."""
+    code = re.search(r"<!-- calibration.*?-->\n```python\n(.*?)```", README.read_text(), re.S).group(1)
+    shape, pixel = (8, 512, 1024), 75e-6
+    corner = [np.array([k % 2 * 1040.0, k // 2 * 530.0, 0]) * pixel + np.array([0, 0, 0.2]) for k in range(8)]
+    panels = [Panel(f"p{k}", c, np.array([pixel, 0, 0]), np.array([0, pixel, 0]), shape[1:], segment=k) for k, c in enumerate(corner)]
+    geometry.write(Geometry(panels), tmp_path / "jungfrau4M.geom")
+    ones = np.ones((3, *shape), np.float32)
+    Constants("jungfrau4M", pedestal=ones * 3000, gain=ones * 25).save(tmp_path / "run7-constants.h5")
+    rng = np.random.default_rng(1)
+    offset, lit = rng.integers(-40, 40, (8, 2, 1, 16, 1)), rng.random((2, 256, 16, 64)) < 1 / 16
+    raw = (3000 + offset + 620 * lit).reshape(1, *shape).astype(np.uint16)
+    monkeypatch.chdir(tmp_path)
+    held = {"raw": raw}
+    exec(code, held)
+    image = held["image"][0]
+    assert image.shape == (3 * 530 + 512, 1040 + 1024) and np.isclose(np.nansum(image), 2 * lit.sum() * 8, rtol=1e-4)
+    assert np.nanmax(np.abs(image)) < 2.01
 
 
 def test_picture_is_there():
