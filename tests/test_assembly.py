@@ -150,6 +150,12 @@ def test_assembled_in_the_pass_of_calibration(device_target: Target) -> None:
     assert np.array_equal(device_target.get(out.image), (raw[:, 0].astype(np.float32) - 1000) / 2)
 
 
+@pytest.mark.parametrize("source", [[[-2, 0]], [[0, 24]], [[0.0, 1.0]], [0, 1], [[]]], ids=str)
+def test_maps_that_cannot_be(source: list) -> None:
+    with pytest.raises(ValueError, match=r"^calib.assemble: source must (be whole numbers|hold pixels 0 to 23)"):
+        Assemble(frame=(4, 6), source=np.array(source))
+
+
 @pytest.mark.parametrize(("change", "words"), [
     ({"tile": (5, 6)}, "do not divide"), ({"image": (4, 5)}, "leave the image"), ({"place": [[0, 6, 1], [0, 6, 1]]}, "over each other"),
     ({"place": [[0, 6, 1]]}, r"place must be whole numbers \(2, 3\)"), ({"fill": 1.0}, "fill must be 0 or NaN"), ({"frame": ()}, "frame must be the shape"),

@@ -278,6 +278,14 @@ def test_op_as_an_object(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EACH)
+def test_two_calls_share_no_output(name: str) -> None:
+    case = EACH[name]
+    inputs = {k: v.copy() for k, v in case.inputs.items()}
+    one, two = (tuple(np.asarray(a) for a in (out if isinstance(out, tuple) else (out,))) for out in (case.op(**inputs, backend="numba") for _ in range(2)))
+    assert not any(np.shares_memory(a, b) for a in one for b in (*two, *inputs.values()))
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_every_input_is_checked(name: str) -> None:
     case = EACH[name]
     first = case.op.input_names[0]
