@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, Target
 
 import gpuredux
-from gpuredux.calib import AssembleTiles, Gain, assembly, geometry
+from gpuredux.calib import Assemble, AssembleTiles, Gain, assembly, geometry
 from gpuredux.calib.geometry import Geometry, Panel
 from gpuredux.datasets import real as recorded
 from gpuredux.status import Pixel
