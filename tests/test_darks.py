@@ -123,7 +123,7 @@ def test_good_pixels_stay_good() -> None:
 
 # ----------------------------------------------------------------------------------------------------- exactness
 def same(a: DarkResult, b: DarkResult) -> bool:
-    flat = (*a[:-1], *a.gate), (*b[:-1], *b.gate)
+    flat = (*a[: a._fields.index("gate")], *a.gate), (*b[: b._fields.index("gate")], *b.gate)
     return all(np.array_equal(np.ascontiguousarray(x).view(np.uint8), np.ascontiguousarray(y).view(np.uint8)) for x, y in zip(*flat, strict=True))
 
 
@@ -275,7 +275,7 @@ def test_misuse_is_refused() -> None:
     run = DarkRun(KIND)
     for call, words in ((lambda: run.add(truth().raw[:2]), "look at a sample first"), (run.finish, "no frame was looked at"),
                         (lambda: run.look(truth().raw[:2], np.zeros(2, np.uint16)), "cell must be one number a frame"),
-                        (lambda: DarkRun(KIND, gain=3), "plane must be one of"), (lambda: DarkRun("agipd1M"), "second image"),
+                        (lambda: DarkRun(KIND, gain=3), "plane must be one of"), (lambda: DarkRun("agipd1M", 3), "gain stages 0, 1, 2, got 3"),
                         (lambda: DarkRun("eiger1M"), "counts photons"), (lambda: DarkRun(KIND, width=0.5), "1 to 100 sigma"),
                         (lambda: Limits(noise=-1), "limits: noise must be 0 or more"), (lambda: to_constants({}, "jungfrau"), "no gain stage")):
         with pytest.raises(ValueError, match=words):

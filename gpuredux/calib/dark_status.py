@@ -27,6 +27,7 @@ class DarkStatus(IntFlag):
     RANDOM_TELEGRAPH = 256  # too many words outside the gate, or two levels inside
     INVALID_WORDS = 512     # too many error codes, or gain bits that cannot be
     NOT_GAUSSIAN = 1024     # no Gaussian shows such moments in its gate: pedestal and noise are those of the gated words as they are
+    GAIN_UNCLEAR = 2048     # in the image that tells the gain, this stage's level lies too near to a neighbour's
 
 
 # The same in other people's names (calib.flags): what each of our bits would be called there.
@@ -34,15 +35,17 @@ BAD_PIXELS = {      # European XFEL
     "NOISE_HIGH": "NOISE_OUT_OF_THRESHOLD", "NOISE_LOW": "NOISE_OUT_OF_THRESHOLD", "SATURATED": "VALUE_OUT_OF_RANGE", "COLD": "VALUE_OUT_OF_RANGE",
     "PEDESTAL_HIGH": "OFFSET_OUT_OF_THRESHOLD", "PEDESTAL_LOW": "OFFSET_OUT_OF_THRESHOLD", "WRONG_GAIN": "WRONG_GAIN_VALUE", "TOO_FEW": "NO_DARK_DATA",
     "RANDOM_TELEGRAPH": "NOISE_OUT_OF_THRESHOLD", "INVALID_WORDS": "NO_DARK_DATA", "NOT_GAUSSIAN": "OFFSET_NOISE_EVAL_ERROR",
+    "GAIN_UNCLEAR": "GAIN_THRESHOLDING_ERROR",
 }
 NXMX = {
     "NOISE_HIGH": "NOISY", "NOISE_LOW": "DEAD", "SATURATED": "OVER_RESPONDING", "COLD": "DEAD", "PEDESTAL_HIGH": "OVER_RESPONDING",
     "PEDESTAL_LOW": "UNDER_RESPONDING", "WRONG_GAIN": "OVER_RESPONDING", "TOO_FEW": "DEAD", "RANDOM_TELEGRAPH": "NOISY", "INVALID_WORDS": "DEAD",
-    "NOT_GAUSSIAN": "NOISY",
+    "NOT_GAUSSIAN": "NOISY", "GAIN_UNCLEAR": "OVER_RESPONDING",
 }
 PSANA = {
     "NOISE_HIGH": "RMS_HIGH", "NOISE_LOW": "RMS_LOW", "SATURATED": "SATURATED", "COLD": "COLD", "PEDESTAL_HIGH": "AVERAGE_HIGH",
     "PEDESTAL_LOW": "AVERAGE_LOW", "WRONG_GAIN": "BAD_GAIN_SWITCH", "INVALID_WORDS": "BAD_GAIN_SWITCH",
+    "GAIN_UNCLEAR": "BAD_GAIN_SWITCH",
 }
 
 

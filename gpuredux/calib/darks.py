@@ -12,21 +12,22 @@ summed in one pass, plain and inside the gate, exactly; the gate's cut is undone
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import backends
 from ..detectors import Detector
+from ..detectors import detector as which
 from ..status import Pixel
-from .constants import Constants
+from .dark_constants import merge, to_constants
 from .dark_estimate import NORMAL, moments, shape_of, untruncated
+from .dark_kind import images, measured
 from .dark_median import DarkMedian
 from .dark_status import DarkStatus, Limits, status_of
-from .dark_sums import DarkSums, words_alone
+from .dark_sums import DarkSums
 
-__all__ = ["DarkResult", "DarkRun", "DarkStatus", "Gate", "Limits", "gate_of", "spread", "to_constants"]
+__all__ = ["DarkResult", "DarkRun", "DarkStatus", "Gate", "Limits", "gate_of", "merge", "spread", "to_constants"]
 
 
 def spread(total: int, k: int) -> np.ndarray:
@@ -83,19 +84,25 @@ class DarkResult(NamedTuple):
     most: np.ndarray
     expected: np.ndarray    # share of the Gaussian inside its gate
     gate: Gate
+    second: DarkResult | None = None    # of the image that tells the gain: its pedestal is this stage's level there
 
 
 class DarkRun:
     """Darks of one gain stage: look(sample) once, add(frames) for all frames, finish(). The order of frames and how batches are cut change nothing."""
 
     def __init__(self, detector: str | Detector, gain: int = 0, cells: int = 0, width: float = 3.0, limits: Limits | None = None,
-                 backend: str = "numba", device: Any = None) -> None:
-        self.op = DarkSums(words_alone("darks", detector), gain, cells, gate=True)
+                 backend: str = "numba", device: Any = None, state: str | None = None) -> None:
+        """gain: the stage all words should be of; of a detector whose second image tells the gain, the one that the run was forced to. Of ePix10ka, ePixHR
+        and ePixUHR, 0 and 1 are words with the gain bit clear and set, whatever the pixels' configuration; state: the one that all of them had instead."""
+        self.detector = which(detector)
+        words, plane, second = measured(self.detector, gain, state)
+        self.op = DarkSums(words, plane, cells, gate=True)
         if not 1 <= width <= 100:
             raise ValueError(f"darks: the gate must be 1 to 100 sigma wide on each side, got {width}")
-        self.kind, self.gain, self.cells, self.width, self.limits = self.op.kind, gain, cells, width, limits or Limits()
+        self.kind, self.gain, self.state, self.cells, self.width, self.limits = self.op.kind, gain, state, cells, width, limits or Limits()
         self._backend = backends.get(backend)
         self._device = device or self._backend.devices()[0]
+        self.second = None if second is None else DarkRun(second, 0, cells, width, limits, backend, self._device)
         self.gate: Gate | None = None
         self.frames = 0
         self._plans: dict[int, Any] = {}
@@ -111,14 +118,20 @@ class DarkRun:
         if self.frames:
             raise ValueError("darks: the gate is set before the first frames are added")
         cell = self._parts(sample, cell)
-        parts = [sample] if cell is None else [sample[cell == c] for c in range(self.cells)]
-        gates = [gate_of(p, self.kind, self.gain, self.width, self._backend.name, self._device) for p in parts]
-        return self.use(gates[0] if cell is None else Gate(*(np.stack(a) for a in zip(*gates, strict=True))))
+        words, second = images(self.detector, sample)
+        parts = [words] if cell is None else [words[cell == c] for c in range(self.cells)]
+        gates = [gate_of(p, self.kind, self.op.plane, self.width, self._backend.name, self._device) for p in parts]
+        gate = gates[0] if cell is None else Gate(*(np.stack(a) for a in zip(*gates, strict=True)))
+        return self.use(gate, None if self.second is None or second is None else self.second.look(second, cell))
 
-    def use(self, gate: Gate) -> Gate:
-        """Set the gate to one that is known, of another part of the same run for example."""
+    def use(self, gate: Gate, second: Gate | None = None) -> Gate:
+        """Set the gate, and that of the second image if there is one, to what is known, of another part of the same run for example."""
         if self.frames:
             raise ValueError("darks: the gate is set before the first frames are added")
+        if (second is None) != (self.second is None):
+            raise ValueError(f"darks: {self.detector.name} has {'no' if self.second is None else 'a'} second image, which has a gate of its own (second=)")
+        if self.second is not None and second is not None and self.second.gate is not second:
+            self.second.use(second)
         self.gate = gate
         state = self.op.start(gate.low.shape[1:] if self.cells else gate.low.shape)
         self._gate = self._put(np.stack([gate.low, gate.high]))
@@ -130,12 +143,13 @@ class DarkRun:
         return self._backend.put(np.ascontiguousarray(x), self._device)
 
     def add(self, raw: np.ndarray, cell: np.ndarray | None = None) -> None:
-        """Take in frames (n, *frame) u16 of the host."""
+        """Take in frames of the host as the detector sends them: (n, *raw_shape) u16, packed ones u8."""
         if self.gate is None:
             raise ValueError("darks: look at a sample first, it sets the gate")
         cell, n = self._parts(raw, cell), len(raw)
+        words, second = images(self.detector, raw)
         names = ("count", "sum", "extreme", "stray")[: len(self._state)]
-        given = {"raw": self._put(raw), "gate": self._gate, **dict(zip(names, self._state, strict=True))}
+        given = {"raw": self._put(words), "gate": self._gate, **dict(zip(names, self._state, strict=True))}
         if cell is not None:
             given["cell"] = self._put(cell)
         if n not in self._plans:
@@ -144,6 +158,8 @@ class DarkRun:
         self._backend.wait(self._device)
         self._state, self._other = self._other, self._state
         self.frames += n
+        if self.second is not None and second is not None:
+            self.second.add(second, cell)
 
     def finish(self) -> DarkResult:
         """What the frames so far say. More may follow."""
@@ -161,29 +177,11 @@ class DarkRun:
                      "words": self.gate.words, "saturated": self.gate.saturated, "cold": self.gate.cold,
                      "count": count[0], "switched": count[1], "invalid": count[2], "inside": count[3]}
             status[at] = status_of(self.kind, self.limits, status[at].shape, self.width, {k: v[at] for k, v in found.items()})
-        return DarkResult(robust.mean, robust.sigma, status, plain.mean, plain.rms, count[0], count[3], count[1], count[2], *extreme, robust.inside, self.gate)
+        second = None if self.second is None else self.second.finish()
+        return DarkResult(robust.mean, robust.sigma, status, plain.mean, plain.rms, count[0], count[3], count[1], count[2], *extreme, robust.inside, self.gate,
+                          second)
 
 
 def summary(status: np.ndarray) -> dict[str, int]:
     """How many pixels have each status."""
     return {str(bit.name): int(((status & bit) != 0).sum()) for bit in DarkStatus}
-
-
-def to_constants(
-    results: Mapping[int, DarkResult], detector: str | Detector, robust: bool = True, source_runs: Iterable[str] = (), notes: str = "",
-) -> Constants:
-    """Constants with pedestal, noise and status of the gain stages measured; the status' bits are DarkStatus.
-
-    robust=False: the plain mean and rms. A pixel without a word of the stage has NaN for both."""
-    kind = words_alone("darks", detector)
-    gains = sorted(results)
-    if not gains:
-        raise ValueError("darks: no gain stage was measured")
-    names = [kind.gains[g] if kind.gains else f"G{g}" for g in gains]
-    pick = (lambda r: (r.pedestal, r.noise)) if robust else (lambda r: (r.plain_pedestal, r.plain_noise))
-    pedestal, noise = (np.stack(a).astype(np.float32) for a in zip(*(pick(results[g]) for g in gains), strict=True))
-    status = np.stack([results[g].status for g in gains])
-    one = results[gains[0]].status
-    cells = one.shape[0] if one.ndim == len(kind.shape) + 1 else 0
-    return Constants(detector=kind.name, pedestal=pedestal, noise=noise, status=status, flags=DarkStatus.__name__, shape=one.shape[1 if cells else 0 :],
-                     planes=tuple(names), segments=kind.segments, cells=cells, source_runs=tuple(source_runs), notes=notes)

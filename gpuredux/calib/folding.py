@@ -14,6 +14,7 @@ import numpy as np
 
 from ..detectors import Detector, detector
 from .constants import Constants
+from .dark_status import DarkStatus
 
 UNKNOWN, OFF = -1, -2
 
@@ -76,19 +77,45 @@ def _checked(found: np.ndarray, config: np.ndarray, kind: Detector, unknown: str
     return found
 
 
-def fold_constants(constants: Constants, config: np.ndarray, trbit: int | np.ndarray = 0, unknown: str = "raise") -> Constants:
-    """The set with two planes, ready for calib.Gain; pixels that are off or unknown are not good."""
+def fold_constants(constants: Constants, config: np.ndarray, trbit: int | np.ndarray = 0, unknown: str = "raise", missing: str = "raise") -> Constants:
+    """The set with two planes, ready for calib.Gain; pixels that are off or unknown are not good.
+
+    constants: with planes of states, in any order. Dark runs give no switched state (AHL_L, AML_L ...): see switched_pedestal, and calib.darks.merge
+    missing: where a pixel's configuration asks for a state that the set lacks, "raise" ValueError naming the states, or "mask": the plane is NaN there,
+    which calib.Gain(invalid="mask") makes BAD_CONSTANT, and a status of dark runs TOO_FEW"""
     kind = constants.kind
     names = kind.config.names if kind.config else ()
-    if constants.planes != names:
+    if not set(constants.planes) <= set(names):
         raise ValueError(f"folding: the set's planes are {constants.planes}, the states of {kind.name} are {names}")
     found = _checked(states(config, trbit, kind), np.asarray(config), kind, unknown)
-    folded = {n: fold(a, config, trbit, kind, unknown) for n, a in constants.arrays.items() if n not in ("good", "threshold")}
+    lost = _lost(constants, found, names, missing)
+    folded = {n: fold(_all_states(a, constants, names), config, trbit, kind, unknown) for n, a in constants.arrays.items() if n not in ("good", "threshold")}
     usable = (found >= 0).all(axis=0)
     note = f"folded with a configuration: {', '.join(f'{names[s]} {int((found == s).any(axis=0).sum())}' for s in np.unique(found[found >= 0]))} pixels"
+    note += f", of which the set lacked {', '.join(lost)}" if lost else ""
     good = usable if constants.good is None else constants.good & usable
     return replace(constants, **folded, good=good, threshold=None, planes=kind.gains, notes="; ".join(filter(None, (constants.notes, note))),
                    units={n: u for n, u in constants.units.items() if n in folded})
+
+
+def _lost(constants: Constants, found: np.ndarray, names: tuple[str, ...], missing: str) -> list[str]:
+    """The states that pixels ask for and the set lacks."""
+    if missing not in ("raise", "mask"):
+        raise ValueError(f"folding: missing must be 'raise' or 'mask', got {missing!r}")
+    lost = [names[s] for s in np.unique(found[found >= 0]) if names[s] not in constants.planes]
+    if lost and missing == "raise":
+        asked = ", ".join(f"{n} ({int((found == names.index(n)).any(axis=0).sum())} pixels)" for n in lost)
+        raise ValueError(f"folding: the configuration asks for {asked}, and the set has only {', '.join(constants.planes)}; add them (calib.darks.merge;"
+                         " for switched states folding.switched_pedestal), or pass missing='mask'")
+    return lost
+
+
+def _all_states(a: np.ndarray, constants: Constants, names: tuple[str, ...]) -> np.ndarray:
+    """An array of the set with a plane for every state; those that the set lacks: NaN, of a status TOO_FEW, or 0 where its bits are another program's."""
+    if constants.planes == names:
+        return a
+    empty = np.full(a.shape[1:], np.nan if a.dtype.kind == "f" else DarkStatus.TOO_FEW if constants.flags == DarkStatus.__name__ else 0, a.dtype)
+    return np.stack([a[constants.planes.index(n)] if n in constants.planes else empty for n in names])
 
 
 def low_states(constants: np.ndarray) -> np.ndarray:
