@@ -3,25 +3,29 @@
 16 Mpx Jungfrau frames, three patterns of gain switching, 1, 4 and 16 frames a batch, 1 thread and all. The peers' figures are frames a second of
 one thread and one frame a call, taken where a triad with ordinary stores moved 41 GB/s (bytes counted as STREAM does: two arrays read, one written).
 The same triad and the fastest copy run here in turns with the op; "by triad" and "by copy" are ours / (peer * theirs / 41). The bar is for one thread.
+With all threads OpenCL's CPU runtime takes its turn, too: opencl_of_numba is its speed over numba's, the bar 0.5.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from gpuredux.bench import Copy, host_copy, last_level_cache, provenance, seconds_of, write_csv
+from gpuredux import backends
+from gpuredux.backends import Backend, BackendUnavailable, Device
+from gpuredux.bench import Copy, host_copy, is_cpu, last_level_cache, provenance, seconds_of, write_csv
 from gpuredux.datasets.cases import SIZED, Case
 
 SHAPE = (32, 512, 1024)
 PEER_GB_PER_S = 41.0
-HEAD = ("pattern", "frames", "threads", "frame_per_s", "gb_per_s", "copy_gb_per_s", "triad_gb_per_s", "of_copy", "peer", "by_triad", "by_copy", "bar")
-WIDTHS = (20, 7, 8, 12, 9, 14, 15, 8, 6, 9, 8, 5)
+HEAD = ("pattern", "frames", "threads", "frame_per_s", "gb_per_s", "copy_gb_per_s", "triad_gb_per_s", "of_copy",
+        "peer", "by_triad", "by_copy", "bar", "opencl_of_numba")
+WIDTHS = (20, 7, 8, 12, 9, 14, 15, 8, 6, 9, 8, 5, 16)
 
 
 class Pattern(NamedTuple):
@@ -68,12 +72,36 @@ def check(case: Case) -> None:
             raise ValueError(f"{case.name}: numba's {', '.join(wrong)} of frame {f} differ from numpy's")
 
 
-def timed(case: Case, copies: tuple[Copy, ...], seconds: float) -> tuple[float, ...]:
-    """Seconds of the best run, and GB/s of the best run of each copy. They take turns, a few runs each: a busy neighbour disturbs all alike."""
-    plan = case.op.plan(**case.inputs, backend="numba")
-    x = tuple(case.inputs.get(name) for name in case.op.input_names)
-    out = [np.zeros(s.shape, s.dtype) for s in plan.outs]
-    runs = [lambda: plan.run(x, out), *(c.run for c in copies)]
+def runner(case: Case, backend: Backend, device: Device) -> Callable[[], None]:
+    """A run of a plan there, to its end."""
+    given = {k: backend.put(v, device) for k, v in case.inputs.items()}
+    plan = case.op.plan(**given, backend=backend.name)
+    x = case.op.bind((), given)
+    out = [backend.put(np.zeros(s.shape, s.dtype), device) for s in plan.outs]
+
+    def run() -> None:
+        plan.run(x, out)
+        backend.wait(device)
+
+    return run
+
+
+def opencl() -> Device | None:
+    """A CPU runtime of OpenCL with sub-groups; None, and a word why, where there is none."""
+    try:
+        return next((d for d in backends.OPENCL.devices() if d.warp == 2 and is_cpu(d)), None)
+    except BackendUnavailable as e:
+        print(f"not on {e}")
+        return None
+
+
+def timed(case: Case, copies: tuple[Copy, ...], device: Device | None, seconds: float) -> tuple[float, ...]:
+    """Seconds of the best run, GB/s of the best run of each copy, and OpenCL's speed over ours.
+
+    They take turns, a few runs each: a busy neighbour disturbs all alike."""
+    runs = [runner(case, backends.NUMBA, backends.NUMBA.devices()[0]), *(c.run for c in copies)]
+    if device is not None:
+        runs.append(runner(case, backends.OPENCL, device))
     best = [np.inf] * len(runs)
     stop = time.perf_counter() + seconds
     for turn in range(1_000_000):
@@ -81,11 +109,11 @@ def timed(case: Case, copies: tuple[Copy, ...], seconds: float) -> tuple[float, 
             best[i] = min(best[i], seconds_of(runs[i]))
         if turn > 2 and time.perf_counter() > stop:
             break
-    return best[0], *(c.nbytes / t / 1e9 for c, t in zip(copies, best[1:], strict=True))
+    return best[0], *(c.nbytes / t / 1e9 for c, t in zip(copies, best[1:], strict=False)), best[0] / best[-1]
 
 
 def lines(seconds: float, threads: list[int]) -> Iterator[list[Any]]:
-    triads = ordinary_triad()
+    triads, there = ordinary_triad(), opencl()
     for pattern in PATTERNS:
         whole = case_of(pattern, 16)
         check(whole)
@@ -93,11 +121,13 @@ def lines(seconds: float, threads: list[int]) -> Iterator[list[Any]]:
             case = whole._replace(inputs={k: v[:frames] for k, v in whole.inputs.items()})
             for count in threads:
                 numba.set_num_threads(count)
-                spent, copy, ordinary = timed(case, (host_copy(count), triads), seconds)
+                device = there if count == threads[-1] else None
+                spent, copy, ordinary, ratio = timed(case, (host_copy(count), triads), device, seconds)
                 speed = frames / spent
                 moved = case.op.traffic(*case.op.bind((), case.inputs)) / spent / 1e9
                 by = [speed / (pattern.frames_per_s * gb / PEER_GB_PER_S) for gb in (ordinary, copy)]
-                yield [pattern.name, frames, count, speed, moved, copy, ordinary, moved / copy, pattern.frames_per_s, *by, pattern.bar if count == 1 else ""]
+                bars = (pattern.bar if count == 1 else "", ratio if device else "")
+                yield [pattern.name, frames, count, speed, moved, copy, ordinary, moved / copy, pattern.frames_per_s, *by, *bars]
 
 
 def main() -> None:
