@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..detectors import Detector, detector
+from ..detectors import DETECTORS, Detector, detector
 from . import constants_file
 from .constants_file import ARRAYS, FLOATS
 from .flags import good_from
@@ -205,7 +205,7 @@ class Constants:
         kind: the IntFlag of these names, where calib.flags does not know self.flags"""
         if self.pedestal is None or self.gain is None:
             raise ValueError(f"constants: calib.Gain needs pedestal and gain; here are {', '.join(self.arrays)}")
-        if len(self.planes) != self.kind.n_planes:
+        if len(self.planes) != self.kind.n_planes or (self.kind.config and set(self.planes) & set(self.kind.config.names)):     # two states are no planes
             raise ValueError(f"constants: {len(self.planes)} gain states {self.planes} are not {self.kind.n_planes} planes:"
                              " fold them with the pixels' configuration first (calib.folding.fold_constants)")
         pedestal = self.pedestal if self.offset is None else np.asarray(self.pedestal, np.float64) + self.offset
@@ -225,6 +225,19 @@ def inverse(factor: np.ndarray) -> np.ndarray:
     return np.divide(1.0, f, out=np.zeros_like(f), where=f != 0).astype(kept)
 
 
+def of_detector(constants: Constants, which: str | Detector) -> Constants:
+    """The set for this detector: itself, or under the name of one whose frames differ in the packing of their words alone (epixuhr3x2_asics and _packed).
+
+    Raises ValueError for any other detector"""
+    wanted = which.name if isinstance(which, Detector) else which
+    if wanted == constants.detector:
+        return constants
+    own, other = DETECTORS[constants.detector], DETECTORS.get(wanted)
+    if other is None or replace(own, name=other.name, word=other.word) != other:
+        raise ValueError(f"holds constants of {constants.detector!r}, not of {wanted!r}")
+    return replace(constants, detector=wanted)
+
+
 def load(path: str | os.PathLike[str], detector: str | Detector | None = None, segments: Iterable[int] | None = None) -> Constants:
     """The set in a file of Constants.save; of this detector, and these segment ids, where they are given.
 
@@ -241,12 +254,10 @@ def load(path: str | os.PathLike[str], detector: str | Detector | None = None, s
         raise ValueError(f"{path}: {e}") from None
     if found.convention != stated:
         raise ValueError(f"{path}: states the convention {stated!r}, its arrays mean {found.convention!r}")
-    wanted = detector.name if isinstance(detector, Detector) else detector
-    if wanted is not None and wanted != found.detector:
-        raise ValueError(f"{path}: holds constants of {found.detector!r}, not of {wanted!r}")
     if isinstance(detector, Detector) and segments is None:
         segments = detector.ids
     try:
+        found = found if detector is None else of_detector(found, detector)
         return found if segments is None else found.select(segments)
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
