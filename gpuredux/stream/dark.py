@@ -15,6 +15,8 @@ from rich.table import Table
 
 from .. import backends
 from ..backends import BackendUnavailable, Device
+from ..calib.constants import Constants
+from ..calib.dark_kind import Stage, names_of
 from ..calib.dark_status import Limits
 from ..calib.darks import DarkResult, DarkRun, summary, to_constants
 from .dark_config import DarkDocument, load
@@ -60,26 +62,26 @@ def prepare(file: Path, output: Path | None = None) -> Prepared:
 def execute(prepared: Prepared, console: Console) -> int:
     """Measure, write, show; the exit code. Nothing is written of a run that was interrupted or whose source was lost."""
     document, path, sources, device = prepared
-    watch, results = Monitor(console), dict[int, DarkResult]()
+    watch, results = Monitor(console), dict[Stage, DarkResult]()
     try:
         with _stoppable() as stopped, watch:
             for i, source in enumerate(sources):
-                results[document.config.darks[i].gain] = _measure(document, i, source, device, watch, stopped)
+                results[document.config.darks[i].stage] = _measure(document, i, source, device, watch, stopped)
     except _Stopped:
         complain("gpuredux-stream: interrupted; no constants were written")
         return INTERRUPTED
     except SourceLost as e:
         complain(f"gpuredux-stream: source failed: {e}")
         return SOURCE_LOST
-    runs = [f"gain {d.gain}: {name}" for d, source in zip(document.config.darks, sources, strict=True) for name in source.files]
+    runs = [f"{d.title}: {name}" for d, source in zip(document.config.darks, sources, strict=True) for name in source.files]
     made = to_constants(results, document.detector[1], document.config.estimator.write == "robust", runs, _notes(document, results, device))
     try:
         made.save(path, document.config.output.overwrite)
     except OSError as e:
         complain(f"gpuredux-stream: {path}: {e.strerror or e}")
         return SINK_FAILED
-    watch.print(_table(results, made.planes))
-    watch.show([*_statuses(results), ("constants", str(path)), ("estimate", document.config.estimator.write), ("digest", made.digest[:16])])
+    watch.print(_table(results, names_of(results, document.detector[1]), made))
+    watch.show([*_statuses(made), ("constants", str(path)), ("estimate", document.config.estimator.write), ("digest", made.digest[:16])])
     lost = sum(source.corrupt for source in sources)
     if lost:
         complain(f"gpuredux-stream: {lost} frames could not be decoded; the constants are of the others")
@@ -87,11 +89,12 @@ def execute(prepared: Prepared, console: Console) -> int:
 
 
 def _measure(document: DarkDocument, i: int, source: DarkSource, device: Device, watch: Monitor, stopped: list[int]) -> DarkResult:
-    """One gain stage."""
+    """One gain stage or state."""
     config, (block, kind, _) = document.config, document.detector
     dark, cells = config.darks[i], block.cells
-    run = DarkRun(kind, dark.gain, cells, config.estimator.width, Limits(**config.estimator.limits.model_dump()), config.run.backend, device)
-    watch.tell(lambda: f"gain {dark.gain}: a sample of {config.estimator.sample} frames{' of each cell' if cells else ''} sets the gate")
+    run = DarkRun(kind, dark.gain or 0, cells, config.estimator.width, Limits(**config.estimator.limits.model_dump()), config.run.backend, device,
+                  state=dark.state)
+    watch.tell(lambda: f"{dark.title}: a sample of {config.estimator.sample} frames{' of each cell' if cells else ''} sets the gate")
     sample, cell = source.sample(config.estimator.sample)
     if not len(sample):
         raise SourceLost(f"{', '.join(source.files)}: no frame of the sample can be decoded")
@@ -101,7 +104,7 @@ def _measure(document: DarkDocument, i: int, source: DarkSource, device: Device,
         if stopped:
             raise _Stopped
         run.add(raw, number.astype(np.uint16) if cells else None)
-        watch.tell(lambda: f"gain {dark.gain}: {run.frames}/{source.total} frames")
+        watch.tell(lambda: f"{dark.title}: {run.frames}/{source.total} frames")
     return run.finish()
 
 
@@ -118,26 +121,26 @@ def _stoppable() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _notes(document: DarkDocument, results: dict[int, DarkResult], device: Device) -> str:
+def _notes(document: DarkDocument, results: dict[Stage, DarkResult], device: Device) -> str:
     """How the constants were made, as JSON."""
     estimator = document.config.estimator
     return json.dumps({"made": "gpuredux-stream dark", "config_sha256": document.digest, "estimator": estimator.model_dump(), "device": str(device),
                        "largest_count": {g: int(r.count.max()) for g, r in results.items()}})
 
 
-def _table(results: dict[int, DarkResult], planes: tuple[str, ...]) -> Table:
+def _table(results: dict[Stage, DarkResult], names: dict[Stage, str], made: Constants) -> Table:
     """Medians over the pixels without a status."""
     table = Table(box=None, pad_edge=False)
     for name in ("gain", "pedestal", "noise", "plain pedestal", "plain noise", "pixels", "good"):
         table.add_column(name, justify="left" if name == "gain" else "right", no_wrap=True)
-    for (gain, r), plane in zip(sorted(results.items()), planes, strict=True):
-        good = r.status == 0
+    for (stage, plane), status in zip(names.items(), made.arrays["status"], strict=True):
+        r, good = results[stage], status == 0
         middle = [f"{np.median(x[good]):.2f}" if good.any() else "-" for x in (r.pedestal, r.noise, r.plain_pedestal, r.plain_noise)]
-        table.add_row(f"{gain} ({plane})", *middle, str(good.size), f"{good.mean():.2%}")
+        table.add_row(plane if plane == stage else f"{stage} ({plane})", *middle, str(good.size), f"{good.mean():.2%}")
     return table
 
 
-def _statuses(results: dict[int, DarkResult]) -> list[tuple[str, str]]:
+def _statuses(made: Constants) -> list[tuple[str, str]]:
     """How many pixels of each gain stage have each status."""
-    counts = {g: ", ".join(f"{n} {k}" for k, n in summary(r.status).items() if n) for g, r in sorted(results.items())}
-    return [("status" if i == 0 else "", f"gain {g}: {words or 'all good'}") for i, (g, words) in enumerate(counts.items())]
+    counts = {p: ", ".join(f"{n} {k}" for k, n in summary(s).items() if n) for p, s in zip(made.planes, made.arrays["status"], strict=True)}
+    return [("status" if i == 0 else "", f"{p}: {words or 'all good'}") for i, (p, words) in enumerate(counts.items())]

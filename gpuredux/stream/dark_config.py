@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model
 
 from ..backends import BACKENDS
+from ..calib.dark_kind import stages
 from ..calib.dark_status import Limits
-from ..calib.dark_sums import words_alone
 from ..detectors import DETECTORS, Detector
 from .config import Hdf5Source, PanelsBlock, SimulatedSource
 from .document import Block, Text, text_of, validated
@@ -41,10 +41,20 @@ class DarkHdf5(Block):
 
 
 class DarkBlock(Block):
-    """Dark frames of one gain stage."""
+    """Dark frames of one gain stage, or of pixels that were all configured for one state (ePix10ka, ePixHR, ePixUHR: FH, AHL_H, FHG ...)."""
 
-    gain: Annotated[int, Field(ge=0, le=7)]
+    gain: Annotated[int, Field(ge=0, le=7)] | None = None
+    state: str | None = None
     source: Annotated[SimulatedSource | DarkHdf5, Field(discriminator="type")]
+
+    @property
+    def stage(self) -> int | str:
+        """What the results go by; one of the two is there."""
+        return self.state if self.state is not None else int(self.gain or 0)
+
+    @property
+    def title(self) -> str:
+        return f"gain {self.gain}" if self.state is None else f"state {self.state}"
 
 
 if TYPE_CHECKING:
@@ -96,9 +106,9 @@ class DarkDocument(Text):
 
     @property
     def detector(self) -> tuple[DarkDetector, Detector, tuple[int, ...]]:
-        """The block of the one detector, its kind, and the shape of a frame."""
+        """The block of the one detector, its kind, and the shape of a frame of words."""
         block = self.config.detectors[self.config.darks[0].source.detector]
-        return block, words_alone("darks", block.kind), block.frame
+        return block, block.kind, block.kind.raw_shape
 
 
 def load(file: str | Path) -> DarkDocument:
@@ -127,10 +137,9 @@ def _faults(document: DarkDocument) -> list[str]:
         whole = DETECTORS[block.type].n_panels
         if block.segments is None and math.prod(block.frame[:-2]) != whole:
             faults.append(document.at(("detectors", name, "shape"), f"frames have other than the {whole} panels of {block.type}: say which, by segments: [id]"))
-        try:
-            words_alone("", block.type)
-        except ValueError as e:
-            faults.append(document.at(("detectors", name, "type"), str(e).removeprefix(": ")))
+        unread = _unread(DETECTORS[block.type])
+        if unread:
+            faults.append(document.at(("detectors", name, "type"), f"{block.type}: {unread}"))
     first = config.darks[0].source.detector
     for i, dark in enumerate(config.darks):
         place: tuple[Any, ...] = ("darks", i)
@@ -139,8 +148,14 @@ def _faults(document: DarkDocument) -> list[str]:
             faults.append(document.at((*place, "source", "detector"), f"no detector {name!r}{did_you_mean(name, config.detectors)}"))
         elif name != first:
             faults.append(document.at((*place, "source", "detector"), f"{name!r}: one file holds one detector, and this one is {first!r}'s"))
-        if dark.gain in [d.gain for d in config.darks[:i]]:
-            faults.append(document.at((*place, "gain"), f"stage {dark.gain} is given twice; put its files into one list"))
+        if (dark.gain is None) == (dark.state is None):
+            faults.append(document.at(place, f"needs gain or state, {'one' if dark.gain is None else 'and not both'} of them"))
+        elif dark.stage in [d.stage for d in config.darks[:i]]:
+            key = "gain" if dark.state is None else "state"
+            what = f"{'stage' if dark.state is None else 'state'} {dark.stage}"
+            faults.append(document.at((*place, key), f"{what} is given twice; put its files into one list"))
+        elif (dark.state is None) != (config.darks[0].state is None):
+            faults.append(document.at(place, "gain stages and configured states do not go together in one file"))
     if not config.output.path:
         faults.append(document.at(("output", "path"), "must not be empty"))
     try:
@@ -150,15 +165,32 @@ def _faults(document: DarkDocument) -> list[str]:
     return faults or _of_detector(document)
 
 
+def _unread(kind: Detector) -> str:
+    """Why dark frames of a detector cannot be read here, if so."""
+    if kind.word == "packed12":
+        return ("its words are packed, and sources here are of 16-bit words: unpack them (Detector.unpack) and name them epixuhr3x2_asics, whose constants"
+                " hold for both; or let calib.darks.DarkRun of the library take them as they are")
+    return "it counts photons, and has no pedestal" if kind.counts else ""
+
+
 def _of_detector(document: DarkDocument) -> list[str]:
     """What the detector's kind says of the rest."""
     block, kind, _ = document.detector
-    stages = sorted({p for p in kind.planes if p >= 0})
-    faults = [document.at(("darks", i, "gain"), f"{kind.name} has the stages {', '.join(map(str, stages))}, got {d.gain}")
-              for i, d in enumerate(document.config.darks) if d.gain not in stages]
+    name, faults = document.config.darks[0].source.detector, []
+    if block.cells > kind.cells:
+        faults.append(document.at(("detectors", name, "cells"), f"{kind.name} has {kind.cells or 'no'} memory cells, got {block.cells}"))
     for i, d in enumerate(document.config.darks):
-        has = isinstance(d.source, DarkHdf5) and d.source.cell is not None
-        if has != (block.cells > 0):
+        if d.gain is not None and d.gain not in stages(kind):
+            faults.append(document.at(("darks", i, "gain"), f"{kind.name} has the stages {', '.join(map(str, stages(kind)))}, got {d.gain}"))
+        known = kind.config.names if kind.config else ()
+        if d.state is not None and d.state not in known:
+            words = f"{kind.name} has the states {', '.join(known)}, got {d.state!r}{did_you_mean(d.state, known)}" if known else \
+                f"{kind.name} has no configured states; give gain"
+            faults.append(document.at(("darks", i, "state"), words))
+        if block.cells and not isinstance(d.source, DarkHdf5):
+            what = f"the simulation does not say which cell a frame is of, and {name} has cells (detectors.{name}.cells)"
+            faults.append(document.at(("darks", i, "source", "type"), what))
+        elif (getattr(d.source, "cell", None) is not None) != (block.cells > 0):
             what = "missing: the dataset with each frame's cell" if block.cells else "given, but the detector has no cells (detectors.NAME.cells)"
             faults.append(document.at(("darks", i, "source", "cell"), what))
     return faults

@@ -27,7 +27,7 @@ class SimulatedDarks:
             self._simulation = Simulation(frame, **block.model_dump(exclude={"type", "detector", "frames"}))
         except ValueError as e:
             raise ConfigError([document.at(("darks", i, "source"), str(e).removeprefix("Simulation: "))]) from None
-        self.frame, self.total, self._gain = frame, int(block.model_dump()["frames"]), document.config.darks[i].gain
+        self.frame, self.total, self._gain = frame, int(block.model_dump()["frames"]), document.config.darks[i].gain or 0
         self._next = 0
 
     @property
