@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpuredux import backends
 from gpuredux.calib import Calibrate, Gain, ThresholdGain
 from gpuredux.calib.constants import Constants, load, of_detector
 from gpuredux.calib.darks import DarkResult, DarkRun, DarkStatus, merge, to_constants
-from gpuredux.calib.folding import fold_constants
+from gpuredux.calib.folding import fold_constants, switched_pedestal
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
@@ -103,6 +104,36 @@ def test_words_of_an_automatic_state_are_told_by_the_gain_bit() -> None:
     assert (finished(DarkRun(kind, state="FH"), raw).count == FRAMES).all()
 
 
+def test_switched_states_join_those_of_dark_runs() -> None:
+    """AHL of lines fitted to a charge injection, by the dark AHL_H beside them: a switched word gives the charge that it was made of."""
+    kind, rng, shape = part("epix10ka", 16, 24), np.random.default_rng(17), (16, 24)
+    high, low = rng.uniform(16, 17, shape), rng.uniform(0.16, 0.17, shape)
+    offset_high, offset_low, moved = rng.normal(2500, 20, shape), rng.normal(3000, 20, shape), rng.normal(0, 3, shape)     # moved: keV since the injection
+    dark = drawn(rng, FRAMES, offset_high + high * moved, np.full(shape, 8.0))
+    measured = to_constants({"AHL_H": finished(DarkRun(kind, state="AHL_H"), dark)}, kind)
+    pedestal = switched_pedestal(offset_low, offset_high, measured.pedestal[0], low, high)[None]
+    given = {"pedestal": pedestal.astype(np.float32), "noise": np.full_like(measured.noise, np.nan), "status": np.zeros_like(measured.status)}
+    made = merge([replace(measured, planes=("AHL_L",), notes="from a charge injection", **given), measured])
+    made = replace(made, gain=np.stack([high, low]))
+    assert made.planes == ("AHL_H", "AHL_L") and made.notes == "from a charge injection"
+    charge = np.full(shape, 5000.0)
+    raw = np.stack([dark[0], np.rint(offset_low + low * (moved + charge)).astype(np.uint16) | 0x4000])
+    energy, status = Gain(**fold_constants(made, np.zeros(shape, int), 1).to_gain(status=True))(raw)
+    assert not status.any() and np.abs(energy[1] - charge).max() < 4 and np.abs(energy[0]).max() < 5, "half an ADU is 3 keV in the low stage"
+
+
+def test_recorded_words_of_fixed_low_gain(real) -> None:
+    """Their gain bit is always set: without the state, a run of unswitched words has none."""
+    raw = real("epix10ka_quad_raw.h5", "raw")
+    counts = []
+    for stage in ({"gain": 0}, {"state": "FL"}):
+        run = DarkRun("epix10kaquad", **stage)
+        run.look(raw)
+        run.add(raw)
+        counts.append(run.finish().count)
+    assert not counts[0].any() and (counts[1] == len(raw)).all()
+
+
 def test_states_that_cannot_be_are_refused() -> None:
     kind, rng = part("epix10ka", 16, 24), np.random.default_rng(9)
     r = finished(DarkRun(kind, state="FH"), drawn(rng, 100, np.full(kind.shape, 2000.0), np.full(kind.shape, 8.0)))
@@ -171,24 +202,28 @@ def test_agipd_darks_tell_the_stages_apart() -> None:
     raw = agipd_words(rng, cell, stage, pedestal, level)
     energy, gain_stage, _ = ThresholdGain(**made.to_gain(threshold=made.threshold, gain_stage=True))(raw, cell, np.zeros(400, np.uint32))
     assert (gain_stage == stage)[..., ~odd].all() and np.abs(energy[..., ~odd].mean(0)).max() < 6 * 10 * np.sqrt(1 / 400 + 1 / 200)
-    chain = Calibrate(AGIPD, made, bad=["GAIN_UNCLEAR"], status=True)
+    chain = Calibrate(AGIPD, made, bad=["GAIN_UNCLEAR"], status=True, bad_value=0.0)
     energy, status, _ = chain(raw, cell, np.zeros(400, np.uint32))
     assert (status[..., ~odd] == 0).all() and (status[:, 0, 0, 1] == Pixel.BAD_CONSTANT).all() and np.abs(energy).max() < 100
 
 
-def test_agipd_darks_are_the_same_on_every_cut_and_backend() -> None:
+@pytest.mark.parametrize("backend", ["numpy", "numba", "opencl"])
+def test_agipd_darks_are_the_same_on_every_cut_and_backend(backend: str) -> None:
+    try:
+        backends.get(backend)
+    except backends.BackendUnavailable as e:
+        pytest.skip(str(e))
     rng, (pedestal, level) = np.random.default_rng(13), agipd_truth()
     cell = np.arange(60, dtype=np.uint16) % CELLS
     raw = agipd_words(rng, cell, np.full((60, *AGIPD.shape), 1), pedestal, level)
     want = finished(DarkRun(AGIPD, 1, CELLS), np.repeat(raw, 2, axis=0), np.repeat(cell, 2))
-    for backend in ("numpy", "numba"):
-        run = DarkRun(AGIPD, 1, CELLS, backend=backend)
-        run.use(want.gate, want.second.gate)
-        for first in range(0, 60, 7):
-            run.add(np.repeat(raw, 2, axis=0)[2 * first : 2 * first + 14], np.repeat(cell, 2)[2 * first : 2 * first + 14])
-        got = run.finish()
-        for a, b in ((want, got), (want.second, got.second)):
-            assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a[:12], b[:12], strict=True))
+    run = DarkRun(AGIPD, 1, CELLS, backend=backend)
+    look = run.look(np.repeat(raw, 2, axis=0), np.repeat(cell, 2))
+    for first in range(0, 120, 14):
+        run.add(np.repeat(raw, 2, axis=0)[first : first + 14], np.repeat(cell, 2)[first : first + 14])
+    got = run.finish()
+    for a, b in ((want, got), (want.second, got.second), (want.gate, look)):
+        assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a[:8], b[:8], strict=True))
 
 
 def test_a_second_image_that_cannot_be_is_refused() -> None:
