@@ -17,8 +17,8 @@ from .dark_sums_numba import sum_tiles
 def words_alone(who: str, which: str | Detector) -> Detector:
     """The detector, if a 16-bit word alone says adc and gain stage. Raises ValueError."""
     kind = detector(which)
-    why = ("its gain is in the second image: sum both images as frames of a detector of one plane" if kind.second_image
-           else "its words are packed: unpack them first (Detector.unpack)" if kind.word != "u16" else "it counts photons, and has no pedestal" if kind.counts
+    why = ("its gain is in the second image: calib.darks.DarkRun sums each image by itself" if kind.second_image
+           else "its words are packed: calib.darks.DarkRun unpacks them" if kind.word != "u16" else "it counts photons, and has no pedestal" if kind.counts
            else "")
     if why:
         raise ValueError(f"{who}: {kind.name}: {why}")
