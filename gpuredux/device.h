@@ -332,8 +332,10 @@ INLINE void store_u8(GLOBAL u8 *p, const u32 *x) {
  * takes per-pixel ops in: backends.py makes these four names (LOAD_PARAMS and Held too) of stages, each named by its file's stem.
  * A source, first: STEM_PARAMS, StemHeld, STEM_BEGIN(held, pixel, npix), STEM_LOAD(held, frame, pixel, npix, x, bits); after it any
  * number of steps with STEM_APPLY, which changes x and bits in place. LOAD_WHOLE is what a source gives to ANY_BESIDE for `whole`: a kernel that
- * looks at TILE_WHOLE defines it anew. This is the plainest source: arrays. */
+ * looks at TILE_WHOLE defines it anew; LOAD_FIRST is what store.cl goes by, for a kernel that comes by a pixel twice. This is the plainest source:
+ * arrays. */
 #define LOAD_WHOLE false
+#define LOAD_FIRST true
 #define STATUS_OF(bits) ((bits) & 0xffu)
 #define STAGE_OF(bits) ((bits) >> 8)
 #ifdef PLAIN

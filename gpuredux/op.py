@@ -9,7 +9,7 @@ import math
 import numbers
 import threading
 from collections import OrderedDict, namedtuple
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -91,8 +91,8 @@ def bits_define(x: Any) -> str:
 
 
 def nbytes(*x: Any) -> int:
-    """The size of arrays or specs in bytes; None counts 0."""
-    return sum(spec_of("", a).nbytes for a in x if a is not None)
+    """The size of arrays or specs in bytes; None counts 0, and so does what comes through LOAD."""
+    return sum(spec_of("", a).nbytes for a in x if a is not None and not isinstance(a, Fused))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,7 @@ class Op:
     inputs: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]] = ()   # every name that outputs() can hold, frame_status apart
     loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then pixel_status, gain_stage
+    stores: ClassVar[bool] = False           # its kernels LOAD all pixels of all live frames, and no others: on the way they can store what they take in
     state: ClassVar[tuple[str, ...]] = ()    # the inputs that hold what earlier batches left, and no rows of this one
     pixel_output: ClassVar[str] = ""         # the output that this op's device function yields, if it has one: a source of LOAD; with loads too, a step of LOAD
 
@@ -360,9 +361,11 @@ def choose(who: str, x: Sequence[Any], backend: str | None, device: Device | Non
 
 
 class Fused:
-    """An input that does not lie in memory: LOAD computes it in stages, one for each per-pixel op, from the first one's own inputs."""
+    """An input that does not lie in memory: LOAD computes it in stages, one for each per-pixel op, from the first one's own inputs.
 
-    def __init__(self, plan: Plan, x: Sequence[Any]) -> None:
+    stored: arrays for what LOAD sees behind the last of these stages, by name: the op's pixel_output, pixel_status, gain_stage."""
+
+    def __init__(self, plan: Plan, x: Sequence[Any], stored: Mapping[str, Any] | None = None) -> None:
         output = next(o for o in plan.outs if o.name == plan.op.pixel_output)
         self.shape, self.dtype = output.shape, output.dtype
         file, args, defines = plan.op.pixel(plan, *x)
@@ -371,6 +374,11 @@ class Fused:
             self.stages, self.args, self.defines = (*stages, file), (*before, *args), {**extra, **defines}
         else:
             self.stages, self.args, self.defines = (file,), args, defines
+        if stored:
+            names = {"VALUE": plan.op.pixel_output, "STATUS": "pixel_status", "STAGE": "gain_stage"}
+            first = next(iter(stored.values()))     # stands in where the stage never looks
+            self.stages, self.args = (*self.stages, "store.cl"), (*self.args, *(stored.get(n, first) for n in names.values()))
+            self.defines = {**self.defines, **{f"STORE_{k}": n in stored for k, n in names.items()}}
 
 
 def carries(value: Any) -> bool:
@@ -560,6 +568,8 @@ class _Step:
         self.op, self.reads, self.writes = op, reads, writes
         self.producer: _Step | None = None      # the per-pixel op that this one takes in
         self.through_load: tuple[int, ...] = ()     # which of its inputs come from it
+        self.stored: dict[str, int] = {}        # what it stores of its producers' arrays, as they are behind this one of them
+        self.stored_behind: _Step | None = None
 
     @property
     def producers(self) -> tuple[_Step, ...]:
@@ -672,16 +682,17 @@ class _Feeder(Plan):
 class _Feed:
     """How a step's value is made: the producer's plan, and how the producer's own is made if it is a step of LOAD."""
 
-    def __init__(self, chain: _ChainPlan, step: _Step) -> None:
+    def __init__(self, chain: _ChainPlan, step: _Step, reader: _Step) -> None:
         self.step = step
-        self.inner = None if step.producer is None else _Feed(chain, step.producer)
-        self.plan = _Feeder(step.op, tuple(self._inputs(chain.specs_by_slot)), chain.backend, chain.device, chain.stream)
+        self.stored = reader.stored if reader.stored_behind is step else {}
+        self.inner = None if step.producer is None else _Feed(chain, step.producer, reader)
+        self.plan = _Feeder(step.op, tuple(self.inputs(chain.specs_by_slot)), chain.backend, chain.device, chain.stream)
 
-    def _inputs(self, arrays: dict[Any, Any]) -> list[Any]:
+    def inputs(self, arrays: dict[Any, Any]) -> list[Any]:
         return _through(self.step, self.inner, [arrays.get(r) for r in self.step.reads], arrays)
 
     def fused(self, arrays: dict[Any, Any]) -> Fused:
-        return Fused(self.plan, self._inputs(arrays))
+        return Fused(self.plan, self.inputs(arrays), {name: arrays[slot] for name, slot in self.stored.items()})
 
     def plans(self) -> tuple[Plan, ...]:
         return (self.plan, *(self.inner.plans() if self.inner else ()))
@@ -707,7 +718,7 @@ class _ChainPlan(Plan):
         if self.backend.kernels:
             steps = _fuse(steps, self._slots, self._outs)
         n_in = sum(a is not None for a in x)
-        held = {w for s in steps for w in s.writes} - set(self._outs)
+        held = {w for s in steps for w in (*s.writes, *s.stored.values())} - set(self._outs)
         self._own = {i: self.backend.empty(self._slots[i].shape, self._slots[i].dtype, self.device, self.stream) for i in held if i >= n_in}
         if any(-1 in r.reads for s in steps for r in (s, *s.producers)):
             self._own[-1] = self.backend.put(np.zeros(self._slots[0].shape[0], np.uint32), self.device, self.stream)
@@ -720,7 +731,7 @@ class _ChainPlan(Plan):
         return {None: None, **dict(enumerate(self._slots)), -1: Spec("frame_status", (self._slots[0].shape[0],), np.dtype(np.uint32))}
 
     def _step_plans(self, step: _Step) -> tuple[Plan, _Feed | None]:
-        feed = None if step.producer is None else _Feed(self, step.producer)
+        feed = None if step.producer is None else _Feed(self, step.producer, step)
         specs = _through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot)
         return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feed
 
@@ -742,15 +753,17 @@ class _ChainPlan(Plan):
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """One entry a pass; fused ops share one, less the arrays that are never written."""
+        """One entry a pass; fused ops share one, less the arrays that are never written. What a later op reads of one that cannot be taken in, or moves
+        pixels about (an image, neighbours), begins another; so does each op beyond the first that takes the same one in, from its own inputs."""
         rows = []
-        for step, _, _ in self._steps:
-            moved = 0
-            for part in (step, *step.producers):
-                specs = _specs(part, self._slots)
-                moved += part.op.traffic(*specs) - nbytes(*(specs[i] for i in part.through_load))
-                moved -= 0 if part is step else nbytes(*(self._slots[w] for w in part.writes))
-            rows.append(Pass(" + ".join(s.op.name for s in (*reversed(step.producers), step)), moved))
+        for step, _, feed in self._steps:
+            moved, names = nbytes(*(self._slots[w] for w in step.stored.values())), [step.op.name]
+            moved += step.op.traffic(*_through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot))
+            while feed is not None:
+                names = [feed.step.op.name, *names]
+                moved += feed.step.op.traffic(*feed.inputs(self.specs_by_slot)) - nbytes(*(self._slots[w] for w in feed.step.writes))
+                feed = feed.inner
+            rows.append(Pass(" + ".join(names), moved))
         return tuple(rows)
 
     def update(self, **fields: np.ndarray) -> None:
@@ -783,8 +796,10 @@ def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]
     kept = steps
     for producer in reversed([s for s in steps if s.op.pixel_output]):
         others = [s for s in kept if s is not producer]
+        fed = [s for s in others if producer in s.producers]
         status = next((w for w in producer.writes if slots[w].name == "frame_status"), None)
-        if _needed(producer, others, status, outs):
+        carried = status is None or any(status in s.reads for s in fed)     # by somebody fused, who ORs its frame bits
+        if not fed or not carried or not _store(producer, _wanted(producer, others, status, outs), others, slots):
             continue
         before = dict(zip(producer.op.input_names, producer.reads, strict=True)).get("frame_status")
         for s in others:
@@ -793,16 +808,35 @@ def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]
     return kept
 
 
-def _needed(producer: _Step, others: list[_Step], status: int | None, outs: list[int]) -> bool:
-    """Whether a per-pixel op must still run by itself: its arrays are read or kept, or nobody fused carries its frame bits on."""
-    fed = [s for s in others if producer in s.producers]
-    if not fed or any(w in outs for w in producer.writes):
-        return True
-    for s in others:
-        for i, r in enumerate(s.reads):
-            if r in producer.writes and r != status and not (s in fed and i in s.through_load):
-                return True
-    return status is not None and not any(status in s.reads for s in fed)
+def _wanted(producer: _Step, others: list[_Step], status: int | None, outs: list[int]) -> set[int]:
+    """Which arrays of a per-pixel op must be in memory: those that are kept, or read otherwise than through LOAD."""
+    found = {r for s in others for r in _from_memory(s, producer) if r != status}
+    return found | set(producer.writes) & set(outs)
+
+
+def _from_memory(step: _Step, producer: _Step) -> set[int]:
+    loaded = step.through_load if producer in step.producers else ()
+    return {r for i, r in enumerate(step.reads) if r in producer.writes and r is not None and i not in loaded}
+
+
+def _store(producer: _Step, wanted: set[int], others: list[_Step], slots: list[Spec]) -> bool:
+    """Let the first that can, of the ops which take the producer in, store what must be in memory of its arrays; whether there is one, or no need."""
+    names = {slots[w].name: w for w in wanted}
+    for i, s in enumerate(others if wanted else ()):
+        if any(_from_memory(o, producer) & wanted for o in others[: i + 1]):
+            return False        # comes too late for these
+        if producer in s.producers and s.op.stores and _live(s) == _live(producer) and _room(s, producer, set(names), slots):
+            s.stored, s.stored_behind = s.stored | names, s.stored_behind or producer
+            return True
+    return not wanted
+
+
+def _room(step: _Step, producer: _Step, names: set[str], slots: list[Spec]) -> bool:
+    """Whether a step can store these of a producer. It stores in one place of its line: what is stored already lies behind later ones, which leave
+    the marks as they are, but for those that they write."""
+    later = step.producers[: step.producers.index(producer)]
+    taken = {producer.op.pixel_output, *(slots[w].name for o in later for w in o.writes)} if step.stored else set()
+    return not names & (taken | set(step.stored) | {"frame_status"})
 
 
 def _live(step: _Step) -> int | None:

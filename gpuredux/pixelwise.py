@@ -22,6 +22,7 @@ class Pixelwise(Op):
     inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "gain_stage?", "frame_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = ("energy",)
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
+    stores: ClassVar[bool] = True
     pixel_output: ClassVar[str] = "energy"
 
     # ------------------------------------------------------------------ what a subclass defines
@@ -95,9 +96,9 @@ class Pixelwise(Op):
 def write_pixels(plan: Plan, x: tuple[Any, ...], energy: Any, pixel_status: Any, gain_stage: Any, new_status: Any, live: Any) -> None:
     """On a device: energy, and of the others what is there, as the op's device function gives them of the op's inputs x."""
     n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
-    optional = [energy if a is None else a for a in (pixel_status, gain_stage, new_status, live)]     # energy stands in where the kernel never looks
+    optional = [energy if a is None else a for a in (new_status, live)]     # energy stands in where the kernel never looks
+    marks = {k: a for k, a in (("pixel_status", pixel_status), ("gain_stage", gain_stage)) if a is not None}
     plan.launch(
-        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (energy, *optional, np.uint32(n), np.uint32(npix)), load=Fused(plan, x),
-        VECTOR=vector(npix, wide), FRAMES=f"{frames}u", WRITE_STATUS=pixel_status is not None, WRITE_STAGE=gain_stage is not None,
-        FLAGS=new_status is not None, LIVE=live is not None,
+        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (energy, *optional, np.uint32(n), np.uint32(npix)),
+        load=Fused(plan, x, marks), VECTOR=vector(npix, wide), FRAMES=f"{frames}u", FLAGS=new_status is not None, LIVE=live is not None,
     )

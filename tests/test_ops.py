@@ -350,6 +350,7 @@ def test_fused_is_unfused(target: Target, producer: Case, consumer: Case) -> Non
             names = [p.ops for p in plan.passes]
             fused = f"{producer.op.name} + {consumer.op.name}"
             wanted = {s.name for s in plan.outs} & op_writes(producer.op) - op_writes(consumer.op)     # gain_stage too, where nobody reads it
-            assert names == ([producer.op.name, fused] if wanted else [fused]), "the plan's list of passes"
+            alone = wanted and not (consumer.op.stores and "frame_status" not in wanted)
+            assert names == ([producer.op.name, fused] if alone else [fused]), "the plan's list of passes"
             assert keep is not None or wanted <= {"gain_stage", "frame_status"}
             assert plan.passes[-1].traffic < plan.op.traffic(*plan.specs) or plan.specs[0].shape[0] == 0

@@ -430,6 +430,8 @@ INLINE bool is_used(f32 x, u32 bits, GLOBAL const u8 *good, u64 pixel) {
 /* AGAIN: pixels are loaded a second time at the end: their gain stages are wanted, or the output held the bank. Else a pixel that is not used
  * is written as soon as it is seen, and no more. Never a LOAD in a branch: PoCL 3.1 lost what stood beside it (tried: zeros). */
 #define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES))
+#undef LOAD_FIRST
+#define LOAD_FIRST first_time
 
 /* what a pixel becomes: y, corrected, or what it was, x; then by its stage's gain */
 INLINE f32 result_of(f32 y, f32 x, u32 bits, GLOBAL const f32 *per_gain, u64 pixel, u32 npix) {
@@ -648,6 +650,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     Held held; /* not in the loops: PoCL 3.1 mixed up what the pixels of a bank held (tried: zeros in place of 160 of them) */
     f32 x[VECTOR];
     u32 bits[VECTOR];
+    bool first_time = true;
 #if TOGETHER > 1
     SHARED_PTR u8 *marks = (SHARED_PTR u8 *)(words + SPAN + LEAD * THREADS + ROWS);
     for (u32 r = 0; r < ROWS; r++)
@@ -663,6 +666,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
 #if CARRY_STATUS
     if (seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, seen & PIXEL_FROM_DATA);
 #endif
+    first_time = false;
     SYNC;
     for (u32 b = 0; b < TOGETHER; b++) {
         Index first = (Index)frame * npix + origin + b * COLS;
@@ -720,6 +724,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
 #if CARRY_STATUS
     if (seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, seen & PIXEL_FROM_DATA);
 #endif
+    first_time = false;
     SYNC;
     correct(work, common_mode + ((u64)frame * (npix / PIXELS) + bank) * (1u + ROWS + COLS), width, q, part);
 #if VECTOR == 1

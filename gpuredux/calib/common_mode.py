@@ -47,6 +47,7 @@ class CommonMode(Op):
     inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "gain_stage?", "frame_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = ("energy", "common_mode")
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
+    stores: ClassVar[bool] = True
 
     bank: tuple[int, int]
     steps: tuple[str, ...] = STEPS

@@ -1,0 +1,156 @@
+"""Chains that want marks or the energy of an op that is taken in: who stores them, in which pass; and that the bytes are those of the ops one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from conftest import Target
+from test_ops import DIRT, by_steps, guarded_inputs, plan_of, run
+
+from gpuredux import Chain, Op
+from gpuredux.calib import CommonMode, Counts, Gain, Photons, Polynomial, Scale, SharedPhotons, ThresholdGain, Variance
+from gpuredux.datasets.case import frame_bits, live_of, seeded
+from gpuredux.datasets.cases import FIVE, PACKED, raw_words
+from gpuredux.detectors import DETECTORS, Detector
+from gpuredux.status import Pixel
+
+JUNGFRAU = DETECTORS["jungfrau"]
+
+
+class Line(NamedTuple):
+    """A chain, its inputs, what it keeps, and its passes over memory where a backend fuses."""
+
+    ops: list[Op]
+    inputs: dict[str, np.ndarray]
+    keep: tuple[str, ...]
+    passes: list[str]
+
+
+class Apart(SharedPhotons):
+    """It, which no op can be taken in by, without the frames' status, which would keep the op before it anyway."""
+
+    inputs = ("energy", "pixel_status?")
+
+    def outputs(self, *x: Any) -> Any:
+        return super().outputs(*x, None, None)
+
+    def numpy(self, plan: Any, energy: Any, status: Any, *out: Any) -> None:
+        super().numpy(plan, energy, status, None, None, *out)
+
+    def numba(self, plan: Any, energy: Any, status: Any, *out: Any) -> None:
+        super().numba(plan, energy, status, None, None, *out)
+
+    def device(self, plan: Any, energy: Any, status: Any, *out: Any) -> None:
+        super().device(plan, energy, status, None, None, *out)
+
+
+class Scaled(Scale):
+    """It, of a variance."""
+
+    inputs = ("variance", "pixel_status?", "gain_stage?", "frame_status?", "live?")
+    loads = ("variance", "pixel_status", "gain_stage")
+    writes = ("scaled",)
+    pixel_output = "scaled"
+
+
+def source(kind: Detector, frame: tuple[int, ...], n: int = 5, rows: int | None = None, **fields: Any) -> tuple[Op, dict[str, np.ndarray]]:
+    """An op that gives status and gain stage, and words of every kind; some of its constants are bad."""
+    rng = seeded(f"{kind.name} {frame}")
+    pedestal, gain = rng.normal(3000, 9, (kind.n_planes, *frame)), rng.normal(40, 1, (kind.n_planes, *frame))
+    gain.flat[::37] = 0
+    op = Gain(pedestal, gain, rng.random(frame) > 0.1, detector=kind, **{"status": True, "gain_stage": True, "invalid": "mask", **fields})
+    return op, {"raw": raw_words(rng, kind, n, frame), "frame_status": frame_bits(n), **live_of(rows)}
+
+
+def images(frame: tuple[int, ...]) -> tuple[Op, dict[str, np.ndarray]]:
+    """The same of pairs of images, with cells that do not exist."""
+    rng, kind, cells = seeded("images"), replace(DETECTORS["agipd1M"], shape=frame, segments=()), 2
+    gain, threshold = np.full((3, cells, *frame), 8.0), np.stack([np.full((cells, *frame), t) for t in (5000.0, 7000.0)])
+    op = ThresholdGain(rng.normal(4000, 9, gain.shape), gain, rng.random(frame) > 0.1, kind, cells, status=True, gain_stage=True, threshold=threshold)
+    words = rng.integers(3900, 9000, (5, frame[0], 2, *frame[1:]), dtype=np.uint16)
+    return op, {"raw": words, "cell": np.array([0, 1, 7, 1, 0], np.uint16), "frame_status": frame_bits(5)}
+
+
+def planes(frame: tuple[int, ...], value: float = 2.0) -> np.ndarray:
+    return seeded("planes").normal(value, 0.1, (3, *frame))
+
+
+def lines() -> dict[str, Line]:
+    odd, even, narrow = (2, 10, 21), (2, 16, 48), (16, 40)
+    marks, g, p, cm = ("pixel_status", "gain_stage"), "calib.gain", "calib.polynomial", "calib.common_mode"
+    gain, words = source(JUNGFRAU, even, rows=3)
+    full, all_rows = source(JUNGFRAU, even)
+    small, few = source(JUNGFRAU, odd, rows=9)
+    five, many = source(FIVE, even, 18, 17, adu=True)
+    packed, pairs = source(PACKED, narrow, 19, 17)
+    large, most = source(JUNGFRAU, (512, 256), 2)
+    both, shots = images(even)
+    counts = Counts(good=seeded("counts").random((7, 9)) > 0.1, status=True)
+    hits = {"raw": seeded("hits").choice(np.array([0, 1, 7, 60000, 2**32 - 2, 2**32 - 1], np.uint32), (18, 7, 9)), "frame_status": frame_bits(18)}
+    curve = Polynomial(np.stack([planes(even), planes(even), planes(even, 0)], axis=1))
+    noise, floor = Variance(planes(even), quantum=3.0), Variance(planes(odd), planes(odd), 0.5)
+    bank = CommonMode((8, 24), ("rows",), npix_min=3, exclude_stages=(1,), statistic="mean_below", report=True)      # quickly compiled
+    return {
+        "both marks": Line([gain, bank], words, ("energy", *marks, "common_mode", "frame_status"), [f"{g} + {cm}"]),
+        "odd banks": Line([small, CommonMode((5, 7), ("rows",), npix_min=3, statistic="mean_below")], few, ("energy", *marks, "frame_status"), [f"{g} + {cm}"]),
+        "pixels loaded twice": Line([five, CommonMode((8, 24), ("cols",), gain=seeded("g").normal(2, 0.1, (5, *even)))], many,
+                                    ("energy", *marks), [f"{g} + {cm}"]),
+        "a bank too large for SHARED": Line([large, CommonMode((512, 128), ("bank",), statistic="mean_below")], most, ("energy", *marks), [f"{g} + {cm}"]),
+        "packed words": Line([packed, CommonMode((8, 20), ("rows",), npix_min=3)], pairs, ("energy", *marks, "frame_status"), [f"{g} + {cm}"]),
+        "a curve between": Line([gain, curve, bank], words, ("energy", *marks, "frame_status"), [f"{g} + {p} + {cm}"]),
+        "images": Line([both, bank], shots, ("energy", *marks, "frame_status"), [f"calib.threshold_gain + {cm}"]),
+        "what comes behind reads the marks": Line([gain, bank, Photons(9.5, status=True)], words, ("photons", "pixel_status", "frame_status"),
+                                                  [f"{g} + {cm}", "calib.photons"]),
+        "a variance behind": Line([gain, bank, noise], words, ("energy", "variance", *marks, "frame_status"), [f"{g} + {cm}", "calib.variance"]),
+        "the energy too": Line([gain, noise], words, ("energy", "variance", "frame_status"), [f"{g} + calib.variance"]),
+        "energy and marks": Line([small, floor], few, ("energy", "variance", *marks), [f"{g} + calib.variance"]),
+        "energy of a step": Line([gain, curve, Scale(planes(even)), noise], words, ("energy", "variance", *marks, "frame_status"),
+                                 [f"{g} + {p} + calib.scale + calib.variance"]),
+        "energy of a step of arrays": Line([Scale(planes((5, 7))[:1]), Variance(planes((5, 7))[:1])],
+                                           {"energy": seeded("x").normal(0, 9, (3, 5, 7)).astype(np.float32)}, ("energy", "variance"),
+                                           ["calib.scale + calib.variance"]),
+        "counts": Line([counts, Variance(np.zeros((1, 7, 9)), quantum=1.0)], hits, ("energy", "variance", "pixel_status", "frame_status"),
+                       ["calib.counts + calib.variance"]),
+        "wanted before": Line([full, Apart(9.5), noise], all_rows, ("photons", "variance", "frame_status"),
+                              [g, "calib.shared_photons", f"{g} + calib.variance"]),
+        "wanted behind": Line([full, noise, Apart(9.5)], all_rows, ("photons", "variance", "frame_status"), [f"{g} + calib.variance", "calib.shared_photons"]),
+        "two values of one line": Line([full, noise, Scaled(planes(even))], all_rows, ("energy", "variance", "scaled", "frame_status"),
+                                       [g, f"{g} + calib.variance + calib.scale"]),
+        "who stores not, and who does": Line([gain, Photons(9.5), noise], words, ("photons", "energy", "variance", "gain_stage", "frame_status"),
+                                             [f"{g} + calib.photons", f"{g} + calib.variance"]),
+    }
+
+
+LINES = lines()
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_what_is_stored_on_the_way(target: Target, name: str) -> None:
+    line = LINES[name]
+    want, held = by_steps(line.ops, line.inputs), guarded_inputs(target, line.inputs)
+    plan = plan_of(target, Chain(line.ops, keep=line.keep), held)
+    got = run(target, plan, held, DIRT)
+    assert set(got) == set(line.keep)
+    for spec in plan.outs:
+        assert np.array_equal(got[spec.name][: spec.nbytes], want[spec.name].reshape(-1).view(np.uint8)), spec.name
+    assert [p.ops for p in plan.passes] == (line.passes if target.backend.kernels else [op.name for op in line.ops])
+    if target.backend.kernels:
+        assert 0 < sum(p.traffic for p in plan.passes) < plan.op.traffic(*plan.specs)
+
+
+def test_stored_marks_are_what_the_words_say(target: Target) -> None:
+    """Against the words themselves: gain bits 00, 01, 11 are the stages, 10 none; rows beyond live stay as they were."""
+    rng, frame = np.random.default_rng(5), (2, 12, 14)
+    good, raw = rng.random(frame) > 0.1, (rng.integers(0, 4, (6, *frame)) << 14 | rng.integers(2900, 3100, (6, *frame))).astype(np.uint16)
+    gain = Gain(np.full((3, *frame), 3000.0), np.ones((3, *frame)), good, status=True, gain_stage=True)
+    chain = Chain([gain, CommonMode((6, 7))], keep=("energy", "pixel_status", "gain_stage"))
+    plan = chain.plan(target.put(raw), live=target.put(np.array([4], np.int32)), backend=target.backend.name)
+    out = [target.put(np.full(s.shape, 77, s.dtype)) for s in plan.outs]
+    plan(target.put(raw), live=target.put(np.array([4], np.int32)), out=out)
+    status, stage = (target.get(a) for a in out[:2])
+    assert [s.name for s in plan.outs] == ["pixel_status", "gain_stage", "energy"]
+    assert np.array_equal(status[:4], np.where(~good, Pixel.MASKED, np.where(raw[:4] >> 14 == 2, Pixel.INVALID_CODE, 0)))
+    assert np.array_equal(stage[:4], np.array([0, 1, 0, 2])[raw[:4] >> 14]) and (status[4:] == 77).all() and (stage[4:] == 77).all()
