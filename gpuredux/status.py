@@ -31,3 +31,6 @@ def defines() -> str:
     """The same names for kernels: PIXEL_SATURATED, FRAME_CORRUPT ..."""
     lines = [f"#define {cls.__name__.upper()}_{bit.name} {bit.value}u" for cls in (Pixel, Frame) for bit in cls]
     return "\n".join([*lines, f"#define PIXEL_FROM_DATA {FROM_DATA}u", ""])
+
+
+MOST_PLANES = 32        # gain stages that an op has constants for

@@ -129,6 +129,13 @@ def test_wrong_stencils_are_refused(fields: dict, message: str) -> None:
         Stencil(**fields)
 
 
+def test_a_pixel_that_an_edge_makes_infinite_still_takes_part(target: Target) -> None:
+    x = np.zeros((1, 4, 4), np.float32)
+    x[0, 3, 1] = 3e38
+    op = Stencil(np.array([[0, 0, 0], [0, 1, 0], [0, -0.2, 0]], np.float32), solve=True, edge="renormalise")
+    assert target.get(op(target.put(x), backend=target.backend.name)).tobytes() == op(x, backend="numpy").tobytes()
+
+
 def test_new_weights_of_a_plan_are_those_of_a_new_op(target: Target) -> None:
     energy = photons(np.random.default_rng(3), (2, 40, 48))
     old = np.array([[0, 0.02, 0], [0.02, 1.0, 0.02], [0, 0.02, 0]], np.float32)
@@ -213,6 +220,12 @@ WRONG_FILTERS = [
     ({"coefficients": [0.1], "axis": "x"}, "axis"), ({"coefficients": [0.1], "asic": (1, 0)}, "asic"),
     ({"coefficients": [0.1], "full_scale": np.inf}, "full_scale"),
 ]
+
+
+@pytest.mark.parametrize("op", [Stencil(np.ones((1, 1), np.float32)), Recursive((0.1,))], ids=lambda op: op.name)
+def test_a_frame_without_pixels_is_refused(op: Stencil | Recursive) -> None:
+    with pytest.raises(ValueError, match="must have pixels"):
+        op(np.zeros((2, 3, 0), np.float32))
 
 
 @pytest.mark.parametrize(("fields", "message"), WRONG_FILTERS)

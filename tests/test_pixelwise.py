@@ -102,6 +102,7 @@ def test_status_count_counts(target: Target) -> None:
 
 
 @pytest.mark.parametrize(("make", "words"), [
+    (lambda: Scale(np.ones((0, 4))), "1 to 32 planes"), (lambda: Scale(np.ones((33, 4))), "1 to 32 planes"),
     (lambda: Scale(np.ones(5)), r"plane must be \(planes, \*frame\)"), (lambda: Scale(np.full((1, 2, 2), np.nan)), "4 values of plane are not finite"),
     (lambda: Scale.folding((2, 2), divide=[0.0]), "not finite"), (lambda: Scale.folding((2, 2), divide=[np.ones(3)]), "a factor must be"),
     (lambda: Scale.folding((2, 2), good=np.ones((2, 2))), "good must be bool"), (lambda: Polynomial(np.ones((1, 1, 2, 2))), "2 to 6 terms"),

@@ -46,6 +46,8 @@ class Crosstalk(Op):
     def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
         frame = tuple(getattr(energy, "shape", ())[1:])
         shape = self.require(self.inputs[0], energy, np.float32, ("n", *(frame if len(frame) > 1 else ("rows", "cols")))).shape
+        if 0 in shape[1:]:
+            raise ValueError(f"{self.name}: energy must have pixels, got {shape}")
         if self.asic is not None and (shape[-2] % self.asic[0] or shape[-1] % self.asic[1]):
             raise ValueError(f"{self.name}: energy must have panels of whole asics {self.asic}, got {shape}")
         self.require_marks(shape, pixel_status=pixel_status)

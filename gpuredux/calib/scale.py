@@ -10,6 +10,7 @@ import numpy as np
 
 from ..op import Plan
 from ..pixelwise import Pixelwise
+from ..status import MOST_PLANES
 from .pixelwise_numba import scale_rows
 
 
@@ -31,8 +32,8 @@ class Scale(Pixelwise):
 
     def __post_init__(self) -> None:
         plane = self.own("plane", np.float32)
-        if plane.ndim < 2:
-            raise ValueError(f"{self.name}: plane must be (planes, *frame), got {plane.shape}")
+        if plane.ndim < 2 or not 1 <= len(plane) <= MOST_PLANES:
+            raise ValueError(f"{self.name}: plane must be (planes, *frame), 1 to {MOST_PLANES} planes, got {plane.shape}")
         bad = ~np.isfinite(plane)
         if bad.any():
             first = tuple(int(k) for k in np.argwhere(bad)[0])

@@ -61,6 +61,8 @@ class SharedPhotons(Op):
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         if len(getattr(energy, "shape", (0, 0, 0))) < 3:
             self.require("energy", energy, np.float32, ("n", "rows", "cols"))
+        if 0 in energy.shape[1:]:
+            raise ValueError(f"{self.name}: energy must have pixels, got {tuple(energy.shape)}")
         return photon_outputs(self, energy, pixel_status, frame_status, live)
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:

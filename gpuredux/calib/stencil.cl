@@ -58,6 +58,8 @@ KERNEL(128) stencil(GLOBAL const f32 *energy, GLOBAL const u8 *pixel_status, GLO
             if (IS_FINITE(value)) {
                 value *= stencil_edge(edge, row, col, rows, cols);
                 estimate = first ? value * inverse : before[pixel];
+            } else {
+                value = NOTHING; /* at an edge a finite one may become infinite: it still takes part */
             }
 #endif
         }
@@ -79,7 +81,7 @@ KERNEL(128) stencil(GLOBAL const f32 *energy, GLOBAL const u8 *pixel_status, GLO
             u32 k = k0 + LID, at = (border + k / width) * WIDTH + border + k % width;
             if (k < width * width) {
                 f32 next = (y[at] - stencil_sum(x[from], at, weights)) * inverse;
-                x[1u - from][at] = IS_FINITE(y[at]) ? next : 0.0f;
+                x[1u - from][at] = y[at] == y[at] ? next : 0.0f;
             }
         }
         from = 1u - from;
