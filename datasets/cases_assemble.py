@@ -58,7 +58,45 @@ def split_op(rng: np.random.Generator, frame: tuple[int, ...], **fields: Any) ->
 MAKERS: dict[str, Callable[..., Assembly]] = {"calib.assemble": map_op, "calib.assemble_tiles": tiles_op, "calib.assemble_split": split_op}
 
 
+# dtype, as GIVEN
+PHOTONS: tuple[tuple[str, tuple[tuple[int, ...], int, int | None, str, float]], ...] = (
+    ("uint16", ((24, 17), 18, None, "status frame write", np.nan)), ("uint8", ((1, 1), 3, None, "write", 0.0)), ("int32", ((16, 40), 35, 20, "", np.nan)),
+    ("float32", ((3, 5), 5, 0, "status write", np.nan)), ("float32", ((2, 12, 20), 17, 16, "status write", np.nan)),
+    ("uint16", ((4, 10), 0, None, "frame", 0.0)),
+)
+
+
+def photon_cases(name: str) -> Iterator[Case]:
+    """Photons of each dtype, its ends among them: whole numbers that a float32 does not hold."""
+    for dtype, (frame, n, rows, given, fill) in PHOTONS:
+        rng = seeded(f"photons {name} {dtype} {frame}")
+        op = MAKERS[name](rng, frame, fill=fill, status="write" in given).photons()
+        top = 2**24 if dtype == "float32" else np.iinfo(dtype).max
+        photons = rng.poisson(3, (n, *frame)).astype(dtype)
+        photons.flat[::5] = rng.choice(np.array([0, 1, top, top - 1, 3 if dtype[0] == "u" else -top]).astype(dtype), photons.flat[::5].shape)
+        inputs = {"photons": photons}
+        if "status" in given:
+            inputs["pixel_status"] = rng.choice(np.array([0] * 6 + [1, 2, 8, 128, 255], np.uint8), (n, *frame))
+        if "frame" in given:
+            inputs["frame_status"] = frame_bits(n)
+        yield Case(f"photons-{dtype}-{frame}-{n}-live{rows}-{given}", op, {**inputs, **live_of(rows)})
+
+
+def variance_case(name: str) -> Case:
+    frame, rng = (2, 12, 20), seeded(f"variance {name}")
+    made: Any = MAKERS[name](rng, frame, fill=np.nan)
+    if isinstance(made, calib.AssembleSplit):       # weights whose squares are float32s
+        made = calib.AssembleSplit(**{**made._fields(), "weight": np.where(made.weight > 1, 1, made.weight)})
+    variance = np.abs(rng.normal(0, 40, (3, *frame))).astype(np.float32)
+    variance.flat[::5] = rng.choice(SPECIAL, variance.flat[::5].shape)
+    status = rng.choice(np.array([0] * 6 + [1, 2, 8, 128, 255], np.uint8), variance.shape)
+    return Case("variance", made.variance(), {"variance": variance, "pixel_status": status})
+
+
 def cases_of(name: str) -> Iterator[Case]:
+    if name == "calib.assemble":        # tiles of photons go by its map, and split they cannot be
+        yield from photon_cases(name)
+    yield variance_case(name)
     for frame, n, rows, given, fill in GIVEN:
         rng = seeded(f"{name} {frame} {n}")
         op = MAKERS[name](rng, frame, fill=fill, status="write" in given)

@@ -71,7 +71,7 @@ def test_a_split_keeps_the_sum(agipd: Path, target: Target) -> None:
                            flat_panel("wide", (90, 0.4), (24, 32), wide_cols=((3, 2.25), (4, 2.25)), segment=1)])):
         frame = rng.random((1, *ours.shape)).astype(np.float32)
         frame[np.isnan(ours.area())[None]] = 0      # words that no panel has
-        op = assembly.by_split(ours)
+        op = assembly.by_split(ours, fill=0.0)
         image = target.get(op(target.put(frame)))
         assert image.sum(dtype=np.float64) == pytest.approx(frame.sum(dtype=np.float64), rel=1e-6)
         moment = (image[0].sum(0, dtype=np.float64) @ (np.arange(image.shape[2]) + 0.5), image[0].sum(1, dtype=np.float64) @ (np.arange(image.shape[1]) + 0.5))
@@ -130,7 +130,7 @@ def test_turned_tiles_and_their_map_agree(target: Target) -> None:
     tiles, seen, split = (target.get(op(energy)) for op in (assembly.by_tiles(ours), assembly.by_map(ours), assembly.by_split(ours)))
     where = np.argwhere(seen[0] > 0).min(0), np.argwhere(seen[0] > 0).max(0) + 1
     cut = (slice(None), *(slice(a, b) for a, b in zip(*where, strict=True)))
-    assert np.array_equal(tiles, seen[cut]) and np.allclose(split, seen, rtol=1e-6)
+    assert np.array_equal(tiles, seen[cut], equal_nan=True) and np.allclose(split, seen, rtol=1e-6, equal_nan=True)
 
 
 def test_assembled_in_the_pass_of_calibration(device_target: Target) -> None:

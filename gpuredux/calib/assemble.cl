@@ -2,6 +2,36 @@
  *
  * grid: BLOCK = 128 pixels of the image (and, for the frame's status alone, pixels of the frame that the image lacks), BLOCK_Y = group of FRAMES
  * frames. A thread keeps its source, and what LOAD holds of it, over its frames; writes lie side by side. */
+#if PHOTON_BITS /* photons: words of so many bits, which are moved as they are; nothing gives them by LOAD */
+#if PHOTON_BITS == 8
+typedef u8 Photon;
+#elif PHOTON_BITS == 16
+typedef u16 Photon;
+#else
+typedef u32 Photon;
+#endif
+
+KERNEL_PIXELS(128) assemble_photons(GLOBAL const Photon *photons, GLOBAL Photon *image, GLOBAL const u8 *pixel_status, GLOBAL u8 *image_status,
+                                    GLOBAL const i32 *live, GLOBAL const i32 *source, u32 n, u32 npix, u32 threads) {
+    Index at = FIRST_PIXEL;
+    u32 end = FRAMES_END(live, n);
+    if (at >= threads) return;
+    i32 from = source[at];
+    u64 pixel = from < 0 ? 0u : (u64)from;
+    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
+        image[(u64)frame * threads + at] = from < 0 ? (Photon)GAP_VALUE : photons[(u64)frame * npix + pixel];
+#if IMAGE_STATUS
+#if USE_STATUS
+        u32 bits = pixel_status[(u64)frame * npix + pixel];
+#else
+        u32 bits = 0u;
+#endif
+        image_status[(u64)frame * threads + at] = (u8)(from < 0 ? PIXEL_GAP : bits);
+#endif
+    }
+}
+#else
+
 KERNEL_PIXELS(128) assemble(LOAD_PARAMS, GLOBAL f32 *image, GLOBAL u8 *image_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live,
                             GLOBAL const i32 *source, u32 n, u32 npix, u32 threads) {
     Index at = FIRST_PIXEL;
@@ -30,3 +60,4 @@ KERNEL_PIXELS(128) assemble(LOAD_PARAMS, GLOBAL f32 *image, GLOBAL u8 *image_sta
     frame_bits_write(frame_status, seen, end);
 #endif
 }
+#endif

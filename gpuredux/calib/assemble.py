@@ -1,4 +1,4 @@
-"""image = the panels of a frame at their places: by an inverse map, so that every pixel of the image is written once."""
+"""image = the panels of a frame at their places, by an inverse map: each pixel is written once. Over 200 lines: with what all ways share, and photons."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ import numpy as np
 from ..op import Op, Plan, Spec, bits_define, carries, frame_grid, live_rows
 from ..pixelwise import NAN
 from ..status import Pixel
-from .assemble_numba import assemble_rows
+from .assemble_numba import assemble_rows, photon_rows
+from .photons import WHOLE
 
 
 @dataclass(frozen=True, eq=False)
 class Assembly(Op):
-    """What the three ways of assembling have in common: panels in, an image out. A subclass gives shape (of the image) and the implementations."""
+    """What the three ways of assembling have in common: panels in, an image out. A subclass gives shape (of the image) and the implementations.
+
+    variance() and photons() are the same image of these two, inputs of their own."""
 
     inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "frame_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = ("image", "image_status")
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 
     frame: tuple[int, ...] = ()
-    fill: float = 0.0
+    fill: float = math.nan
     status: bool = False
 
     def __post_init__(self) -> None:
@@ -46,10 +50,19 @@ class Assembly(Op):
         """What is written where no pixel lies."""
         return NAN if np.isnan(self.fill) else np.float32(0)
 
+    def variance(self) -> Assembly:
+        """The op that makes of variance (n, *frame) f32 that of the image, variance (n, rows, cols), of pixels that are independent of each other."""
+        raise NotImplementedError
+
+    def photons(self) -> Assembly:
+        """The op that takes photons (n, *frame) of calib.Photons instead of energy, image being of their dtype; gaps are 0 in whole numbers."""
+        raise NotImplementedError
+
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        n = self.require("energy", energy, np.float32, ("n", *self.frame)).shape[0]
+        given = self.require(self.inputs[0], energy, self.dtypes, ("n", *self.frame))
+        n = given.shape[0]
         self.require_marks((n, *self.frame), pixel_status=pixel_status)
-        out = [Spec("image", (n, *self.shape), np.dtype(np.float32))]
+        out = [Spec(self.writes[0], (n, *self.shape), given.dtype)]
         if self.status:
             out.append(Spec("image_status", (n, *self.shape), np.dtype(np.uint8)))
         return (*out, *self.frame_outputs(n, frame_status, live))
@@ -75,7 +88,7 @@ class Assemble(Assembly):
     """image[j] = energy[source[j]], or fill where source[j] is -1.
 
     fields: frame, the shape of a frame of energies; source (rows, cols) i32, for each pixel of the image the number of its pixel in the frame, -1 = gap:
-            calib.assembly.by_map makes it of a geometry; fill 0 or NaN; status: write image_status
+            calib.assembly.by_map makes it of a geometry; fill NaN or 0; status: write image_status
     in:  energy (n, *frame) f32; pixel_status (n, *frame) u8; frame_status (n,) u32; live (1,) i32
     out: image (n, rows, cols) f32: the energies as they are, NaN in one form
          image_status (n, rows, cols) u8, with status=True: of the pixel there (0 without pixel_status), GAP between the panels
@@ -100,6 +113,12 @@ class Assemble(Assembly):
     @property
     def shape(self) -> tuple[int, int]:
         return self.source.shape[0], self.source.shape[1]
+
+    def variance(self) -> Assemble:
+        return AssembleVariance(**{**self._fields(), "status": False})
+
+    def photons(self) -> Assemble:
+        return AssemblePhotons(**self._fields())
 
     def constants(self) -> dict[str, np.ndarray]:
         """The map, and behind it the pixels of the frame that the image lacks: a fused kernel reads them for the frame's status."""
@@ -133,3 +152,60 @@ class Assemble(Assembly):
         x, out = x_and_out[:4], x_and_out[4:]
         threads = plan.constants["source"].shape[0] if carries(x[0]) else self.source.size
         self.launch(plan, "calib/assemble.cl", "assemble", threads, x, out, (plan.constants["source"],))
+
+
+@dataclass(frozen=True, eq=False)
+class AssembleVariance(Assemble):
+    """variance[j] = variance[source[j]]: calib.assemble on a variance; Assemble.variance() makes it."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("variance", "pixel_status?", "frame_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("variance", "image_status")
+    loads: ClassVar[tuple[str, ...]] = ("variance", "pixel_status")
+
+
+@dataclass(frozen=True, eq=False)
+class AssemblePhotons(Assemble):
+    """image[j] = photons[source[j]], of their dtype, 0 in the gaps of whole numbers and fill in those of float32; Assemble.photons() makes it."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("photons", "pixel_status?", "frame_status?", "live?")
+    loads: ClassVar[tuple[str, ...]] = ()
+    dtypes: ClassVar[tuple[str, ...]] = tuple(WHOLE)
+
+    def constants(self) -> dict[str, np.ndarray]:
+        return {"source": self.source.reshape(-1)}
+
+    def _gap(self, dtype: np.dtype[Any]) -> Any:
+        return self.gap if dtype.kind == "f" else dtype.type(0)
+
+    def numpy(self, plan: Plan, photons: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        image, image_status, new_status = plan.every_output(out)
+        there = self.source >= 0
+        for f in range(live_rows(photons, live)):
+            image[f] = np.where(there, photons[f].reshape(-1)[self.source], self._gap(photons.dtype))
+            if image_status is not None:
+                of_pixel = 0 if pixel_status is None else pixel_status[f].reshape(-1)[self.source]
+                image_status[f] = np.where(there, of_pixel, np.uint8(Pixel.GAP))
+            if new_status is not None:
+                new_status[f] = frame_status[f]
+
+    def numba(self, plan: Plan, photons: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        image, image_status, new_status = plan.every_output(out)
+        n, flat, whole = live_rows(photons, live), (len(photons), self.npix), (len(photons), math.prod(self.shape))
+        photon_rows(
+            photons.reshape(flat)[:n], None if pixel_status is None else pixel_status.reshape(flat), plan.constants["source"], image.reshape(whole),
+            None if image_status is None else image_status.reshape(whole), self._gap(photons.dtype), np.uint8(Pixel.GAP),
+        )
+        if new_status is not None:
+            new_status[:n] = frame_status[:n]
+
+    def device(self, plan: Plan, photons: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
+        image, image_status, new_status = plan.every_output(out)
+        plan.start_status(frame_status, new_status, live)
+        n, pixels, frames, kind = photons.shape[0], self.source.size, plan.device.frames, np.dtype(photons.dtype)
+        optional = [image if a is None else a for a in (pixel_status, image_status, live)]      # image stands in where the kernel never looks
+        plan.launch(
+            "calib/assemble.cl", "assemble_photons", frame_grid(n, pixels, 1, frames), 128,
+            (photons, image, *optional, plan.constants["source"], np.uint32(n), np.uint32(self.npix), np.uint32(pixels)), VECTOR=1, FRAMES=f"{frames}u",
+            PHOTON_BITS=8 * kind.itemsize, IMAGE_STATUS=image_status is not None, USE_STATUS=pixel_status is not None, LIVE=live is not None,
+            GAP_VALUE=bits_define(self.gap) if kind.kind == "f" else "0u",
+        )

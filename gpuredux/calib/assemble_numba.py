@@ -32,6 +32,26 @@ def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
 
 
 @fast
+def photon_rows(photons, status, source, image, image_status, gap, gap_bit):
+    """The same of whole numbers."""
+    n, pixels = photons.shape[0], source.shape[0]
+    tiles = (pixels + TILE - 1) // TILE
+    for tile in prange(tiles):
+        start, stop = np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, pixels))
+        for f in range(n):
+            for j in range(start, stop):
+                at = source[j]
+                image[f, j] = photons[f, np.uint64(max(at, 0))] if at >= 0 else gap
+            if image_status is not None:
+                for j in range(start, stop):
+                    at = source[j]
+                    bit = np.uint8(0)
+                    if status is not None:
+                        bit = status[f, np.uint64(max(at, 0))]
+                    image_status[f, j] = bit if at >= 0 else gap_bit
+
+
+@fast
 def tile_rows(energy, status, tiles, rows, cols, gaps, image, image_status, gap, gap_bit):
     """image at start + r * down + c * across = energy of tile t; tiles (t, 4): first pixel of the frame, start, down, across; gaps: pixels of no tile."""
     n = energy.shape[0]

@@ -20,7 +20,7 @@ class AssembleSplit(Assembly):
     """image[j] = sum over k of weight[k] * energy[source[k]], k from first[j] to first[j + 1] - 1 in this order, each step rounded once in float32.
 
     fields: frame, the shape of a frame of energies; image (rows, cols), its shape; first (pixels + 1,) i32, source and weight (entries,) i32, f32:
-            calib.assembly.by_split makes them of a geometry: weights of a pixel of the frame sum to 1; fill 0 or NaN; status: write image_status
+            calib.assembly.by_split makes them of a geometry: weights of a pixel of the frame sum to 1; fill NaN or 0; status: write image_status
     in:  energy (n, *frame) f32; pixel_status (n, *frame) u8: pixels with a status are left out; frame_status (n,) u32; live (1,) i32
     out: image (n, rows, cols) f32: fill where no pixel, or none without a status, lies; NaN in one form
          image_status (n, rows, cols) u8, with status=True: the OR of all pixels there, GAP between the panels
@@ -58,6 +58,13 @@ class AssembleSplit(Assembly):
     @property
     def shape(self) -> tuple[int, int]:
         return self.image
+
+    def variance(self) -> AssembleSplit:
+        """With the weights squared. Neighbours in the image then share pixels: their errors are not independent, and this does not say how much."""
+        return AssembleSplitVariance(**{**self._fields(), "status": False, "weight": self.weight.astype(np.float64) ** 2})
+
+    def photons(self) -> AssembleSplit:
+        raise ValueError(f"{self.name}: a photon is whole and cannot be split; use calib.assembly.by_map or by_tiles, or split energies")
 
     def constants(self) -> dict[str, np.ndarray]:
         """The lists; and for a fused kernel, behind the image's, one pixel of no image for every one of the frame that the image lacks."""
@@ -104,3 +111,12 @@ class AssembleSplit(Assembly):
         threads = plan.constants["first"].shape[0] - 1 if carries(x[0]) else math.prod(self.image)
         args = tuple(plan.constants[k] for k in ("first", "source", "weight"))
         self.launch(plan, "calib/assemble_split.cl", "assemble_split", threads, x, out, args)
+
+
+@dataclass(frozen=True, eq=False)
+class AssembleSplitVariance(AssembleSplit):
+    """variance[j] = sum of weight[k] * variance[source[k]], the weights being squares already; AssembleSplit.variance() makes it."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("variance", "pixel_status?", "frame_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("variance", "image_status")
+    loads: ClassVar[tuple[str, ...]] = ("variance", "pixel_status")

@@ -11,7 +11,7 @@ import numpy as np
 from ..op import Plan, live_rows
 from ..pixelwise import NAN
 from ..status import Pixel
-from .assemble import Assembly
+from .assemble import Assemble, AssemblePhotons, Assembly
 from .assemble_numba import tile_rows
 
 
@@ -21,7 +21,7 @@ class AssembleTiles(Assembly):
 
     fields: frame, the shape of a frame of energies, ([panels,] rows, cols); tile (rows, cols), which divides every panel; image (rows, cols), its shape;
             place (tiles, 3) i32: start, down and across, for the tiles of a frame in the order of their first pixels: calib.assembly.snapped_tiles
-            makes them of a geometry; fill 0 or NaN; status: write image_status
+            makes them of a geometry; fill NaN or 0; status: write image_status
     in:  energy (n, *frame) f32; pixel_status (n, *frame) u8; frame_status (n,) u32; live (1,) i32
     out: image (n, rows, cols) f32: the energies as they are, NaN in one form
          image_status (n, rows, cols) u8, with status=True: of the pixel there (0 without pixel_status), GAP between the panels
@@ -76,6 +76,15 @@ class AssembleTiles(Assembly):
         at: np.ndarray = place[..., 0] + r * place[..., 1] + c * place[..., 2]
         return at.reshape(-1)
 
+    def variance(self) -> AssembleTiles:
+        return AssembleTilesVariance(**{**self._fields(), "status": False})
+
+    def photons(self) -> Assemble:
+        """By the map that says the same: photons are not worth a kernel of their own."""
+        source = np.full(math.prod(self.image), -1, np.int32)
+        source[self.targets()] = np.arange(self.npix)
+        return AssemblePhotons(frame=self.frame, fill=self.fill, status=self.status, source=source.reshape(self.image))
+
     def constants(self) -> dict[str, np.ndarray]:
         left = np.ones(math.prod(self.image), bool)
         left[self.targets()] = False
@@ -114,3 +123,12 @@ class AssembleTiles(Assembly):
             plan, "calib/assemble_tiles.cl", "assemble_tiles", self.npix + gaps.shape[0], x, out, (place, gaps),
             TILE_ROWS=f"{self.tile[0]}u", TILE_COLS=f"{self.tile[1]}u", TILES_DOWN=f"{down}u", TILES_ACROSS=f"{across}u",
         )
+
+
+@dataclass(frozen=True, eq=False)
+class AssembleTilesVariance(AssembleTiles):
+    """variance at start[t] + r * down[t] + c * across[t] = that of pixel (r, c) of tile t; AssembleTiles.variance() makes it."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("variance", "pixel_status?", "frame_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("variance", "image_status")
+    loads: ClassVar[tuple[str, ...]] = ("variance", "pixel_status")
