@@ -71,13 +71,35 @@ def variance_op(rng: np.random.Generator, frame: tuple[int, ...], planes: int) -
     return calib.Variance(np.abs(spread(rng, (planes, *frame), 20, 3)), gain, 0.0 if planes == 1 and frame[0] == 1 else 9.5)
 
 
+def variance_more() -> Iterator[Case]:
+    """With slopes, with memory cells, some of which are not there, and with both."""
+    for frame, n, rows, planes, given in (((24, 17), 35, 20, 3, "status cell slope"), ((16, 40), 5, None, 1, "slope frame"), ((2, 3, 8), 17, 16, 3, "cell")):
+        rng = seeded(f"more variance {frame}")
+        cells = 3 if "cell" in given else 0
+        shape = (planes, *(cells,) * (cells > 0), *frame)
+        op = calib.Variance(np.abs(spread(rng, shape, 20, 3)), spread(rng, shape, 40, 2), 9.5, cells)
+        case = pixel_case(f"{frame}-{n}-live{rows}-{planes}-{given}", op, frame, n, rows, given, NEAR)
+        if "slope" in given:
+            slope = rng.normal(1, 0.2, (n, *frame)).astype(np.float32)
+            slope.flat[::13] = rng.choice(SPECIAL, slope.flat[::13].shape)
+            case.inputs["slope"] = slope
+        if cells:
+            case.inputs["cell"] = rng.choice(np.array([0, 1, 2, 2, 3, 65535], np.uint16), n)
+        yield case
+
+
 MAKERS = {
     "calib.variance": variance_op, "calib.scale": scale_op, "calib.polynomial": polynomial_op, "calib.breakpoint": breakpoint_op, "calib.look_up": look_up_op,
 }
+SLOPES = ("calib.breakpoint", "calib.look_up")      # a polynomial's is a polynomial
 NEAR = np.concatenate([np.arange(-18, 20), np.arange(-18, 20) + 0.5, np.nextafter(np.arange(5, 16, dtype=np.float32), np.float32(99))])
 
 
 def cases_of(name: str) -> Iterator[Case]:
+    yield from variance_more() if name == "calib.variance" else ()
+    for frame, n, rows, planes, given in GIVEN[:4:3] if name in SLOPES else GIVEN[1:2] if name == "calib.polynomial" else ():
+        made: Any = MAKERS[name](seeded(f"{name} slope {frame}"), frame, planes)
+        yield pixel_case(f"slope-{frame}-{n}-live{rows}-{planes}", made.slope(), frame, n, rows, given, NEAR)
     for frame, n, rows, planes, given in GIVEN:
         op = MAKERS[name](seeded(f"{name} {frame}"), frame, planes)
         yield pixel_case(f"{frame}-{n}-live{rows}-{planes}", op, frame, n, rows, given, NEAR, name == "calib.scale" and frame == (24, 17))

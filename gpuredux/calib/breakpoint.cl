@@ -1,4 +1,4 @@
-/* energy = x * low up to the knee, (x - knee) * high + offset beyond: a step of LOAD; its kernel is pixelwise.cl.
+/* energy = x * low up to the knee, (x - knee) * high + offset beyond; with SLOPE its slope there: a step of LOAD; its kernel is pixelwise.cl.
  *
  * grid: that of the kernel that takes it in. A thread keeps the constants of gain stage 0 of its VECTOR pixels in registers. */
 #define BREAKPOINT_PARAMS GLOBAL const f32 *breakpoint_knee, GLOBAL const f32 *breakpoint_low, GLOBAL const f32 *breakpoint_high, GLOBAL const f32 *breakpoint_offset
@@ -26,7 +26,11 @@ INLINE void breakpoint_apply(BREAKPOINT_PARAMS, const BreakpointHeld *held, Inde
             knee = breakpoint_knee[at]; low = breakpoint_low[at]; high = breakpoint_high[at]; offset = breakpoint_offset[at];
         }
 #endif
+#if BREAKPOINT_SLOPE
+        f32 y = x[k] > knee ? high : low;
+#else
         f32 y = clean(x[k] > knee ? (x[k] - knee) * high + offset : x[k] * low);
+#endif
         x[k] = BREAKPOINT_STATUS && STATUS_OF(bits[k]) ? x[k] : y;
     }
 }

@@ -10,6 +10,7 @@ import numpy as np
 from ..op import Plan
 from ..pixelwise import Pixelwise
 from .pixelwise_numba import breakpoint_rows
+from .slope_numba import breakpoint_slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,10 @@ class Breakpoint(Pixelwise):
                 first = tuple(int(k) for k in np.argwhere(~np.isfinite(value))[0])
                 raise ValueError(f"{self.name}: {field} must be finite, got {value[first]} at {first} (plane, pixel)")
 
+    def slope(self) -> Breakpoint:
+        """The op that writes slope (n, *frame) f32, d energy / d x at each pixel's x: what its errors are multiplied by."""
+        return BreakpointSlope(**self._fields())
+
     def constants(self) -> dict[str, np.ndarray]:
         with np.errstate(over="ignore"):
             offset = (self.low.astype(np.float64) * self.knee).astype(np.float32)
@@ -60,4 +65,23 @@ class Breakpoint(Pixelwise):
         breakpoint_rows(energy, status, stage, *(constants[k].reshape(self.planes, -1) for k in ("knee", "low", "high", "offset")), out)
 
     def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        return "calib/breakpoint.cl", tuple(plan.constants[k] for k in ("knee", "low", "high", "offset")), {}
+        return "calib/breakpoint.cl", tuple(plan.constants[k] for k in ("knee", "low", "high", "offset")), {"SLOPE": False}
+
+
+@dataclass(frozen=True, eq=False)
+class BreakpointSlope(Breakpoint):
+    """slope = low for x <= knee, else high; Breakpoint.slope() makes it."""
+
+    writes: ClassVar[tuple[str, ...]] = ("slope",)
+    pixel_output: ClassVar[str] = "slope"
+
+    def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        knee, low, high = (np.choose(stage, constants[k]) for k in ("knee", "low", "high"))
+        return np.where(x > knee, high, low)
+
+    def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
+        breakpoint_slopes(energy, status, stage, *(constants[k].reshape(self.planes, -1) for k in ("knee", "low", "high")), out)
+
+    def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        file, args, _ = super().stage(plan, frame)
+        return file, args, {"SLOPE": True}

@@ -10,6 +10,7 @@ import numpy as np
 from ..op import Plan
 from ..pixelwise import Pixelwise
 from .pixelwise_numba import look_up_rows
+from .slope_numba import look_up_slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,10 @@ class LookUp(Pixelwise):
         if not (np.isfinite(np.float32(self.number("start"))) and step > 0 and np.isfinite(np.float32(1 / step)) and np.float32(1 / step) > 0):
             raise ValueError(f"{self.name}: start must be finite and step above 0, got {self.start} and {self.step}")
 
+    def slope(self) -> LookUp:
+        """The op that writes slope (n, *frame) f32, (b - a) * (1 / step) of each pixel's nodes: what its errors are multiplied by."""
+        return LookUpSlope(**self._fields())
+
     @property
     def frame(self) -> tuple[int, ...]:
         return self.which.shape
@@ -57,14 +62,18 @@ class LookUp(Pixelwise):
     def _scale(self) -> tuple[np.float32, np.float32]:
         return np.float32(self.start), np.float32(1.0 / self.step)
 
-    def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    def nodes(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The values of the two nodes, and how far from the first, in steps."""
         start, inverse = self._scale
         u = (x - start) * inverse
         node = np.where(np.floor(u) > 0, np.floor(u), np.float32(0))
         node = np.minimum(node, np.float32(self.table.shape[2] - 2))
-        i = node.astype(np.intp)
-        a, b = (constants["table"][stage, constants["which"], i + k] for k in (0, 1))
-        result: np.ndarray = a + (b - a) * (u - node)
+        a, b = (constants["table"][stage, constants["which"], node.astype(np.intp) + k] for k in (0, 1))
+        return a, b, u - node
+
+    def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        a, b, part = self.nodes(constants, x, stage)
+        result: np.ndarray = a + (b - a) * part
         return result
 
     def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
@@ -72,4 +81,24 @@ class LookUp(Pixelwise):
 
     def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         args = (plan.constants["table"], plan.constants["which"], *self._scale)
-        return "calib/look_up.cl", args, {"NODES": f"{self.table.shape[2]}u", "TABLES": f"{self.table.shape[1]}u"}
+        return "calib/look_up.cl", args, {"NODES": f"{self.table.shape[2]}u", "TABLES": f"{self.table.shape[1]}u", "SLOPE": False}
+
+
+@dataclass(frozen=True, eq=False)
+class LookUpSlope(LookUp):
+    """slope = (b - a) * (1 / step), a and b as of calib.look_up; LookUp.slope() makes it."""
+
+    writes: ClassVar[tuple[str, ...]] = ("slope",)
+    pixel_output: ClassVar[str] = "slope"
+
+    def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        a, b, _ = self.nodes(constants, x, stage)
+        result: np.ndarray = (b - a) * self._scale[1]
+        return result
+
+    def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
+        look_up_slopes(energy, status, stage, constants["table"], constants["which"].reshape(-1), *self._scale, out)
+
+    def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        file, args, defines = super().stage(plan, frame)
+        return file, args, {**defines, "SLOPE": True}

@@ -86,16 +86,3 @@ def look_up_rows(energy, status, stage, table, which, start, inverse, out):
             i, t = np.uint64(node), np.uint64(which[j])
             a, b = table[g, t, i], table[g, t, i + np.uint64(1)]
             out[f, j] = _settle(a + (b - a) * (u - node), x, status, f, j)
-
-
-@fast
-def variance_rows(energy, status, stage, floor, quantum, out):
-    """out = floor[stage] + max(energy, 0) * quantum, NaN where a status is set; floor (planes, npix)."""
-    n, npix = energy.shape
-    tiles = (npix + TILE - 1) // TILE
-    for task in prange(n * tiles):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x = energy[f, j]
-            photons = np.float32(0) if x < 0 else x
-            out[f, j] = _settle(floor[_plane(stage, f, j, len(floor)), j] + photons * quantum, NAN, status, f, j)

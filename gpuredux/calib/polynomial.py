@@ -37,6 +37,12 @@ class Polynomial(Pixelwise):
             first = tuple(int(k) for k in np.argwhere(~np.isfinite(c))[0])
             raise ValueError(f"{self.name}: coefficients must be finite, got {c[first]} at {first} (plane, term, pixel)")
 
+    def slope(self) -> Polynomial:
+        """The op that writes slope (n, *frame) f32, d energy / d x at each pixel's x: what its errors are multiplied by."""
+        terms = self.coefficients.shape[1]
+        rise = self.coefficients[:, 1:] * np.arange(1.0, terms).reshape(-1, *[1] * len(self.frame))
+        return PolynomialSlope(rise if terms > 2 else np.concatenate([rise, np.zeros_like(rise)], axis=1))
+
     @property
     def frame(self) -> tuple[int, ...]:
         return self.coefficients.shape[2:]
@@ -56,3 +62,11 @@ class Polynomial(Pixelwise):
 
     def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         return "calib/polynomial.cl", (plan.constants["coefficients"],), {"TERMS": f"{self.coefficients.shape[1]}u"}
+
+
+@dataclass(frozen=True, eq=False)
+class PolynomialSlope(Polynomial):
+    """slope = c[0] + x * (c[1] + ...): calib.polynomial of the derivative's coefficients; Polynomial.slope() makes it."""
+
+    writes: ClassVar[tuple[str, ...]] = ("slope",)
+    pixel_output: ClassVar[str] = "slope"
