@@ -191,6 +191,9 @@ def status_count() -> Iterator[Case]:
         rng = seeded(f"status {frame} {n}")
         status = rng.choice(np.array([0] * 500 + [*range(256)], np.uint8), (n, *frame))
         status[1::4], status[2::4] = 0, 255
+        if frame in ((24, 17), (4, 1024)):      # as marks alone
+            image = frame == (4, 1024)
+            yield Case(f"alone-{frame}-{n}-live{rows}", calib.StatusCount.alone(image), {"image_status" if image else "pixel_status": status, **live_of(rows)})
         yield Case(f"{frame}-{n}-live{rows}", calib.StatusCount(), {"energy": np.zeros((n, *frame), np.float32), "pixel_status": status, **live_of(rows)})
 
 

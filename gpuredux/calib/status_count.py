@@ -16,6 +16,7 @@ from ..op import Fused, Op, Plan, Spec, frame_grid, frame_of, live_rows, nbytes,
 class StatusCount(Op):
     """status_count[f, b] = number of pixels of frame f whose status has bit b: status.Pixel names the bits.
 
+    StatusCount.alone() reads pixel_status or image_status and nothing else.
     in:  energy (n, *frame) f32, whose values nobody looks at: a kernel that takes an op in asks it for both; pixel_status (n, *frame) u8; live (1,) i32
     out: status_count (n, 8) u32
     exact: whole numbers, the same on every backend
@@ -37,6 +38,11 @@ class StatusCount(Op):
     def traffic(self, energy: Any, pixel_status: Any, live: Any) -> int:
         return nbytes(pixel_status, live) + nbytes(*self.outputs(energy, pixel_status, live))
 
+    @staticmethod
+    def alone(image: bool = False) -> MarksCount:
+        """The op that counts pixel_status alone, whoever wrote it; with image: image_status, as image_status_count."""
+        return ImageCount() if image else MarksCount()
+
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, status_count: Any) -> None:
         for f in range(live_rows(energy, live)):
             status_count[f] = [np.count_nonzero(pixel_status[f] & 1 << b) for b in range(8)]
@@ -46,14 +52,52 @@ class StatusCount(Op):
         count_bits(pixel_status.reshape(len(energy), math.prod(energy.shape[1:]))[:n], status_count)
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, status_count: Any) -> None:
-        n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
-        rows = status_count if live is None else live
+        self.launch(plan, energy, (energy, pixel_status), live, status_count)
+
+    def launch(self, plan: Plan, shaped: Any, load: Any, live: Any, count: Any) -> None:
+        """load: what LOAD reads, None for marks that lie in memory, which are then `shaped`, an array of their shape."""
+        n, npix, wide, frames = shaped.shape[0], math.prod(shaped.shape[1:]), plan.device.vector, plan.device.frames
+        rows = count if live is None else live
         given = {"LIVE": live is not None}
-        plan.launch("calib/status_count.cl", "status_count_start", (-(-n // 16),), 128, (status_count, rows, np.uint32(n)), START=True, **given)
+        plan.launch("calib/status_count.cl", "status_count_start", (-(-n // 16),), 128, (count, rows, np.uint32(n)), START=True, **given)
         plan.launch(
-            "calib/status_count.cl", "status_count", frame_grid(n, npix, wide, frames), 128, (status_count, rows, np.uint32(n), np.uint32(npix)),
-            load=(energy, pixel_status), VECTOR=vector(npix, wide), FRAMES=f"{frames}u", **given,
+            "calib/status_count.cl", "status_count", frame_grid(n, npix, wide, frames), 128,
+            (*((shaped,) if load is None else ()), count, rows, np.uint32(n), np.uint32(npix)),
+            load=load, VECTOR=vector(npix, wide), FRAMES=f"{frames}u", ALONE=load is None, **given,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class MarksCount(StatusCount):
+    """status_count of pixel_status as it lies in memory; StatusCount.alone() makes it."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("pixel_status", "live?")
+    loads: ClassVar[tuple[str, ...]] = ()
+
+    def outputs(self, marks: Any, live: Any) -> tuple[Spec, ...]:       # type: ignore[override]
+        shape = self.require(self.inputs[0], marks, np.uint8, ("n", *frame_of(marks))).shape
+        self.require_live(live)
+        return (Spec(self.writes[0], (shape[0], 8), np.dtype(np.uint32)),)
+
+    def traffic(self, marks: Any, live: Any) -> int:        # type: ignore[override]
+        return nbytes(marks, live) + nbytes(*self.outputs(marks, live))
+
+    def numpy(self, plan: Plan, marks: Any, live: Any, count: Any) -> None:     # type: ignore[override]
+        super().numpy(plan, marks, marks, live, count)
+
+    def numba(self, plan: Plan, marks: Any, live: Any, count: Any) -> None:     # type: ignore[override]
+        super().numba(plan, marks, marks, live, count)
+
+    def device(self, plan: Plan, marks: Any, live: Any, count: Any) -> None:    # type: ignore[override]
+        self.launch(plan, marks, None, live, count)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCount(MarksCount):
+    """image_status_count (n, 8): the same of image_status."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("image_status", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("image_status_count",)
 
 
 @njit(cache=True, nogil=True, parallel=True)
