@@ -186,6 +186,33 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     assert invoke(tmp_path, CONFIG.replace("path: constants.h5", "path: constants.h5, overwrite: true"))[0] == 0
 
 
+ALONE = CONFIG.split("  - gain: 2")[0].replace("frames: 200", "frames: 5") + "output: {path: constants.h5}\n"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "DIR/c.h5"), OSError("DIR/c.h5: No space left on device"),
+                                   RuntimeError("a\nb (time = x\n, errno = 28, error message = 'No space left on device', buf = 0)")])
+def test_what_saving_raises_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def save(*given: object) -> None:
+        raise type(error)(*(str(a).replace("DIR", str(tmp_path)) if isinstance(a, str) else a for a in error.args))
+
+    monkeypatch.setattr("gpuredux.calib.constants.Constants.save", save)
+    code, said = invoke(tmp_path, ALONE, "--output", str(tmp_path / "c.h5"))
+    assert code == 4 and said == f"gpuredux-stream: {tmp_path / 'c.h5'}: No space left on device; no constants were written\n"
+
+
+def test_a_place_that_takes_no_file_is_refused_before_frames_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is not there, one that says yes and takes none (/proc, for root too), a name that is too long for the file system."""
+    monkeypatch.setattr("gpuredux.stream.dark._measure", lambda *given: pytest.fail("frames were read"))
+    for place, words in ((tmp_path / "none" / "c.h5", f"{tmp_path / 'none'} is no folder"), (Path("/proc/c.h5"), "'/proc/c.h5' cannot be written: "),
+                         (tmp_path / ("x" * 245), "File name too long"), (tmp_path / ("x" * 300), "File name too long")):
+        code, said = invoke(tmp_path, ALONE, "--output", str(place))
+        assert code == 2 and said.startswith(f"{tmp_path}/dark.yaml:7: output.path: ") and words in said and said.count("\n") == 1, said
+    if os.geteuid():        # root may write it
+        (tmp_path / "shut").mkdir(0o500)
+        assert "Permission denied" in invoke(tmp_path, ALONE, "--output", str(tmp_path / "shut" / "c.h5"))[1]
+    assert [p.name for p in tmp_path.iterdir() if p.name != "shut"] == ["dark.yaml"]
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (("gain: 2", "gain: 0"), "darks[1].gain: stage 0 is given twice"),
     (("gain: 2", "gain: 3"), "darks[1].gain: jungfrau has the stages 0, 1, 2, got 3"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +40,7 @@ def prepare(file: Path, output: Path | None = None) -> Prepared:
     """All that can be checked before the first frame is read. Raises ConfigError."""
     document = load(file)
     path = output.resolve() if output is not None else document.resolve(document.config.output.path)
-    if path.exists() and not document.config.output.overwrite:
-        raise ConfigError([document.at(("output", "path"), f"{path} is there already: choose another file, or set output.overwrite: true")])
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError([document.at(("output", "path"), f"{path} is a folder" if path.is_dir() else f"{path.parent} is no folder")])
+    _claim(document, path)
     run, faults, sources = document.config.run, list[str](), []
     for i in range(len(document.config.darks)):
         try:
@@ -57,6 +57,23 @@ def prepare(file: Path, output: Path | None = None) -> Prepared:
     if faults:
         raise ConfigError(faults)
     return document, path, sources, device
+
+
+def _claim(document: DarkDocument, path: Path) -> None:
+    """Refuse a file that is there, unless overwrite is true, and one that cannot be made. Leaves all as it is. Raises ConfigError."""
+    place = ("output", "path")
+    try:
+        if path.exists() and not document.config.output.overwrite:
+            raise ConfigError([document.at(place, f"{path} is there already: choose another file, or set output.overwrite: true")])
+        if path.is_dir() or not path.parent.is_dir():
+            raise ConfigError([document.at(place, f"{path} is a folder" if path.is_dir() else f"{path.parent} is no folder")])
+        trial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")       # as Constants.save calls it: only a trial tells for every file system
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        trial.unlink()
+    except (OSError, ValueError) as e:
+        if isinstance(e, ConfigError):
+            raise
+        raise ConfigError([document.at(place, f"{str(path)[:200]!r} cannot be written: {getattr(e, 'strerror', None) or e}")]) from None
 
 
 def execute(prepared: Prepared, console: Console) -> int:
@@ -77,8 +94,8 @@ def execute(prepared: Prepared, console: Console) -> int:
     made = to_constants(results, document.detector[1], document.config.estimator.write == "robust", runs, _notes(document, results, device))
     try:
         made.save(path, document.config.output.overwrite)
-    except OSError as e:
-        complain(f"gpuredux-stream: {path}: {e.strerror or e}")
+    except (OSError, RuntimeError) as e:        # HDF5 closing a file that it can no longer write is a RuntimeError
+        complain(f"gpuredux-stream: {path}: {_refusal(e, path)}; no constants were written")
         return SINK_FAILED
     watch.print(_table(results, names_of(results, document.detector[1]), made))
     watch.show([*_statuses(made), ("constants", str(path)), ("estimate", document.config.estimator.write), ("digest", made.digest[:16])])
@@ -86,6 +103,15 @@ def execute(prepared: Prepared, console: Console) -> int:
     if lost:
         complain(f"gpuredux-stream: {lost} frames could not be decoded; the constants are of the others")
     return INCOMPLETE if lost else COMPLETE
+
+
+def _refusal(error: BaseException, path: Path) -> str:
+    """What the system said, without HDF5's long words about it."""
+    words = " ".join(str(error).split())
+    said = re.search(r"error message = '([^']*)'", words)
+    if said or getattr(error, "strerror", None):
+        return said[1] if said else str(getattr(error, "strerror", None))
+    return words.removeprefix(f"{path}: ").removeprefix(f"{path} ")[:200]
 
 
 def _measure(document: DarkDocument, i: int, source: DarkSource, device: Device, watch: Monitor, stopped: list[int]) -> DarkResult:
