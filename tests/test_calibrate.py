@@ -284,6 +284,10 @@ def test_what_is_one_pass_on_a_device(device_target: Target) -> None:
         ({"nonlinearity": Polynomial(bend)}, ["calib.gain + calib.polynomial + calib.scale"]),
         ({"nonlinearity": Polynomial(bend), "common_mode": cm}, ["calib.gain + calib.polynomial + calib.common_mode"]),
         ({"nonlinearity": Polynomial(bend), "assemble": image}, ["calib.gain + calib.polynomial + calib.scale + calib.assemble"]),
+        ({"variance": True}, ["calib.gain + calib.variance"]), ({"photons": Photons(8.0)}, ["calib.gain + calib.photons"]),
+        ({"variance": 8.0, "nonlinearity": Polynomial(bend), "assemble": image},       # the slope is an array
+         ["calib.gain + calib.polynomial", "calib.gain + calib.polynomial + calib.scale + calib.assemble",
+          "calib.gain + calib.polynomial + calib.scale + calib.variance + calib.assemble"]),
     ]
     for fields, passes in cases:
         op = Calibrate(KIND, SETS, **fields)

@@ -81,12 +81,13 @@ class Calibrate(Chain):
                 raise ValueError(f"{self.name}: {kind.name} counts photons: it has no nonlinearity but the dead time's table, no common mode, and its"
                                  " constants are fields of calib.Counts")
             ops = _of_counter(kind, {**constants, **wanted, "good": _both(kind, good, constants.get("good"))}, divide, multiply, noisy)
+            noise_op = [Variance(np.zeros((1, *kind.shape)), quantum=1.0)] if noisy else []
         else:
             given, noise = _arguments(kind, constants, good, bad)
             gain = _folded(given["gain"], np.shape(given["pedestal"]), int(given.get("cells", 0)), divide, multiply)
             ops = _of_adc(kind, {**given, **wanted, "gain": gain, "gain_stage": by_stage}, curve, common_mode, noisy)
-            ops += [_variance(noise, gain, 0.0 if variance is True else float(variance), int(given.get("cells", 0)))] if noisy else []
-        kept = _end(ops, spread, count, image, noisy, status, status_count)
+            noise_op = [_variance(noise, gain, 0.0 if variance is True else float(variance), int(given.get("cells", 0)))] if noisy else []
+        kept = _end(ops, spread, count, image, noise_op, status, status_count)
         report = common_mode is not None and common_mode.report
         Chain.__init__(self, ops, keep=[*kept, *(["common_mode"] if report else []), "frame_status?"])
 
@@ -139,14 +140,18 @@ def _ends(kind: Detector, photons: Any, assemble: Any) -> tuple[list[Any], list[
     return count, [replace(assemble, status=True).photons() if count else assemble]
 
 
-def _end(ops: list[Any], spread: list[Any], count: list[Any], image: list[Any], noisy: bool, status: bool, status_count: bool) -> list[str]:
-    """Behind the gain and its variance: all else, in its order, and the counts of what each last writes; the names of what comes out."""
+def _end(ops: list[Any], spread: list[Any], count: list[Any], image: list[Any], noise: list[Any], status: bool, status_count: bool) -> list[str]:
+    """Behind the gain: all else, in its order, with the variance (noise: its op) beside it, and the counts of what each last writes; what comes out."""
     if status_count and not count:
         ops.insert(1, StatusCount())        # nothing behind the source sets a status
-    ops += [*(op.variance() for op in spread if noisy), *spread, *count, *image, *(op.variance() for op in image if noisy)]
+    of_image = [op.variance() for op in image if noise]
+    if spread:
+        ops += [*noise, *(op.variance() for op in spread if noise), *spread, *count, *image, *of_image]
+    else:
+        ops += [*count, *image, *noise, *of_image]      # next to each other: one pass over the words makes the image's variance
     marked = any(op.status for op in image)
     ops += [StatusCount.alone()] * bool(status_count and count) + [StatusCount.alone(image=True)] * bool(status_count and marked)
-    more = (("image_status", marked), ("pixel_status", status or bool(count and not image)), ("variance", noisy), ("status_count", status_count),
+    more = (("image_status", marked), ("pixel_status", status or bool(count and not image)), ("variance", bool(noise)), ("status_count", status_count),
             ("image_status_count", status_count and marked))
     return ["image" if image else "photons" if count else "energy", *(name for name, asked in more if asked)]
 
@@ -182,7 +187,7 @@ def _of_adc(kind: Detector, fields: dict[str, Any], curve: list[Any], common_mod
 
 
 def _of_counter(kind: Detector, fields: dict[str, Any], divide: Sequence[Any], multiply: Sequence[Any], noisy: bool) -> list[Op]:
-    """The source, and the variance, of a detector that counts photons; fields are those of calib.Counts."""
+    """The source of a detector that counts photons; fields are those of calib.Counts."""
     planes = list(multiply) if fields.get("plane") is None else [fields["plane"], *multiply]
     if noisy and (planes or divide or fields.get("table") is not None):
         raise ValueError("calib.calibrate: the variance of counts is theirs before they are divided, and before a dead time, which makes them no longer"
@@ -190,7 +195,7 @@ def _of_counter(kind: Detector, fields: dict[str, Any], divide: Sequence[Any], m
     if planes or divide:
         with np.errstate(divide="ignore", invalid="ignore"):
             fields["plane"] = product("calib.calibrate", kind.shape, planes) / product("calib.calibrate", kind.shape, divide)
-    return [Counts(**fields), *([Variance(np.zeros((1, *kind.shape)), quantum=1.0)] if noisy else [])]
+    return [Counts(**fields)]
 
 
 def _listed(ops: Op | Sequence[Op] | None) -> list[Op]:
