@@ -17,6 +17,7 @@ import numpy as np
 from ..detectors import DETECTORS, Detector, detector
 from . import constants_file
 from .constants_file import ARRAYS, FLOATS
+from .constants_given import listed, plain, text, whole
 from .flags import good_from
 
 UNITS = {"pedestal": "ADU", "gain": "ADU/keV", "noise": "ADU", "offset": "ADU", "threshold": "ADU", "status": "", "good": ""}
@@ -36,7 +37,8 @@ class Constants:
     cells: memory cells, 0 = no such axis; units: of each array, where they are not UNITS
     validity: (begin, end), both included: runs, or times with a zone; None = open; source_runs: what it was made from
     made_by: program and version; notes: what a loader has converted
-    raises ValueError or TypeError for what does not fit together. NaN, Inf and a gain of 0 are kept: calib.Gain raises or masks them"""
+    raises ValueError or TypeError for what does not fit together, or what no file gives back (a masked array, NUL in a text). NaN, Inf and a gain of
+    0 are kept: calib.Gain raises or masks them"""
 
     detector: str
     pedestal: np.ndarray | None = None
@@ -59,11 +61,13 @@ class Constants:
 
     def __post_init__(self) -> None:
         kind = detector(self.detector)
-        self._set(detector=kind.name, shape=tuple(int(k) for k in self.shape or kind.shape), made_by=self.made_by or f"gpuredux {version('gpuredux')}")
+        self._set(detector=kind.name, shape=whole("constants: shape", self.shape) or kind.shape, cells=whole("constants: cells", [self.cells])[0],
+                  **{n: text(f"constants: {n}", getattr(self, n)) for n in ("flags", "made_by", "notes")})
+        self._set(made_by=self.made_by or f"gpuredux {version('gpuredux')}", source_runs=listed("constants: source_runs", self.source_runs))
         if len(self.shape) != len(kind.shape) or any(k < 1 for k in self.shape):
             raise ValueError(f"constants: a frame of {kind.name} is {kind.shape}, or a part of as many axes, got shape={self.shape}")
         same = math.prod(self.shape[:-2]) == kind.n_panels
-        self._set(segments=tuple(int(k) for k in self.segments) or (kind.ids if same else ()), source_runs=tuple(map(str, self.source_runs)))
+        self._set(segments=whole("constants: segments", self.segments) or (kind.ids if same else ()))
         if len(set(self.segments)) != len(self.segments) or len(self.segments) != math.prod(self.shape[:-2]) or set(self.segments) - set(kind.ids):
             raise ValueError(f"constants: segments must be the ids of {math.prod(self.shape[:-2])} panels of {kind.name}, {kind.ids}, got {self.segments}")
         for name in ARRAYS:
@@ -76,7 +80,7 @@ class Constants:
         odd = set(self.units) - set(present)
         if odd:
             raise ValueError(f"constants: units for {', '.join(sorted(odd))}, which is not there")
-        self._set(units={n: str(self.units.get(n, UNITS[n])) for n in present})
+        self._set(units={n: text(f"constants: units of {n}", self.units.get(n, UNITS[n])) for n in present})
         self._check_units()
         if bool(self.flags) != ("status" in present):
             raise ValueError("constants: status needs flags, the name of its bits (e.g. 'NXmx'), and flags needs status")
@@ -97,7 +101,7 @@ class Constants:
 
     def _own(self, name: str) -> None:
         """A read-only copy of the right type."""
-        given = np.asarray(getattr(self, name))
+        given = plain(f"constants: {name}", getattr(self, name))
         kinds = "b" if name == "good" else "u" if name == "status" else "fiu"
         if given.dtype.kind not in kinds or given.dtype.itemsize > 8 or given.dtype == np.float16:
             want = {"b": "bool, True = use the pixel", "u": "unsigned integers", "fiu": "float32, float64 or integers"}[kinds]
@@ -106,6 +110,8 @@ class Constants:
         dtype = exact if name in FLOATS and given.dtype.kind != "f" else given.dtype.newbyteorder("=")
         copy = np.array(given, dtype=dtype, order="C", copy=True)
         copy.setflags(write=False)
+        if name == "noise" and (low := copy < 0).any():
+            raise ValueError(f"constants: noise is a standard deviation, and {int(low.sum())} values are negative; NaN where it is not known")
         self._set(**{name: copy})
 
     def _check_planes(self, kind: Detector) -> None:
@@ -115,7 +121,7 @@ class Constants:
             known = [names for names in ((kind.gains, kind.config.names) if kind.config else (kind.gains,)) if {len(names)} == counts]
             plain = tuple(f"G{k}" for k in range(kind.n_planes)) if counts == {kind.n_planes} else ()
             self._set(planes=known[0] if known else plain)
-        self._set(planes=tuple(map(str, self.planes)))
+        self._set(planes=listed("constants: planes", self.planes))
         if not self.planes or len(set(self.planes)) != len(self.planes):
             raise ValueError(f"constants: {kind.name} has {kind.n_planes} planes{f' or {kind.config.names}' if kind.config else ''};"
                              f" name them (planes=) if yours are others, got {self.planes or {n: a.shape for n, a in self.arrays.items()}}")
@@ -179,7 +185,7 @@ class Constants:
 
     def select(self, segments: Iterable[int]) -> Constants:
         """The constants of these segment ids (not positions), in this order. Raises ValueError for one that is not there."""
-        wanted = tuple(int(k) for k in segments)
+        wanted = whole("constants: segments", segments)
         missing = [k for k in wanted if k not in self.segments]
         if missing or not wanted or len(set(wanted)) != len(wanted):
             raise ValueError(f"constants: select takes different segment ids of {self.segments}, got {wanted}: no {missing}")
@@ -188,6 +194,31 @@ class Constants:
         at = [self.segments.index(k) for k in wanted]
         parts = {n: np.take(a, at, axis=a.ndim - 3) for n, a in self.arrays.items()}
         return replace(self, **parts, shape=(len(wanted), *self.shape[1:]), segments=wanted)
+
+    def ordered(self, missing: str = "raise") -> Constants:
+        """The set with the planes of the detector, in its order: they are told by their names.
+
+        missing: planes that the set lacks, "raise" ValueError, or "mask": NaN (0 of integers), which calib.Gain(invalid="mask") makes BAD_CONSTANT, and
+        thresholds, which are then of other stages, are left out. Raises ValueError for planes that are not the detector's"""
+        want = self.kind.gains or tuple(f"G{k}" for k in range(self.kind.n_planes))
+        odd, lost = [n for n in self.planes if n not in want], [n for n in want if n not in self.planes]
+        if missing not in ("raise", "mask"):
+            raise ValueError(f"constants: missing must be 'raise' or 'mask', got {missing!r}")
+        if self.planes == want:
+            return self
+        if odd or (lost and missing == "raise"):
+            raise ValueError(f"constants: the planes of {self.detector} are {', '.join(want)}, the set's are {', '.join(self.planes)}"
+                             + ("" if odd else f": it lacks {', '.join(lost)}"))
+        if self.threshold is not None and not lost:
+            raise ValueError(f"constants: each threshold lies between two stages, and the set has its stages in another order, {', '.join(self.planes)}:"
+                             f" give planes and thresholds in the order {', '.join(want)}")
+
+        def planes(a: np.ndarray) -> np.ndarray:
+            empty = np.full(a.shape[1:], np.nan if a.dtype.kind == "f" else 0, a.dtype)
+            return np.stack([a[self.planes.index(n)] if n in self.planes else empty for n in want])
+
+        parts: dict[str, Any] = {n: planes(a) for n, a in self.arrays.items() if n not in ("good", "threshold")}
+        return replace(self, planes=want, threshold=None, units={n: u for n, u in self.units.items() if n != "threshold"}, **parts)
 
     def valid_for(self, moment: Moment) -> bool:
         """Whether a run (int) or a time lies in the validity; always, where none is stated. Raises TypeError for the other kind."""
@@ -200,6 +231,7 @@ class Constants:
 
     def to_gain(self, bad: Iterable[str] = (), kind: type[IntFlag] | None = None, **other: Any) -> dict[str, Any]:
         """The arguments of calib.Gain: pedestal + offset (added in float64), gain, good, detector, cells; other is added or replaces.
+        Planes come in the detector's order, by their names: what else is taken of the set (noise, threshold), take from ordered().
 
         bad: names of status bits; where one is set, that gain stage and cell of the pixel gives BAD_CONSTANT (gain 0, invalid="mask")
         kind: the IntFlag of these names, where calib.flags does not know self.flags"""
@@ -208,14 +240,15 @@ class Constants:
         if len(self.planes) != self.kind.n_planes or (self.kind.config and set(self.planes) & set(self.kind.config.names)):     # two states are no planes
             raise ValueError(f"constants: {len(self.planes)} gain states {self.planes} are not {self.kind.n_planes} planes:"
                              " fold them with the pixels' configuration first (calib.folding.fold_constants)")
-        pedestal = self.pedestal if self.offset is None else np.asarray(self.pedestal, np.float64) + self.offset
-        gain, names = self.gain, tuple(bad)
+        own = self.ordered()
+        pedestal = own.pedestal if own.offset is None else np.asarray(own.pedestal, np.float64) + own.offset
+        gain, names = own.gain, bad if isinstance(bad, str) else tuple(bad)
         if names:
-            if self.status is None:
+            if own.status is None:
                 raise ValueError(f"constants: bad={names}, and there is no status")
-            gain = np.where(good_from(self.status, names, kind or self.flags, unnamed="ignore"), gain, gain.dtype.type(0))
+            gain = np.where(good_from(own.status, names, kind or own.flags, unnamed="ignore"), gain, gain.dtype.type(0))
             other = {"invalid": "mask", **other}
-        return {"pedestal": pedestal, "gain": gain, "good": self.good, "detector": self.kind, "cells": self.cells, **other}
+        return {"pedestal": pedestal, "gain": gain, "good": own.good, "detector": own.kind, "cells": own.cells, **other}
 
 
 def inverse(factor: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..detectors import Detector, detector
 from .constants import Constants, inverse
+from .constants_given import by_segment, opened
 
 DATASETS = {"AnalogOffset": "iu", "RelativeGain": "f", "DigitalGainLevel": "iu", "Badpixel": "iu"}
 
@@ -24,6 +25,7 @@ def load_cheetah(paths: Mapping[int, str | os.PathLike[str]], kind: str | Detect
 
     stages: 3, or 2 as Cheetah itself takes them, since the thresholds of medium and low gain merge: then low gain is never chosen
     raises ValueError for what is missing or of another shape. Cheetah reads DigitalGainLevel as signed; it is unsigned"""
+    paths = by_segment("constants_agipd", paths)
     kind = detector(kind).select(paths)
     if stages not in (2, 3):
         raise ValueError(f"constants_agipd: stages must be 2 or 3, got {stages}")
@@ -45,18 +47,15 @@ def load_cheetah(paths: Mapping[int, str | os.PathLike[str]], kind: str | Detect
 
 def _module(path: str | os.PathLike[str], kind: Detector) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            for name, kinds in DATASETS.items():
-                dataset = file.get(name)
-                if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
-                    raise ValueError(f"{path}: {'has no dataset' if dataset is None else 'is of another kind:'} /{name}; it holds {', '.join(file)}")
-                first = found.get("AnalogOffset", dataset).shape
-                if dataset.ndim != 4 or dataset.shape[0] != 3 or dataset.shape[2:] != kind.shape[-2:] or dataset.shape != first:
-                    raise ValueError(f"{path}: /{name} must be (3, cells, {kind.shape[-2]}, {kind.shape[-1]}), got {dataset.shape}")
-                found[name] = dataset[()]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except OSError as e:
-        raise ValueError(f"{path}: cannot be read as HDF5; it is cut short or something else: {e}") from None
+    with opened(path) as file:
+        for name, kinds in DATASETS.items():
+            dataset = file.get(name)
+            if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
+                raise ValueError(f"{path}: {'has no dataset' if dataset is None else 'is of another kind:'} /{name}; it holds {', '.join(file)}")
+            first = found.get("AnalogOffset", dataset).shape
+            if len(dataset.shape or ()) != 4 or dataset.shape[0] != 3 or dataset.shape[2:] != kind.shape[-2:] or dataset.shape != first:
+                raise ValueError(f"{path}: /{name} must be (3, cells, {kind.shape[-2]}, {kind.shape[-1]}), got {dataset.shape}")
+            if not 1 <= dataset.shape[1] <= kind.cells:
+                raise ValueError(f"{path}: /{name} must have 1 to {kind.cells} memory cells for {kind.name}, got {dataset.shape}")
+            found[name] = dataset[()]
     return found

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..detectors import Detector, detector
 from .constants import Constants, inverse
+from .constants_given import by_segment, opened
 
 Place = tuple[str | os.PathLike[str], str]
 AXES = ("gain", "cell", "slow_scan", "fast_scan")
@@ -30,8 +31,11 @@ def load_calcat(modules: Mapping[int, Mapping[str, Place]], kind: str | Detector
     thresholds: which entries of the gain axis of ThresholdsDark are the thresholds, where it holds more than one less than the gains
     dims: axes by constant's name, for files without the attribute; known are gain, cell, slow_scan, fast_scan
     raises ValueError for what is missing, or not understood"""
+    modules = by_segment("constants_calcat", modules)
     kind = detector(kind).select(modules)
-    names = set().union(*(modules[k] for k in kind.ids))
+    names = _names({k: modules[k] for k in kind.ids})
+    if dims is not None and not isinstance(dims, Mapping):
+        raise TypeError(f"constants_calcat: dims must be {{constant's name: axes}}, got {dims!r}")
     for k in kind.ids:
         if missing := sorted(names - set(modules[k])):
             raise ValueError(f"constants_calcat: segment {k} has no {', '.join(missing)}, which others have")
@@ -48,8 +52,8 @@ def load_calcat(modules: Mapping[int, Mapping[str, Place]], kind: str | Detector
     arrays = {ours: whole[name] for name, ours in TAKEN.items() if name in whole}
     if "threshold" in arrays:
         arrays["threshold"] = _thresholds(arrays["threshold"], thresholds, kind)
-    if found := [whole[name] for name in BAD if name in whole]:
-        arrays["status"] = np.bitwise_or.reduce([np.broadcast_to(_unsigned(a), (kind.n_planes, cells, *kind.shape)) for a in found])
+    if found := [_unsigned(name, whole[name]) for name in BAD if name in whole]:
+        arrays["status"] = np.bitwise_or.reduce([np.broadcast_to(a, (kind.n_planes, cells, *kind.shape)) for a in found])
     for name, does in gain.items():
         factor = inverse(whole[name]) if does == "multiplies" else whole[name]
         arrays["gain"] = factor if "gain" not in arrays else arrays["gain"] * factor
@@ -57,6 +61,17 @@ def load_calcat(modules: Mapping[int, Mapping[str, Place]], kind: str | Detector
     notes = f"from CALCAT's files: {', '.join(sorted(names))}" + "".join(f"; {n} {does}" for n, does in gain.items())
     return Constants(kind.name, **{n: a if kind.cells else a[:, 0] for n, a in many.items()}, cells=cells if kind.cells else 0, shape=kind.shape,
                      segments=kind.ids, flags="BadPixels" if "status" in arrays else "", units={"gain": gain_unit} if gain else {}, **{"notes": notes, **about})
+
+
+def _names(modules: Mapping[int, Any]) -> set[str]:
+    """All constants' names, each with its place."""
+    for k, places in modules.items():
+        if not isinstance(places, Mapping):
+            raise TypeError(f"constants_calcat: segment {k} must have {{constant's name: (file, group)}}, got {places!r}")
+        for name, place in places.items():
+            if isinstance(place, str) or not isinstance(place, Sequence) or len(place) != 2:
+                raise TypeError(f"constants_calcat: {name} of segment {k} must be (file, group), got {place!r}")
+    return set().union(*modules.values())
 
 
 def _stack(name: str, places: Sequence[Place], kind: Detector, dims: Sequence[str] | None) -> np.ndarray:
@@ -70,20 +85,15 @@ def _stack(name: str, places: Sequence[Place], kind: Detector, dims: Sequence[st
 def _module(name: str, place: Place, kind: Detector, dims: Sequence[str] | None) -> np.ndarray:
     """One dataset with its axes in the order of AXES; a missing gain or cell axis has length 1."""
     path, group = place
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            dataset = file.get(f"{group}/data")
-            if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
-                raise ValueError(f"{path}: has no numbers at {group}/data")
-            said = dataset.attrs.get("dims", dims)
-            if said is None:
-                raise ValueError(f"{path}: {group}/data has no attribute dims; say them with dims={{{name!r}: ...}}, of {', '.join(AXES)}")
-            axes = [a.decode() if isinstance(a, bytes) else str(a) for a in said]
-            data = np.asarray(dataset[()])
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except OSError as e:
-        raise ValueError(f"{path}: cannot be read as HDF5; it is cut short or something else: {e}") from None
+    with opened(path) as file:
+        dataset = file.get(f"{group}/data")
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.shape is None:
+            raise ValueError(f"{path}: has no numbers at {group}/data")
+        said = dataset.attrs.get("dims", dims)
+        if said is None:
+            raise ValueError(f"{path}: {group}/data has no attribute dims; say them with dims={{{name!r}: ...}}, of {', '.join(AXES)}")
+        axes = [a.decode(errors="replace") if isinstance(a, bytes) else str(a) for a in np.ravel(said).tolist()]
+        data = np.asarray(dataset[()])
     if len(axes) != data.ndim or len(set(axes)) != len(axes) or set(axes) - set(AXES) or not {"slow_scan", "fast_scan"} <= set(axes):
         raise ValueError(f"{path}: {group}/data of {data.ndim} axes has dims {axes}; understood are {', '.join(AXES)}, each once, the last two always")
     length = dict(zip(axes, data.shape, strict=True))
@@ -103,7 +113,9 @@ def _thresholds(threshold: np.ndarray, chosen: Sequence[int] | None, kind: Detec
     return threshold[list(chosen)]
 
 
-def _unsigned(a: np.ndarray) -> np.ndarray:
+def _unsigned(name: str, a: np.ndarray) -> np.ndarray:
     if a.dtype.kind not in "ui":
-        raise ValueError(f"constants_calcat: bad pixels must be integers, got {a.dtype}")
+        raise ValueError(f"constants_calcat: {name} must be integers, bits of bad pixels, got {a.dtype}")
+    if (a < 0).any():
+        raise ValueError(f"constants_calcat: {name} must be bits of bad pixels, and {int((a < 0).sum())} values are negative, the first {a[a < 0][0]}")
     return a.astype(np.uint32) if a.dtype.itemsize <= 4 else a.astype(np.uint64)

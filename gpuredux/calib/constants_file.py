@@ -15,10 +15,12 @@ A set has at least one. The format is of HDF5 1.10, whose metadata have checksum
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +45,45 @@ def digest(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
 
 
 def write(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, np.ndarray], overwrite: bool) -> None:
-    """A new file beside path, then its name: an old file stays until the new one is on the disk. Raises FileExistsError without overwrite."""
+    """A new file beside path, then its name: an old file stays until the new one is on the disk. Raises FileExistsError without overwrite, and
+    OSError with the path where there is no room, or the disk says no."""
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already: constants are immutable; pass overwrite=True to replace the file")
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with h5py.File(partial, "x", libver=("v110", "v110")) as file:
-            _fill(file, header, arrays)
+        _stored(partial, header, arrays)
         _sync(partial)
         if overwrite:
             os.replace(partial, path)
         else:
             _name_new(partial, path)
         _sync(path.parent)
+    except RuntimeError as e:       # h5py's, of what the disk said
+        raise OSError(errno.EIO, f"cannot be written: {' '.join(str(e).split())}", str(path)) from None
+    except OSError as e:
+        if isinstance(e, FileExistsError):
+            raise
+        raise OSError(e.errno or errno.EIO, os.strerror(e.errno) if e.errno else " ".join(str(e).split()), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _stored(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """A whole file, closed. A full disk is found before HDF5 is touched, which could not close a file without room."""
+    from ..compress.hdf5_layout import reserve, trim  # not at import: families do not import each other
+
+    file = h5py.File(path, "x", libver=("v110", "v110"))
+    try:
+        reserve(file, sum(a.nbytes for a in arrays.values()) + len(json.dumps(header)))
+        _fill(file, header, arrays)
+        file.flush()
+        trim(file)
+        file.close()
+    except BaseException:
+        with suppress(OSError, RuntimeError):       # the first error is the one to be seen
+            file.close()
+        raise
 
 
 def _sync(path: Path) -> None:

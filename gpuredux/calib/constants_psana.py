@@ -7,6 +7,7 @@ one that is per ADU, such as "keV/ADU", multiplies and is inverted."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..detectors import Detector, detector
 from .constants import Constants, inverse
+from .constants_given import plain
 from .flags import good_from
 
 TAKEN = {"pedestals": "pedestal", "pixel_gain": "gain", "pixel_offset": "offset", "pixel_rms": "noise", "pixel_status": "status"}
@@ -43,12 +45,12 @@ def load_psana(calibconst: Mapping[str, Any], kind: str | Detector, *, segments:
         arrays["gain"], units["gain"] = _gain(arrays["gain"], gain_unit, kind, notes)
     good = None
     if "pixel_mask" in found:
-        mask = np.asarray(found["pixel_mask"][0])
+        mask = plain("constants_psana: pixel_mask", found["pixel_mask"][0])
         if mask.dtype.kind not in "bui" or not np.isin(mask, (0, 1)).all():
             raise ValueError("constants_psana: pixel_mask must hold 0 and 1, 1 = good")
         good = _panels("pixel_mask", mask, kind) != 0
     if "status" in arrays:
-        arrays["status"] = arrays["status"].astype(np.uint64)
+        arrays["status"] = _bits(arrays["status"])
     if bad:
         if "status" not in arrays:
             raise ValueError("constants_psana: bad= needs pixel_status")
@@ -67,7 +69,7 @@ def _panels(name: str, a: np.ndarray, kind: Detector) -> np.ndarray:
 
 def _states(name: str, given: Any, kind: Detector) -> np.ndarray:
     """(states, *kind.shape)."""
-    a = np.asarray(given)
+    a = plain(f"constants_psana: {name}", given)
     count = len(kind.config.states) if kind.config else kind.n_planes
     if count == 1 and a.shape in (kind.shape, (1, *kind.shape)):
         return a.reshape(1, *kind.shape)
@@ -78,6 +80,19 @@ def _states(name: str, given: Any, kind: Detector) -> np.ndarray:
         raise ValueError(f"constants_psana: {name} must be ({count}, {', '.join(map(str, kind.shape))}) for {kind.name} with segments {kind.ids},"
                          f" got {a.shape}")
     return a.reshape(count, *kind.shape)
+
+
+def _bits(status: np.ndarray) -> np.ndarray:
+    """pixel_status as bits; psana's text files may have made floats of them."""
+    if status.dtype.kind not in "uif":
+        raise ValueError(f"constants_psana: pixel_status must be whole numbers, got {status.dtype}")
+    odd = ~((status >= 0) & (status < 2.0**64))
+    if status.dtype.kind == "f":
+        odd |= status != np.floor(status)
+    if odd.any():
+        first = tuple(int(k) for k in np.argwhere(odd)[0])
+        raise ValueError(f"constants_psana: pixel_status must be bits, whole numbers from 0; {int(odd.sum())} are not, the first at {first}: {status[first]}")
+    return status.astype(np.uint64)
 
 
 def _gain(gain: np.ndarray, unit: str | None, kind: Detector, notes: list[str]) -> tuple[np.ndarray, str]:
@@ -118,11 +133,14 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     path = Path(path)
     if path.suffix == ".npy":
         try:
-            return np.asarray(np.load(path))
-        except (ValueError, EOFError, OSError) as e:
+            found = np.load(path)
+        except (ValueError, EOFError, OSError, MemoryError) as e:
             if isinstance(e, FileNotFoundError):
                 raise
             raise ValueError(f"{path}: cannot be read as .npy: {e}") from None
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiub":
+            raise ValueError(f"{path}: must hold one array of numbers, got {getattr(found, 'dtype', type(found).__name__)}")
+        return found
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError:
@@ -132,10 +150,11 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         shape = tuple(int(k) for k in said.strip().strip("()[]").split(",") if k.strip())
         dtype = np.dtype(head.get("DTYPE", head.get("DATATYPE", "float32")).strip())
+        axes = int(head.get("NDIM", len(shape)))
         values = np.array([w for line in lines if not line.startswith("#") for w in line.split()], np.float64)
     except (ValueError, TypeError) as e:
         raise ValueError(f"{path}: is no array of psana: {e}") from None
-    if not shape or dtype.kind not in "fiu" or values.size != int(np.prod(shape)) or int(head.get("NDIM", len(shape))) != len(shape):
+    if not shape or min(shape) < 0 or dtype.kind not in "fiu" or values.size != math.prod(shape) or axes != len(shape):
         raise ValueError(f"{path}: its head says {dtype} {shape or 'no shape'}, it holds {values.size} numbers; is it cut short?")
     with np.errstate(invalid="raise", over="raise"):
         try:

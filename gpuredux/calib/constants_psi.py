@@ -19,6 +19,7 @@ import numpy as np
 
 from ..detectors import Detector, detector
 from .constants import Constants
+from .constants_given import opened
 from .flags import good_from
 
 FAILED = 16383.0    # Jungfraujoch writes 16383.5, the largest of its 14-bit numbers
@@ -46,10 +47,12 @@ def load_psi(gains: Where | Sequence[Where], pedestals: Where | None = None, kin
     if pedestals is not None:
         whole = _modules(pedestals, "gains", (3, 4, 6), kind)
         arrays["pedestal"] = _failed(_chosen(whole, highgain), notes)
-        with _open(pedestals) as file:
+        with opened(pedestals) as file:
             names = set(file)
         if "gainsRMS" in names:
             noise = _modules(pedestals, "gainsRMS", (len(whole),), kind)
+            if (noise < 0).any():
+                raise ValueError(f"{pedestals}: /gainsRMS is a standard deviation, and {int((noise < 0).sum())} values are negative")
             if np.array_equal(noise, whole, equal_nan=True):
                 notes.append("/gainsRMS repeats /gains: left out")
             else:
@@ -62,21 +65,12 @@ def load_psi(gains: Where | Sequence[Where], pedestals: Where | None = None, kin
     return Constants(kind.name, **arrays, shape=kind.shape, segments=kind.ids, planes=kind.gains, **{"notes": "; ".join(notes), **about})
 
 
-def _open(path: Where) -> Any:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except OSError as e:
-        raise ValueError(f"{path}: cannot be read as HDF5; it is cut short or something else: {e}") from None
-
-
 def _modules(path: Where, name: str, planes: tuple[int, ...], kind: Detector) -> np.ndarray:
     """A dataset ([planes,] H, W) as ([planes,] *kind.shape)."""
     want = (kind.n_panels * MODULE[0], MODULE[1])
-    with _open(path) as file:
+    with opened(path) as file:
         found = file.get(name)
-        if not isinstance(found, h5py.Dataset):
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
             raise ValueError(f"{path}: has no dataset /{name}; it holds {', '.join(file) or 'nothing'}")
         lead = found.shape[:-2]
         if found.shape[-2:] != want or (lead not in [(n,) for n in planes] if planes else lead != ()):
@@ -112,10 +106,13 @@ def _chosen(planes: np.ndarray, highgain: bool) -> np.ndarray:
 
 
 def _signed(gain: np.ndarray, absolute: bool, notes: list[str]) -> np.ndarray:
-    """G0 > 0 > G1, G2, by the medians of what is known."""
+    """G0 > 0 > G1, G2, and each of fewer ADU/keV than the one before, by the medians of what is known."""
     middle = [float(np.median(known)) if (known := g[np.isfinite(g) & (g != 0)]).size else 0.0 for g in gain]
     if middle[0] < 0 or (any(m < 0 for m in middle[1:]) and (absolute or any(m > 0 for m in middle[1:]))):
         raise ValueError(f"constants_psi: gains with medians {middle} ADU/keV are not of PSI's signs (+, -, -){' nor absolute ones' if absolute else ''}")
+    sizes = [abs(m) for m in middle if m]
+    if sizes != sorted(sizes, reverse=True):
+        raise ValueError(f"constants_psi: gains with medians {middle} rise from stage to stage: are they keV/ADU? PSI's are ADU/keV, which fall; take 1 / gain")
     if any(m > 0 for m in middle[1:]):
         if not absolute:
             raise ValueError(f"constants_psi: the gains of G1 and G2 have medians {middle[1:]} ADU/keV; PSI's are negative, since the adc falls with charge."

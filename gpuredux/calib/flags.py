@@ -8,6 +8,7 @@ from enum import IntFlag
 
 import numpy as np
 
+from .constants_given import plain
 from .dark_status import DarkStatus
 
 
@@ -128,7 +129,8 @@ def good_from(array: np.ndarray, bad: Iterable[str], kind: str | type[IntFlag], 
     """good = no bit of `bad` is set: bool, True = use the pixel. The first `over` axes (gains, cells) are combined: bad in one is bad.
 
     unnamed: what a bit without a name does: "raise", "bad" or "ignore"."""
-    array, kind = np.asarray(array), flags(kind)
+    kind = flags(kind)
+    array = plain(f"flags: a mask of {kind.__name__}", array)
     if array.dtype.kind not in "ui":
         raise TypeError(f"flags: a mask of {kind.__name__} is of integers, got {array.dtype}")
     if unnamed not in ("raise", "bad", "ignore"):

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..detectors import Detector, detector
 from .constants import Constants
+from .constants_given import plain
 from .dark_status import DarkStatus
 
 UNKNOWN, OFF = -1, -2
@@ -26,7 +27,7 @@ def states(config: np.ndarray, trbit: int | np.ndarray, kind: str | Detector) ->
     kind = detector(kind)
     if kind.config is None:
         raise ValueError(f"folding: {kind.name} has no configuration bits; its gain stages {kind.gains} are in the word alone")
-    config, high = np.asarray(config), np.asarray(trbit)
+    config, high = plain("folding: config", config), plain("folding: trbit", trbit)
     if config.dtype.kind not in "ui" or config.shape != kind.shape:
         raise ValueError(f"folding: config must be integers {kind.shape} for {kind.name}, got {config.dtype} {config.shape}")
     if high.dtype.kind not in "uib" or ((high != 0) & (high != 1)).any() or (high.any() and not kind.config.transfer):
@@ -52,7 +53,7 @@ def fold(constants: np.ndarray, config: np.ndarray, trbit: int | np.ndarray, kin
     unknown: "raise" ValueError naming pixels whose code is no state, or "mask": like those that are off"""
     kind = detector(kind)
     found = _checked(states(config, trbit, kind), np.asarray(config), kind, unknown)
-    constants = np.asarray(constants)
+    constants = plain("folding: constants", constants)
     names = kind.config.names if kind.config else ()
     frame = kind.shape
     if len(constants) != len(names) or constants.shape[constants.ndim - len(frame):] != frame:
@@ -121,7 +122,7 @@ def _all_states(a: np.ndarray, constants: Constants, names: tuple[str, ...]) -> 
 def low_states(constants: np.ndarray) -> np.ndarray:
     """12 states of ePixUHR from 8: the switched low states take what the fixed ones of the same number have, as psana does. Good for gains;
     a pedestal of a switched state is another than that of the fixed one: see switched_pedestal."""
-    constants = np.asarray(constants)
+    constants = plain("folding: constants", constants)
     if len(constants) != 8:
         raise ValueError(f"folding: low_states completes the 8 states of ePixUHR, got {constants.shape}")
     return np.concatenate((constants, constants[[2, 3, 2, 3]]))
@@ -132,7 +133,8 @@ def switched_pedestal(offset_low: np.ndarray, offset_high: np.ndarray, pedestal_
 
     offset: the adc at charge 0 of the lines fitted to a charge injection in the two stages; gain: their slopes (or gains, in one unit)
     raises ValueError for a gain_high of 0"""
-    given = [np.asarray(a, np.float64) for a in (offset_low, offset_high, pedestal_high, gain_low, gain_high)]
+    named = {"offset_low": offset_low, "offset_high": offset_high, "pedestal_high": pedestal_high, "gain_low": gain_low, "gain_high": gain_high}
+    given = [plain(f"folding: {name}", a).astype(np.float64) for name, a in named.items()]
     if (given[4] == 0).any():
         raise ValueError(f"folding: gain_high is 0 in {int((given[4] == 0).sum())} pixels; set it to NaN where it is not known")
     return given[0] - (given[1] - given[2]) * given[3] / given[4]

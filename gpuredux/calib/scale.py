@@ -11,6 +11,7 @@ import numpy as np
 from ..op import Plan
 from ..pixelwise import Pixelwise
 from ..status import MOST_PLANES
+from .constants_given import plain
 from .pixelwise_numba import scale_rows
 
 
@@ -46,15 +47,21 @@ class Scale(Pixelwise):
         """The product of multiply / the product of divide, in float64, rounded once.
 
         Each is a number, (*frame), or (planes, *frame): flat field, solid angle, polarisation, absorption, photon energy, gain. good (*frame) bool,
-        True = use: the plane is 0 elsewhere. Raises ValueError where a good pixel would be divided by 0, NaN or Inf."""
-        above, below = (product(cls.name, tuple(frame), many) for many in (multiply, divide))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            whole = above / below
-        if good is not None:
-            if np.asarray(good).dtype != bool or np.shape(good) != tuple(frame):
-                raise ValueError(f"{cls.name}: good must be bool {tuple(frame)}, True = use the pixel, got {np.asarray(good).dtype} {np.shape(good)}")
-            whole = np.where(good, whole, 0.0)
-        return cls(whole.reshape(-1, *frame))
+        True = use: the plane is 0 elsewhere. Raises ValueError where a good pixel would be divided by 0, NaN or Inf, or get no normal float32."""
+        frame = tuple(frame)
+        used = np.ones(frame, bool) if good is None else plain(f"{cls.name}: good", good)
+        if used.dtype != bool or used.shape != frame:
+            raise ValueError(f"{cls.name}: good must be bool {frame}, True = use the pixel, got {used.dtype} {used.shape}")
+        with np.errstate(all="ignore"):     # what cannot be is found below
+            above, below = (product(cls.name, frame, many) for many in (multiply, divide))
+            whole = (above / below).reshape(-1, *frame)
+            size = np.abs(whole.astype(np.float32))
+        bad = used & ~(np.isfinite(size) & (size >= np.finfo(np.float32).tiny))
+        if bad.any():
+            first = tuple(int(k) for k in np.argwhere(bad)[0])
+            raise ValueError(f"{cls.name}: {int(bad.sum())} values of plane are not finite, or 0 or subnormal in float32, the first at {first}: {whole[first]};"
+                             " leave pixels that are divided by 0, NaN or Inf out with good=")
+        return cls(np.where(used, whole, 0.0))
 
     @property
     def frame(self) -> tuple[int, ...]:
@@ -79,7 +86,10 @@ def product(who: str, frame: tuple[int, ...], many: Sequence[Any]) -> np.ndarray
     """In float64, (*frame) or (planes, *frame)."""
     product = np.ones(frame)
     for a in many:
-        value = np.asarray(a, np.float64)
+        given = plain(f"{who}: a factor", a)
+        if given.dtype.kind not in "iuf":
+            raise TypeError(f"{who}: a factor must be of real numbers, got {given.dtype}")
+        value = given.astype(np.float64)
         if value.shape not in ((), frame) and value.shape[1:] != frame:
             raise ValueError(f"{who}: a factor must be a number, {frame} or (planes, {', '.join(map(str, frame))}), got {value.shape}")
         product = product * value
