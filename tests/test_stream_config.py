@@ -186,3 +186,21 @@ def test_examples(tmp_path: Path) -> None:
         assert read(path.read_text(), path.name, tmp_path).config.version == 1
     result = CliRunner().invoke(app, ["check", str(folder / "simulated.yaml"), "--output", str(tmp_path / "run")])
     assert result.exit_code == 0 and "fit to run" in result.output, result.output
+
+
+def test_a_configuration_of_another_command_is_known(tmp_path: Path) -> None:
+    """One line, and not what it lacks; a fault in a configuration of the right kind is told as before."""
+    (tmp_path / "dark.yaml").write_text((Path(__file__).parents[1] / "examples" / "dark.yaml").read_text())
+    other = "looks like a configuration of gpuredux-stream"
+    for command in ("check", "run"):
+        shown = CliRunner().invoke(app, [command, str(tmp_path / "dark.yaml")])
+        assert (shown.exit_code, shown.output) == (2, f"{tmp_path / 'dark.yaml'}: {other} dark (it has darks, output, estimator); that of gpuredux-stream run "
+                                                      "and check has source, stages, sink\n")
+    path = tmp_path / "run.yaml"
+    path.write_text(BASE)
+    shown = CliRunner().invoke(app, ["dark", str(path)])
+    assert (shown.exit_code, shown.output) == (2, f"{path}: {other} run and check (it has source, stages, sink); that of gpuredux-stream dark "
+                                                  "has darks, output, estimator\n")
+    path.write_text(path.read_text().replace("sink:", "output:"))
+    lines = CliRunner().invoke(app, ["check", str(path)]).output
+    assert "sink: missing" in lines and "output: unknown key" in lines and other not in lines

@@ -19,6 +19,8 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+# The keys that tell whose configuration a file is.
+COMMANDS = {"gpuredux-stream run and check": ("source", "stages", "sink"), "gpuredux-stream dark": ("darks", "output", "estimator")}
 Model = TypeVar("Model", bound=Block)
 
 
@@ -60,7 +62,20 @@ def validated(model: type[Model], text: str, name: str) -> tuple[Model, dict[yam
         raise ConfigError([f"{name}:{line}: {dotted(where)}{': ' if where else ''}{what}" for line, where, what in e.faults]) from None
     if not isinstance(value, dict):
         raise ConfigError([f"{name}: must be a mapping with {', '.join(model.model_fields)}; got {type(value).__name__}"])
+    other = _for_another(model, value)
+    if other:
+        raise ConfigError([f"{name}: {other}"])
     try:
         return model.model_validate(value), lines
     except ValidationError as e:
         raise ConfigError([at(name, lines, *explain(model, value, dict(error))) for error in e.errors()]) from None
+
+
+def _for_another(model: type[Block], value: dict[str, object]) -> str:
+    """Words for a mapping that has the keys of another command alone, or ''."""
+    keys = {command: [k for k in known if k in value] for command, known in COMMANDS.items()}
+    (own,) = [command for command, known in COMMANDS.items() if known[0] in model.model_fields]
+    other = next((command for command, found in keys.items() if found and not keys[own]), None)
+    if other is None:
+        return ""
+    return f"looks like a configuration of {other} (it has {', '.join(keys[other])}); that of {own} has {', '.join(COMMANDS[own])}"
