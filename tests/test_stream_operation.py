@@ -205,7 +205,7 @@ def test_a_crash_between_name_and_commit_record(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["verify", str(folder)])
     assert result.exit_code == 3 and f"{records[last]['events']} in flight" in result.output
     name = records[last]["file"]
-    assert f"{name} is no part of the run: the run ended after the file got its name and before the journal recorded it" in result.output
+    assert f"{name} is no part of the run: the run was cut off after the file got its name and before the journal recorded it" in result.output
     assert "part_000099.h5.partial is no part of the run: it was still being written" in result.output
     assert name not in verify(folder).files
 

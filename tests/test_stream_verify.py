@@ -100,6 +100,33 @@ def test_a_complete_run(good: Path) -> None:
     assert code == 0 and "the run ended: complete and accounted (exit 0)\n" in words and words.endswith("the account closes\n")
 
 
+def test_a_run_that_was_killed(copy: Path) -> None:
+    """The journal stops behind the second part: README's sum closes with what was in flight. Not a success, and nothing contradicts it."""
+    records = read_journal(copy).records
+    stop = [i for i, r in enumerate(records) if r["kind"] == "commit"][1] + 1
+    (copy / NAME).write_bytes(b"".join(record(i, r) for i, r in enumerate(records[:stop])))
+    for part in parts(copy)[2:]:
+        part.rename(f"{part}.partial")
+    code, words = said(copy)
+    verdict = verify(copy)
+    flying = verdict.account["in_flight"]
+    assert flying > 0 and verdict.account["seen"] == verdict.account["written"] + verdict.account["vetoed"] + flying
+    assert code == 3 and f"the account closes with {flying} in flight: THE RUN WAS NOT ENDED\n" in words and "DOES NOT CLOSE" not in words, words
+    assert f"in flight when the run was cut off: pulse ids {verdict.in_flight[0]}, " in words and not verdict.closes and not verdict.complete
+    (part, *_) = parts(copy)
+    part.write_bytes(part.read_bytes()[:-1])
+    assert "THE ACCOUNT DOES NOT CLOSE\n" in said(copy)[1], "what contradicts the journal is no crash"
+
+
+def test_an_ended_run_has_nothing_in_flight(copy: Path) -> None:
+    *records, end = [r for r in read_journal(copy).records if r["kind"] != "commit"]
+    for part in parts(copy):
+        part.unlink()
+    (copy / NAME).write_bytes(b"".join(record(i, r) for i, r in enumerate([*records, end])))
+    code, words = said(copy)
+    assert code == 3 and "THE ACCOUNT DOES NOT CLOSE\n" in words and "without an outcome: pulse ids " in words and "in flight: THE RUN" not in words
+
+
 # ---------------------------------------------------------------------------------------------------------- a run that goes on
 def test_a_living_run(tmp_path: Path) -> None:
     document, folder, _, pipeline = prepare(config(tmp_path))
@@ -145,6 +172,16 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert said(tmp_path / "file") == (2, f"{tmp_path / 'file'} is not a folder\n")
     assert said(tmp_path / "none") == (2, f"{tmp_path / 'none'}: no such folder\n")
+
+
+def test_a_folder_without_a_journal(copy: Path, tmp_path: Path) -> None:
+    """It has no account, neither one that closes nor one that does not."""
+    (tmp_path / "empty").mkdir()
+    without = "has no journal.bin: no run wrote here, or its journal was removed"
+    assert said(tmp_path / "empty") == (3, f"{tmp_path / 'empty'} {without}\n")
+    many = len(parts(copy))
+    (copy / NAME).unlink()
+    assert many > 1 and said(copy) == (3, f"{copy} {without}; nothing says what its {many} part files should hold\n")
 
 
 @pytest.mark.parametrize("command", ["verify", "check", "--version"])

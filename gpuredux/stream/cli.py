@@ -104,12 +104,16 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folde
         monitor.complain(f"{folder} is not a folder" if folder.exists() else f"{folder}: no such folder")
         raise typer.Exit(USAGE)
     verdict = verify_folder(folder, chunks)
+    if verdict.absent:
+        monitor.complain(verdict.problems[0])
+        raise typer.Exit(INCOMPLETE)
     account = verdict.account
     _say(f"{account['seen']} seen = " + " + ".join(f"{n} {k.replace('_', ' ')}" for k, n in account.items() if k != "seen"))
     _say(f"{len(verdict.files)} parts committed" + (f", {verdict.chunks} chunks have the CRC that was written" if chunks and not verdict.problems else ""))
     if len(verdict.in_flight) and not verdict.living:
         some = ", ".join(map(str, verdict.in_flight[:5].tolist()))
-        _say(f"in flight when the run ended: pulse ids {some}{', ...' if len(verdict.in_flight) > 5 else ''}")
+        what = "in flight when the run was cut off" if verdict.cut_off else "without an outcome"
+        _say(f"{what}: pulse ids {some}{', ...' if len(verdict.in_flight) > 5 else ''}")
     if verdict.ended is not None:
         expected, missing = verdict.ended["expected"], verdict.ended["expected"] - account["seen"]
         gone = f"; {missing} of {expected} expected frames are missing" if missing else ""
@@ -124,6 +128,8 @@ def _conclusion(verdict: Verdict) -> str:
     """The last line of verify."""
     if verdict.living and not verdict.problems:
         return "a run is still writing here: verify it when it has ended"
+    if verdict.cut_off:
+        return f"the account closes with {verdict.account['in_flight']} in flight: THE RUN WAS NOT ENDED"
     if not verdict.closes:
         return "THE ACCOUNT DOES NOT CLOSE"
     return "the account closes" if verdict.complete else "the account closes, but THE RUN IS NOT COMPLETE"

@@ -30,6 +30,7 @@ class Verdict:
     files: list[str] = field(default_factory=list)      # the parts that were committed
     strays: list[str] = field(default_factory=list)     # parts that no commit record names
     chunks: int = 0
+    absent: bool = False                                # there is no journal, and so no account
     living: bool = False                                # a run is still writing: nothing here is final
     ended: dict[str, Any] | None = None                 # the journal's last record
     problems: list[str] = field(default_factory=list)
@@ -39,6 +40,11 @@ class Verdict:
     def closes(self) -> bool:
         """Every event seen has one outcome, and the files hold what the journal says. A journal that was cut may know nothing of the files beside it."""
         return not self.problems and self.account["in_flight"] == 0 and (self.ended is not None or not self.strays)
+
+    @property
+    def cut_off(self) -> bool:
+        """All that was seen has an outcome or was in flight when the process ended without a word; nothing contradicts it."""
+        return not self.problems and self.ended is None and self.account["in_flight"] > 0
 
     @property
     def complete(self) -> bool:
@@ -58,7 +64,8 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
         verdict.problems.append(str(e))
         return verdict
     except OSError as e:
-        verdict.problems.append(f"{e.filename}: {e.strerror}")
+        verdict.absent = not (folder / NAME).exists()
+        verdict.problems.append(_without(folder) if verdict.absent else f"{e.filename}: {e.strerror}")
         return verdict
     if not journal.records or journal.records[0]["kind"] != "start":
         verdict.problems.append(f"{folder / NAME} has no start record: it was cut, or is not the journal of a run")
@@ -71,6 +78,12 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
         if verdict.ended is None:
             verdict.notes.append("the journal has no last record: the run did not end by itself")
     return verdict
+
+
+def _without(folder: Path) -> str:
+    """A folder without a journal."""
+    lone = sum(1 for p in folder.iterdir() if OURS.fullmatch(p.name) and p.name.startswith("part_")) if folder.is_dir() else 0
+    return f"{folder} has no {NAME}: no run wrote here, or its journal was removed{f'; nothing says what its {lone} part files should hold' if lone else ''}"
 
 
 def _outcomes(folder: Path, records: list[dict[str, Any]], verdict: Verdict, chunks: bool) -> dict[str, Ids]:
@@ -99,9 +112,10 @@ def _stray(name: str, verdict: Verdict) -> str:
     """What a part file is that no commit record names."""
     if verdict.ended is None and verdict.account["in_flight"] == 0:
         return "the journal does not know its events either: the journal was cut, or somebody put the file here"
+    how = "was cut off" if verdict.ended is None else "ended"
     if name.endswith(".partial"):
-        return "it was still being written when the run ended; its events count as in flight"
-    return ("the run ended after the file got its name and before the journal recorded it, or somebody put it here; the journal decides: do not read it "
+        return f"it was still being written when the run {how}; its events count as in flight"
+    return (f"the run {how} after the file got its name and before the journal recorded it, or somebody put it here; the journal decides: do not read it "
             "as data of this run, its events count as in flight")
 
 
