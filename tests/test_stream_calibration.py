@@ -265,6 +265,92 @@ def test_stages_that_were_not_measured_are_masked_or_refused(place: Path) -> Non
     assert len(got) == 60 and all(np.array_equal(code, want[p]) for p, code in got.items())
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_stages_that_were_not_measured_are_named(place: Path, command: str) -> None:
+    """Of a file of two stages nobody says that it has three."""
+    held = load(place / "constants.h5")
+    replace(held, planes=("G0", "G1"), **{n: a[:2] for n, a in held.arrays.items()}).save(place / "constants.h5", overwrite=True)
+    shown = CliRunner().invoke(app, [command, str(configured(place))])
+    assert shown.exit_code == 0 and "jungfrau, stages G0, G1 (G2 not measured: such pixels are masked), sha256" in shown.output, shown.output
+    assert "G2: 0 of 8192 in use\n" in shown.output
+    if command == "run":
+        about = json.loads((place / "out" / "summary.json").read_text())["constants"]
+        assert about["planes"] == ["G0", "G1"] and about["masked"] == ["G2"] and about["stages"]["G2"] == {"pixels": 8192, "in_use": 0, "status": {}}
+
+
+def test_pixels_that_the_status_speaks_against_are_counted(place: Path) -> None:
+    """Those that no `bad` leaves out, nor NaN, nor good; of too few words with a warning. Counted a second time here."""
+    held, rng = load(place / "constants.h5"), np.random.default_rng(8)
+    status = rng.choice(np.array([0, 2, 128, 130, 64, 1 << 20], np.uint32), (3, *SHAPE))
+    status[2] &= 2
+    good, pedestal = rng.random(SHAPE) > 0.1, np.where(rng.random((3, *SHAPE)) > 0.2, held.pedestal, np.float32(np.nan))
+    replace(held, pedestal=pedestal, status=status, good=good).save(place / "constants.h5", overwrite=True)
+    used = good & np.isfinite(pedestal) & (status & 64 == 0)
+    want = [{k: int((used[g] & (status[g] & bit > 0)).sum()) for k, bit in (("NOISE_LOW", 2), ("TOO_FEW", 128), ("bit 20", 1 << 20))} for g in range(3)]
+    want[2] = {"NOISE_LOW": want[2]["NOISE_LOW"]}
+    counts = [", ".join(f"{n} {k}" for k, n in w.items()) for w in want]
+    rows = [f"G{g}: {used[g].sum()} of 8192 in use; of these {counts[g]}, which bad: does not name\n" for g in range(3)]
+    lines = [f"constants.h5: {want[g]['TOO_FEW']} of {used[g].sum()} pixels in use of stage G{g} are TOO_FEW, their numbers mean little: leave them out "
+             "(bad: [TOO_FEW]), or measure more dark frames" for g in range(2)]
+    path = configured(place)
+    for command in ("check", "run"):
+        shown = CliRunner().invoke(app, [command, str(path)])
+        assert shown.exit_code == 0 and all(row in shown.output for row in rows), shown.output
+        assert [line for line in shown.stderr.splitlines() if "warning" in line] == [f"gpuredux-stream: warning: {line}" for line in lines]
+    summary = json.loads((place / "out" / "summary.json").read_text())
+    assert summary["warnings"] == lines and [s["status"] for s in summary["constants"]["stages"].values()] == want
+    assert all(f"warning     {line}\n" in shown.stdout for line in lines)
+    out = run(configured(place, CALIBRATED.replace("WRONG_GAIN]", "WRONG_GAIN, TOO_FEW]"), path="all"))
+    assert not out["warnings"] and "TOO_FEW" not in out["constants"]["stages"]["G0"]["status"]
+
+
+def test_darks_of_one_frame_are_warned_of(tmp_path: Path) -> None:
+    """As gpuredux-stream dark makes them; without constants, or with those of many frames, there is no warning."""
+    (tmp_path / "dark.yaml").write_text(DARK.replace("frames: 200", "frames: 1"))
+    assert CliRunner().invoke(app, ["dark", str(tmp_path / "dark.yaml")]).exit_code == 0
+    text = CALIBRATED.replace("    gain: gain.h5:/gain\n", "").replace("    bad: [NOISE_HIGH, WRONG_GAIN]\n", "").replace("    invalid: mask\n", """\
+    invalid: mask
+    adu: true
+""")
+    shown = CliRunner().invoke(app, ["run", str(config(tmp_path, text))])
+    assert shown.exit_code == 0 and shown.stderr.count("8192 of 8192 pixels in use of stage G") == 3 and "are TOO_FEW" in shown.stderr, shown.output
+    lone = CliRunner().invoke(app, ["check", str(config(tmp_path, BASE, path="lone"))])
+    assert lone.exit_code == 0 and not lone.stderr and "in use" not in lone.output
+
+
+def test_constants_of_a_family_hold_for_all_packings(place: Path) -> None:
+    """Frames of epixuhr3x2_asics with constants that were measured on packed words; those of the whole panel are another detector's."""
+    shape, rng = (6, 8, 16), np.random.default_rng(5)
+    pedestal, gain = rng.normal(300, 20, (2, *shape)).astype(np.float32), rng.normal(20, 1, (2, *shape)).astype(np.float32)
+    Constants("epixuhr3x2_packed", pedestal=pedestal, gain=gain, shape=shape).save(place / "packed.h5")
+    Constants("epixuhr3x2", pedestal=pedestal[:, 0], gain=gain[:, 0], shape=(8, 16)).save(place / "panel.h5")
+    raw = rng.integers(0, 4096, (5, *shape)).astype(np.uint16)
+    raw_file(place / "a.h5", raw)
+    text = CALIBRATED.replace(SOURCE, FILE).replace(VETO, "").replace(STAGES, "  - type: calib.gain\n    input: jf.raw\n")
+    block = "    type: epixuhr3x2_asics\n    shape: [6, 8, 16]\n    constants: packed.h5\n"
+    text = text[: text.index("    type: jungfrau")] + block + text[text.index("source:") :]
+    assert run(config(place, text))["exit"] == 0
+    plane, adc = raw & 1, raw >> 1 & 0x7FF
+    energy = (adc - np.where(plane == 0, *pedestal.astype(np.float64)[:, None])) / np.where(plane == 0, *gain.astype(np.float64)[:, None])
+    got = np.concatenate([hdf5.read(p, "entry/data/data", masked=np.nan) for p in parts(place / "out")])
+    assert np.abs(got - energy).max() <= 0.501
+    shutil.rmtree(place / "out")
+    assert faults(place, text.replace("packed.h5", "panel.h5")) == [
+        "run.yaml:6: detectors.jf.constants: panel.h5 holds constants of 'epixuhr3x2', the detector is 'epixuhr3x2_asics'"]
+
+
+def test_arrays_with_memory_cells_are_refused_for_what_they_are(place: Path) -> None:
+    with h5py.File(place / "cells.h5", "w") as f:
+        f["p"], f["good"], f["more"] = np.zeros((3, 16, *SHAPE)), np.ones((2, *SHAPE), bool), np.zeros((3, 17, *SHAPE))
+    text = BASE.replace(SOURCE, FILE).replace("gain: simulated", "gain: gain.h5:/gain").replace("    good: simulated\n", "")
+    cells = "; memory cells: no source says which cell a frame is of"
+    for name, end in (("p", f"(3, 16, 64, 128){cells}"), ("more", "(3, 17, 64, 128)")):
+        assert faults(place, text.replace("pedestal: simulated", f"pedestal: cells.h5:/{name}")) == [
+            f"run.yaml:6: detectors.jf.pedestal: cells.h5:/{name} must be numbers (3, 64, 128) for jungfrau, got float64 {end}"]
+    (line,) = faults(place, text.replace("pedestal: simulated", "pedestal: gain.h5:/gain\n    good: cells.h5:/good"))
+    assert line.endswith(f"got bool (2, 64, 128){cells}")
+
+
 def test_panels_are_chosen_by_their_ids(place: Path) -> None:
     """Frames of the panels 6 and 1 of a 4M get the constants of these panels, in this order."""
     shape, rng = (8, 8, 16), np.random.default_rng(4)

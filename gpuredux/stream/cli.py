@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from .. import __version__
-from . import monitor
+from . import constants_status, monitor
 from .constants_set import words as set_words
 from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED
 from .faults import ConfigError
@@ -85,6 +85,7 @@ def check(file: ConfigFile, output: Output = None) -> None:
     watch.show([
         ("source", f"{document.config.source.type}: {source.total} frames of {source.frame} uint16, {frame / 1e6:.2f} MB each"),
         *([("constants", set_words(pipeline.about_constants))] if pipeline.about_constants else []),
+        *constants_status.rows(pipeline.about_constants),
         ("operations", " -> ".join(op.name for op in pipeline.ops)),
         ("runs on", str(pipeline.device)),
         ("batch", f"{block.batch} frames, {block.batch * frame / 1e6:.1f} MB"),
@@ -93,6 +94,8 @@ def check(file: ConfigFile, output: Output = None) -> None:
         ("output", str(folder)),
     ])
     _lost(watch.lost)
+    for text in constants_status.warnings(pipeline.about_constants):
+        monitor.complain(f"gpuredux-stream: warning: {text}")
     _say(f"{file}: fit to run")
 
 

@@ -69,9 +69,15 @@ def _given(document: Document, source: Source, kind: Detector) -> tuple[Arrays, 
             faults.append(document.at(path, "'simulated' needs a source of type simulated"))
             continue
         if value.shape != shape or value.dtype.kind not in kinds:
-            faults.append(document.at(path, f"{where} must be {words} {shape} for {block.type}, got {value.dtype} {value.shape}"))
+            cells = "; memory cells: no source says which cell a frame is of" if _with_cells(value.shape, shape, kind) else ""
+            faults.append(document.at(path, f"{where} must be {words} {shape} for {block.type}, got {value.dtype} {value.shape}{cells}"))
         found[key] = value
     return found, faults
+
+
+def _with_cells(got: tuple[int, ...], want: tuple[int, ...], kind: Detector) -> bool:
+    """Whether a shape has one axis more that may be of memory cells."""
+    return any(got[:k] + got[k + 1 :] == want and got[k] <= kind.cells for k in range(len(got)))
 
 
 def of_stage(document: Document, i: int) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..calib import Constants
-from ..calib.constants import load
+from ..calib.constants import load, of_detector
 from ..detectors import DETECTORS, Detector
 from .config import DetectorBlock, Document, Hdf5Source
+from .constants_status import counted
 from .faults import ConfigError
 from .stages import Stage
 
@@ -36,6 +37,7 @@ def read(document: Document, kind: Detector, given: Arrays, gain: Stage | None) 
         held = _loaded(document.resolve(str(block.constants)), str(block.constants))
         told = {k: held.header[k] for k in ("detector", "convention", "made_by", "source_runs", "validity")}
         about = {"file": block.constants, "sha256": held.digest, **told, "taken": _moment(document, held)}
+        measured = held.planes
         held = _panels(_stages(held, block, kind, gain), block, kind, name)
         held, about["added"] = _completed(held, block, given, gain), {k: getattr(block, k) for k in given}
         arrays, flagged = _arrays(held, block, gain)
@@ -43,7 +45,10 @@ def read(document: Document, kind: Detector, given: Arrays, gain: Stage | None) 
         raise ConfigError([document.at(("detectors", name, e.key), str(e))]) from None
     if gain is not None and getattr(gain, "track_pedestal", None) is not None and "noise" not in arrays:
         raise ConfigError([document.at(("detectors", name, "constants"), f"{block.constants} has no noise, track_pedestal needs it: give noise as well")])
-    return arrays, flagged, {**about, "segments": list(held.segments), "planes": list(held.planes), "bad": block.bad or []}
+    stages = counted(held, arrays) if gain is not None else {}
+    about["planes"] = [n for n in held.planes if n in measured]
+    about["masked"] = [n for n in stages if n not in measured and not stages[n]["in_use"]]
+    return arrays, flagged, {**about, "segments": list(held.segments), "stages": stages, "bad": block.bad or []}
 
 
 def _loaded(path: Path, name: str) -> Constants:
@@ -57,26 +62,23 @@ def _loaded(path: Path, name: str) -> Constants:
 
 def _stages(held: Constants, block: DetectorBlock, kind: Detector, gain: Stage | None) -> Constants:
     """The set with the planes of the detector, in its order; stages that the file lacks have NaN, where calib.gain masks such pixels."""
-    if held.detector != kind.name:
-        raise _Misfit(f"{block.constants} holds constants of {held.detector!r}, the detector is {kind.name!r}")
+    try:
+        held = of_detector(held, kind.name)
+    except ValueError:
+        raise _Misfit(f"{block.constants} holds constants of {held.detector!r}, the detector is {kind.name!r}") from None
     if held.cells:
         raise _Misfit(f"{block.constants} has {held.cells} memory cells; a source of gpuredux-stream run does not say which cell a frame is of")
     want = kind.gains or tuple(f"G{k}" for k in range(kind.n_planes))
-    if held.planes == want:
-        return held
     odd, lost = [n for n in held.planes if n not in want], [n for n in want if n not in held.planes]
     words = f"{block.constants} holds the gain stages {', '.join(held.planes)}; {kind.name} has {', '.join(want)}"
     if odd and kind.config is not None:
         words += ": fold the states with the configuration of the pixels first (gpuredux.calib.folding.fold_constants)"
     if odd or (lost and getattr(gain, "invalid", "mask") != "mask"):
         raise _Misfit(words + ("" if odd else "; measure the others, or let calib.gain mask their pixels (invalid: mask)"))
-
-    def planes(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        empty = np.full(a.shape[1:], np.nan if a.dtype.kind == "f" else 0, a.dtype)
-        return np.stack([a[held.planes.index(n)] if n in held.planes else empty for n in want])
-
-    ordered: dict[str, Any] = {n: planes(a) for n, a in held.arrays.items() if n not in ("good", "threshold")}
-    return replace(held, planes=want, threshold=None, **ordered)
+    try:
+        return held.ordered(missing="mask")
+    except ValueError as e:
+        raise _Misfit(f"{block.constants}: {str(e).partition(': ')[2]}") from None
 
 
 def _panels(held: Constants, block: DetectorBlock, kind: Detector, name: str) -> Constants:
@@ -155,4 +157,5 @@ def words(about: dict[str, Any]) -> str:
     valid = "no validity stated" if validity is None else f"valid for {span(validity)}"
     if validity is not None:
         valid += f", taken {about['taken']}" if about["taken"] is not None else ", NOT CHECKED: the source does not say when its frames were taken"
-    return f"{about['file']}: {about['detector']}, stages {', '.join(about['planes'])}, sha256 {about['sha256'][:16]}, {valid}"
+    masked = f" ({', '.join(about['masked'])} not measured: such pixels are masked)" if about["masked"] else ""
+    return f"{about['file']}: {about['detector']}, stages {', '.join(about['planes'])}{masked}, sha256 {about['sha256'][:16]}, {valid}"

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..compress.hdf5_layout import sync
-from . import constants_set
+from . import constants_set, constants_status
 from .runner import Runner
 
 PLAIN_EVERY = 5.0       # seconds between plain lines
@@ -121,6 +121,8 @@ def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("speed", f"{rates['frames_per_s']:.1f} frames/s, {rates['gb_per_s_in']:.3f} GB/s in, {summary['seconds']:.1f} s"),
         ("busy", ", ".join(f"{k} {v:.0%}" for k, v in rates["busy"].items())),
         *([("constants", constants_set.words(held))] if (held := summary["constants"]) else []),
+        *constants_status.rows(summary["constants"]),
+        *[("warning", text) for text in summary["warnings"]],
         *([("pedestals", _moved(tracked["moves"]))] if (tracked := summary["tracking"]) else []),
         ("files", summary["folder"]),
         ("ended", f"{summary['reason']} (exit {summary['exit']})"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from . import config, monitor
+from . import config, constants_status, monitor
 from .ending import INTERRUPTED, finish, refuse
 from .pipeline import Pipeline
 from .runner import Runner
@@ -45,6 +45,8 @@ def execute(prepared: Prepared, max_frames: int | None, console: Console) -> dic
         source.close()
         raise
     watch = monitor.Monitor(console)
+    for text in constants_status.warnings(pipeline.about_constants):     # now, and in the summary: a run may be long
+        monitor.complain(f"gpuredux-stream: warning: {text}")
     with _signals(runner):
         with watch:
             runner.run(watch)
