@@ -189,6 +189,16 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
 ALONE = CONFIG.split("  - gain: 2")[0].replace("frames: 200", "frames: 5") + "output: {path: constants.h5}\n"
 
 
+def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    """A limit in the middle of the file: exit 4, one line with the system's words, and nothing is left."""
+    (tmp_path / "dark.yaml").write_text(ALONE)
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); from gpuredux.stream.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", limited, "dark", str(tmp_path / "dark.yaml")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert done.stderr == f"gpuredux-stream: {tmp_path / 'constants.h5'}: File too large; no constants were written\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["dark.yaml"]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device", "DIR/c.h5"), OSError("DIR/c.h5: No space left on device"),
                                    RuntimeError("a\nb (time = x\n, errno = 28, error message = 'No space left on device', buf = 0)")])
 def test_what_saving_raises_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
