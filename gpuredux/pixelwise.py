@@ -98,7 +98,9 @@ def write_pixels(plan: Plan, x: tuple[Any, ...], energy: Any, pixel_status: Any,
     n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
     optional = [energy if a is None else a for a in (new_status, live)]     # energy stands in where the kernel never looks
     marks = {k: a for k, a in (("pixel_status", pixel_status), ("gain_stage", gain_stage)) if a is not None}
+    load = Fused(plan, x, marks)
     plan.launch(
-        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (energy, *optional, np.uint32(n), np.uint32(npix)),
-        load=Fused(plan, x, marks), VECTOR=vector(npix, wide), FRAMES=f"{frames}u", FLAGS=new_status is not None, LIVE=live is not None,
+        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (energy, *optional, np.uint32(n), np.uint32(npix)), load=load,
+        VECTOR=vector(npix, wide), FRAMES=f"{frames}u", FLAGS=new_status is not None, LIVE=live is not None,
+        BLOCKS_AT_LEAST=4 if len(load.stages) < 4 else 3,       # many stages hold more in registers
     )

@@ -96,8 +96,8 @@ def lines() -> dict[str, Line]:
     return {
         "both marks": Line([gain, bank], words, ("energy", *marks, "common_mode", "frame_status"), [f"{g} + {cm}"]),
         "odd banks": Line([small, CommonMode((5, 7), ("rows",), npix_min=3, statistic="mean_below")], few, ("energy", *marks, "frame_status"), [f"{g} + {cm}"]),
-        "pixels loaded twice": Line([five, CommonMode((8, 24), ("cols",), gain=seeded("g").normal(2, 0.1, (5, *even)))], many,
-                                    ("energy", *marks), [f"{g} + {cm}"]),
+        "gains behind": Line([five, CommonMode((8, 24), ("cols",), gain=seeded("g").normal(2, 0.1, (5, *even)))], many,
+                             ("energy", *marks), [f"{g} + {cm}"]),
         "a bank too large for SHARED": Line([large, CommonMode((512, 128), ("bank",), statistic="mean_below")], most, ("energy", *marks), [f"{g} + {cm}"]),
         "packed words": Line([packed, CommonMode((8, 20), ("rows",), npix_min=3)], pairs, ("energy", *marks, "frame_status"), [f"{g} + {cm}"]),
         "a curve between": Line([gain, curve, bank], words, ("energy", *marks, "frame_status"), [f"{g} + {p} + {cm}"]),

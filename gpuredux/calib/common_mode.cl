@@ -6,7 +6,8 @@
  * PARTS threads (of a median), the whole bank to all. Rows are LEAD words apart, an odd number, so that no two threads meet in one memory bank.
  * TURNED, where the compiler makes vectors of threads: a block is one vector, and rows are searched in a second copy, side by side.
  * TOGETHER, on a CPU: a block has so many banks side by side. It walks whole rows of them first, and leaves their values in the output, and marks of
- * those that are used; then it fetches bank after bank from its cache (a bank's short rows out of memory: three times the time of all that, tried).
+ * those that are used, with their gain stage; then it fetches bank after bank from its cache (a bank's short rows out of memory: three times the time of
+ * all that, tried).
  *
  * A median is found by counting: each pass counts what is not above a pivot, the next pivot is interpolated; when at most two values lie
  * between, one pass finds the two nearest on both sides. The pivots decide how long it takes, never what is found: where interpolation fails
@@ -429,23 +430,33 @@ INLINE bool is_used(f32 x, u32 bits, GLOBAL const u8 *good, u64 pixel) {
 
 /* AGAIN: pixels are loaded a second time at the end: their gain stages are wanted, or the output held the bank. Else a pixel that is not used
  * is written as soon as it is seen, and no more. Never a LOAD in a branch: PoCL 3.1 lost what stood beside it (tried: zeros). */
-#define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES))
+#define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES && !(TOGETHER > 1 && PLANES < 255)))
+#define MARK_STAGES (PLANES > 0 && STAGES && !AGAIN)
 #undef LOAD_FIRST
 #define LOAD_FIRST first_time
 
+/* 1 / gain. whole: a constant, true only where all threads come by: planes that none of a vector asks for are then not read (a gather: slower, tried) */
+INLINE f32 factor_of(GLOBAL const f32 *per_gain, u32 stage, u64 pixel, u32 npix, bool whole) {
+#if WARP_TIER == 2 && PLANES < 9
+    f32 factor = per_gain[pixel];
+    for (u32 v = 1u; v < PLANES; v++)
+        if (ANY_BESIDE(whole, stage == v)) {
+            if (stage == v) factor = per_gain[(u64)v * npix + pixel];
+        }
+    return factor;
+#else
+    return per_gain[(u64)stage * npix + pixel];
+#endif
+}
+
 /* what a pixel becomes: y, corrected, or what it was, x; then by its stage's gain */
-INLINE f32 result_of(f32 y, f32 x, u32 bits, GLOBAL const f32 *per_gain, u64 pixel, u32 npix) {
+INLINE f32 result_of(f32 y, f32 x, u32 bits, GLOBAL const f32 *per_gain, u64 pixel, u32 npix, bool whole) {
     f32 z = y == y ? y : x;
 #if PLANES
-    u32 stage = 0u;
-#if STAGES
-    stage = STAGE_OF(bits);
-#endif
-#if STATUS
-    if (STATUS_OF(bits)) return z;
-#endif
-    z = stage < PLANES ? z * per_gain[(u64)(stage < PLANES ? stage : 0u) * npix + pixel] : NOT_USED;
-    z = z == z ? z : NOT_USED;
+    u32 stage = STAGES ? STAGE_OF(bits) : 0u;
+    f32 energy = z * factor_of(per_gain, stage < PLANES ? stage : 0u, pixel, npix, whole);
+    energy = stage < PLANES ? clean(energy) : NOT_USED;
+    z = STATUS && STATUS_OF(bits) ? z : energy;
 #endif
     return z;
 }
@@ -660,8 +671,10 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             LOAD(held, frame, pixel, npix, x, bits);
             seen |= STATUS_OF(bits[0]);
             bool used = is_used(x[0], bits[0], good, pixel);
-            marks[(Index)r * (TOGETHER * COLS) + c] = used ? 1 : 0;
-            energy[(u64)frame * npix + pixel] = used ? x[0] : result_of(NOT_USED, x[0], bits[0], per_gain, pixel, npix);
+            marks[(Index)r * (TOGETHER * COLS) + c] = used ? (u8)(1u + (MARK_STAGES ? smaller(STAGE_OF(bits[0]), PLANES) : 0u)) : 0;
+            if (ANY_BESIDE(TOGETHER * COLS % THREADS == 0u, !used))
+                x[0] = used ? x[0] : result_of(NOT_USED, x[0], bits[0], per_gain, pixel, npix, TOGETHER * COLS % THREADS == 0u);
+            energy[(u64)frame * npix + pixel] = x[0];
         }
 #if CARRY_STATUS
     if (seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, seen & PIXEL_FROM_DATA);
@@ -686,8 +699,12 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
 #if AGAIN
                 LOAD_BEGIN(held, pixel, npix);
                 LOAD(held, frame, pixel, npix, x, bits);
+#elif MARK_STAGES
+                u32 mark = marks[(Index)r * (TOGETHER * COLS) + b * COLS + c];
+                bits[0] = (mark ? mark - 1u : 0u) << 8;
 #endif
-                energy[first + (Index)r * width + c] = y == y ? result_of(y, y, bits[0], per_gain, pixel, npix) : before;
+                f32 z = result_of(y, y, bits[0], per_gain, pixel, npix, COLS % THREADS == 0u);
+                energy[first + (Index)r * width + c] = y == y ? z : before;
             }
         }
         SYNC;
@@ -702,7 +719,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             seen |= STATUS_OF(bits[0]);
             bool used = is_used(x[0], bits[0], good, pixel);
             work[AT(r, c)] = used ? x[0] : NOT_USED;
-            if (!AGAIN && !used) energy[(u64)frame * npix + pixel] = result_of(NOT_USED, x[0], bits[0], per_gain, pixel, npix);
+            if (!AGAIN && !used) energy[(u64)frame * npix + pixel] = result_of(NOT_USED, x[0], bits[0], per_gain, pixel, npix, false);
         }
 #else
     for (u32 round = 0; round < (ROWS * GROUPS + THREADS - 1u) / THREADS; round++) {
@@ -715,7 +732,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
                 if (pixel + k >= start && pixel + k < start + COLS) {
                     bool used = is_used(x[k], bits[k], good, pixel + k);
                     work[AT(r, pixel + k - start)] = used ? x[k] : NOT_USED;
-                    if (!AGAIN && !used) energy[(u64)frame * npix + pixel + k] = result_of(NOT_USED, x[k], bits[k], per_gain, pixel + k, npix);
+                    if (!AGAIN && !used) energy[(u64)frame * npix + pixel + k] = result_of(NOT_USED, x[k], bits[k], per_gain, pixel + k, npix, false);
                 }
             }
         }
@@ -738,7 +755,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             LOAD_BEGIN(held, pixel, npix);
             LOAD(held, frame, pixel, npix, x, bits);
 #endif
-            if (AGAIN || y == y) energy[(u64)frame * npix + pixel] = result_of(y, x[0], bits[0], per_gain, pixel, npix);
+            if (AGAIN || y == y) energy[(u64)frame * npix + pixel] = result_of(y, x[0], bits[0], per_gain, pixel, npix, false);
         }
 #else
     for (u32 round = 0; round < (ROWS * GROUPS + THREADS - 1u) / THREADS; round++) {
@@ -757,12 +774,12 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             LOAD(held, frame, pixel, npix, x, bits);
 #endif
             if (whole) {
-                for (u32 k = 0; k < VECTOR; k++) y[k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix);
+                for (u32 k = 0; k < VECTOR; k++) y[k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix, false);
                 store_f32(energy + (u64)frame * npix + pixel, y);
             } else
                 for (u32 k = 0; k < VECTOR; k++) {
                     if (pixel + k >= start && pixel + k < start + COLS && (AGAIN || y[k] == y[k]))
-                        energy[(u64)frame * npix + pixel + k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix);
+                        energy[(u64)frame * npix + pixel + k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix, false);
                 }
         }
     }
