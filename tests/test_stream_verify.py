@@ -1,4 +1,4 @@
-"""What gpuredux-stream verify says and returns: damage of any byte, cut journals, runs that failed, that go on, and displays that break. Over 200 lines: one subject."""
+"""What verify says and returns: damage of any byte, cut journals, runs that failed, that go on, and displays that break. Over 200 lines: one subject."""
 
 from __future__ import annotations
 
