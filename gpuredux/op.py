@@ -753,8 +753,10 @@ class _ChainPlan(Plan):
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """One entry a pass; fused ops share one, less the arrays that are never written. What a later op reads of one that cannot be taken in, or moves
-        pixels about (an image, neighbours), begins another; so does each op beyond the first that takes the same one in, from its own inputs."""
+        """One entry a pass; fused ops share one, less the arrays that are never written.
+
+        A pass ends where an op reads what is no per-pixel op's (common mode, neighbours, images: what follows reads memory), where two ops take the
+        same ones in (each reads the first one's inputs), and behind an op that somebody wants an array of, if none that takes it in can store that."""
         rows = []
         for step, _, feed in self._steps:
             moved, names = nbytes(*(self._slots[w] for w in step.stored.values())), [step.op.name]

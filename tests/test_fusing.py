@@ -78,53 +78,64 @@ def planes(frame: tuple[int, ...], value: float = 2.0) -> np.ndarray:
     return seeded("planes").normal(value, 0.1, (3, *frame))
 
 
-def lines() -> dict[str, Line]:
-    odd, even, narrow = (2, 10, 21), (2, 16, 48), (16, 40)
-    marks, g, p, cm = ("pixel_status", "gain_stage"), "calib.gain", "calib.polynomial", "calib.common_mode"
-    gain, words = source(JUNGFRAU, even, rows=3)
-    full, all_rows = source(JUNGFRAU, even)
-    small, few = source(JUNGFRAU, odd, rows=9)
-    five, many = source(FIVE, even, 18, 17, adu=True)
-    packed, pairs = source(PACKED, narrow, 19, 17)
+MARKS, G, P, CM = ("pixel_status", "gain_stage"), "calib.gain", "calib.polynomial", "calib.common_mode"
+ODD, EVEN = (2, 10, 21), (2, 16, 48)
+NOISE = Variance(planes(EVEN), quantum=3.0)
+CURVE = Polynomial(np.stack([planes(EVEN), planes(EVEN), planes(EVEN, 0)], axis=1))
+
+
+def of_common_mode() -> dict[str, Line]:
+    """It takes a bank's pixels in one by one, or in groups that reach into its neighbours."""
+    gain, words = source(JUNGFRAU, EVEN, rows=3)
+    small, few = source(JUNGFRAU, ODD, rows=9)
+    five, many = source(FIVE, EVEN, 18, 17, adu=True)
+    packed, pairs = source(PACKED, (16, 40), 19, 17)
     large, most = source(JUNGFRAU, (512, 256), 2)
-    both, shots = images(even)
-    counts = Counts(good=seeded("counts").random((7, 9)) > 0.1, status=True)
-    hits = {"raw": seeded("hits").choice(np.array([0, 1, 7, 60000, 2**32 - 2, 2**32 - 1], np.uint32), (18, 7, 9)), "frame_status": frame_bits(18)}
-    curve = Polynomial(np.stack([planes(even), planes(even), planes(even, 0)], axis=1))
-    noise, floor = Variance(planes(even), quantum=3.0), Variance(planes(odd), planes(odd), 0.5)
+    both, shots = images(EVEN)
     bank = CommonMode((8, 24), ("rows",), npix_min=3, exclude_stages=(1,), statistic="mean_below", report=True)      # quickly compiled
     return {
-        "both marks": Line([gain, bank], words, ("energy", *marks, "common_mode", "frame_status"), [f"{g} + {cm}"]),
-        "odd banks": Line([small, CommonMode((5, 7), ("rows",), npix_min=3, statistic="mean_below")], few, ("energy", *marks, "frame_status"), [f"{g} + {cm}"]),
-        "gains behind": Line([five, CommonMode((8, 24), ("cols",), gain=seeded("g").normal(2, 0.1, (5, *even)))], many,
-                             ("energy", *marks), [f"{g} + {cm}"]),
-        "a bank too large for SHARED": Line([large, CommonMode((512, 128), ("bank",), statistic="mean_below")], most, ("energy", *marks), [f"{g} + {cm}"]),
-        "packed words": Line([packed, CommonMode((8, 20), ("rows",), npix_min=3)], pairs, ("energy", *marks, "frame_status"), [f"{g} + {cm}"]),
-        "a curve between": Line([gain, curve, bank], words, ("energy", *marks, "frame_status"), [f"{g} + {p} + {cm}"]),
-        "images": Line([both, bank], shots, ("energy", *marks, "frame_status"), [f"calib.threshold_gain + {cm}"]),
+        "both marks": Line([gain, bank], words, ("energy", *MARKS, "common_mode", "frame_status"), [f"{G} + {CM}"]),
+        "odd banks": Line([small, CommonMode((5, 7), ("rows",), npix_min=3, statistic="mean_below")], few, ("energy", *MARKS, "frame_status"), [f"{G} + {CM}"]),
+        "gains behind": Line([five, CommonMode((8, 24), ("cols",), gain=seeded("g").normal(2, 0.1, (5, *EVEN)))], many,
+                             ("energy", *MARKS), [f"{G} + {CM}"]),
+        "a bank too large for SHARED": Line([large, CommonMode((512, 128), ("bank",), statistic="mean_below")], most, ("energy", *MARKS), [f"{G} + {CM}"]),
+        "packed words": Line([packed, CommonMode((8, 20), ("rows",), npix_min=3)], pairs, ("energy", *MARKS, "frame_status"), [f"{G} + {CM}"]),
+        "a curve between": Line([gain, CURVE, bank], words, ("energy", *MARKS, "frame_status"), [f"{G} + {P} + {CM}"]),
+        "images": Line([both, bank], shots, ("energy", *MARKS, "frame_status"), [f"calib.threshold_gain + {CM}"]),
         "what comes behind reads the marks": Line([gain, bank, Photons(9.5, status=True)], words, ("photons", "pixel_status", "frame_status"),
-                                                  [f"{g} + {cm}", "calib.photons"]),
-        "a variance behind": Line([gain, bank, noise], words, ("energy", "variance", *marks, "frame_status"), [f"{g} + {cm}", "calib.variance"]),
-        "the energy too": Line([gain, noise], words, ("energy", "variance", "frame_status"), [f"{g} + calib.variance"]),
-        "energy and marks": Line([small, floor], few, ("energy", "variance", *marks), [f"{g} + calib.variance"]),
-        "energy of a step": Line([gain, curve, Scale(planes(even)), noise], words, ("energy", "variance", *marks, "frame_status"),
-                                 [f"{g} + {p} + calib.scale + calib.variance"]),
+                                                  [f"{G} + {CM}", "calib.photons"]),
+        "a variance behind": Line([gain, bank, NOISE], words, ("energy", "variance", *MARKS, "frame_status"), [f"{G} + {CM}", "calib.variance"]),
+    }
+
+
+def of_pixels() -> dict[str, Line]:
+    """Steps that change each pixel, and what may stand before or behind them."""
+    gain, words = source(JUNGFRAU, EVEN, rows=3)
+    full, all_rows = source(JUNGFRAU, EVEN)
+    small, few = source(JUNGFRAU, ODD, rows=9)
+    counts = Counts(good=seeded("counts").random((7, 9)) > 0.1, status=True)
+    hits = {"raw": seeded("hits").choice(np.array([0, 1, 7, 60000, 2**32 - 2, 2**32 - 1], np.uint32), (18, 7, 9)), "frame_status": frame_bits(18)}
+    return {
+        "the energy too": Line([gain, NOISE], words, ("energy", "variance", "frame_status"), [f"{G} + calib.variance"]),
+        "energy and marks": Line([small, Variance(planes(ODD), planes(ODD), 0.5)], few, ("energy", "variance", *MARKS), [f"{G} + calib.variance"]),
+        "energy of a step": Line([gain, CURVE, Scale(planes(EVEN)), NOISE], words, ("energy", "variance", *MARKS, "frame_status"),
+                                 [f"{G} + {P} + calib.scale + calib.variance"]),
         "energy of a step of arrays": Line([Scale(planes((5, 7))[:1]), Variance(planes((5, 7))[:1])],
                                            {"energy": seeded("x").normal(0, 9, (3, 5, 7)).astype(np.float32)}, ("energy", "variance"),
                                            ["calib.scale + calib.variance"]),
         "counts": Line([counts, Variance(np.zeros((1, 7, 9)), quantum=1.0)], hits, ("energy", "variance", "pixel_status", "frame_status"),
                        ["calib.counts + calib.variance"]),
-        "wanted before": Line([full, Apart(9.5), noise], all_rows, ("photons", "variance", "frame_status"),
-                              [g, "calib.shared_photons", f"{g} + calib.variance"]),
-        "wanted behind": Line([full, noise, Apart(9.5)], all_rows, ("photons", "variance", "frame_status"), [f"{g} + calib.variance", "calib.shared_photons"]),
-        "two values of one line": Line([full, noise, Scaled(planes(even))], all_rows, ("energy", "variance", "scaled", "frame_status"),
-                                       [g, f"{g} + calib.variance + calib.scale"]),
-        "who stores not, and who does": Line([gain, Photons(9.5), noise], words, ("photons", "energy", "variance", "gain_stage", "frame_status"),
-                                             [f"{g} + calib.photons", f"{g} + calib.variance"]),
+        "wanted before": Line([full, Apart(9.5), NOISE], all_rows, ("photons", "variance", "frame_status"),
+                              [G, "calib.shared_photons", f"{G} + calib.variance"]),
+        "wanted behind": Line([full, NOISE, Apart(9.5)], all_rows, ("photons", "variance", "frame_status"), [f"{G} + calib.variance", "calib.shared_photons"]),
+        "two values of one line": Line([full, NOISE, Scaled(planes(EVEN))], all_rows, ("energy", "variance", "scaled", "frame_status"),
+                                       [G, f"{G} + calib.variance + calib.scale"]),
+        "who stores not, and who does": Line([gain, Photons(9.5), NOISE], words, ("photons", "energy", "variance", "gain_stage", "frame_status"),
+                                             [f"{G} + calib.photons", f"{G} + calib.variance"]),
     }
 
 
-LINES = lines()
+LINES = of_common_mode() | of_pixels()
 
 
 @pytest.mark.parametrize("name", LINES)
