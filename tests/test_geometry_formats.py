@@ -235,7 +235,7 @@ def test_panels_kept_for_pyfai_must_be_its_corners(psana, tmp_path):
     with pytest.raises(ValueError, match="was changed"):
         geometry.read(tmp_path / "g.poni")
     (tmp_path / "g.h5").unlink()
-    with pytest.raises(ValueError, match=r"g.poni, line 2: .*not there"):
+    with pytest.raises(ValueError, match=r"g.poni, line 3: .*not there"):
         geometry.read(tmp_path / "g.poni")
 
 
@@ -403,9 +403,9 @@ def test_no_number_but_a_finite_one(tmp_path, name, bad):
     ("g.geom", "rigid_group_q0 = a,b", "rigid_group_q0 = a,c", "c"), ("g.geom", "b/dim1 = 1", "b/dim1 = 1\nb/dim4 = 2", "dim"),
     ("g.geom", "b/corner_x = 55\nb/corner_y = -6", "b/corner_x = -5\nb/corner_y = 10", "overlap"),
     ("g.poni", "Rot2", "Rot4", "line 9: a key"), ("g.poni", "Rot2: -0.3", "Rot2 -0.3", "line 9: a key"), ("g.poni", "Poni2: -0.004\n", "", "no poni2"),
-    ("g.poni", '"orientation": 3', '"orientation": 1', "line 3: orientation"),
+    ("g.poni", '"orientation": 3', '"orientation": 1', "line 4: orientation"),
     ("g.poni", "Detector: Detector", "Detector: Nonesuch", "line 3: detector Nonesuch"),
-    ("g.poni", '"max_shape"', '"max_shape', "line 3: "), ("g.poni", '"max_shape": [50, 70], ', "", "no shape: pass shape"),
+    ("g.poni", '"max_shape"', '"max_shape', "line 4: "), ("g.poni", '"max_shape": [50, 70], ', "", "no shape: pass shape"),
     ("g.poni", "Wavelength: 1e-10", "Parallax: True", "line 11: parallax"), ("g.poni", "Wavelength: 1e-10", "Distance: 0.2", "last entry has no poni1"),
 ])
 def test_damaged(tmp_path, name, old, new, message):

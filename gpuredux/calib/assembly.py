@@ -43,11 +43,14 @@ def canvas(geometry: Geometry, pixel: float | None = None) -> Canvas:
     size = math.sqrt(geometry.pixel_area) if pixel is None else float(pixel)
     if not 0 < size < math.inf:
         raise ValueError(f"the size of a pixel must be positive, got {pixel}")
-    outline = np.concatenate([p.outline[:, :2] for p in geometry.panels]) / size
-    low, high = np.floor(outline.min(0) + 1e-6).astype(int), np.ceil(outline.max(0) - 1e-6).astype(int)
+    with np.errstate(over="ignore"):
+        outline = np.concatenate([p.outline[:, :2] for p in geometry.panels]) / size
+    low, high = np.floor(outline.min(0) + 1e-6), np.ceil(outline.max(0) - 1e-6)
+    if not (np.abs([low, high]) < 2**52).all() or math.prod(high - low) > 2**30:
+        raise ValueError(f"the image would have {high[1] - low[1]:.6g} x {high[0] - low[0]:.6g} pixels; pass a larger pixel=")
     cols, rows = (int(k) for k in high - low)
-    if rows * cols > 2**30:
-        raise ValueError(f"the image would have {rows} x {cols} pixels; pass a larger pixel=")
+    if min(rows, cols) < 1:
+        raise ValueError(f"the size of a pixel must be less than a million detectors', got {pixel}")
     return Canvas(size, (float(low[0]) * size, float(low[1]) * size), (rows, cols))
 
 

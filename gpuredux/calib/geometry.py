@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .geometry_io import read, write
-from .geometry_panel import Panel, depth_of_overlap
+from .geometry_panel import Panel, depth_of_overlap, too_large
 
 __all__ = ["Geometry", "Overlap", "Panel", "read", "write"]
 
@@ -51,6 +51,8 @@ class Geometry:
         self.shape = least if shape is None else tuple(int(n) for n in shape)
         if len(self.shape) != 3 or any(a > b for a, b in zip(least, self.shape, strict=True)):
             raise ValueError(f"the panels need a raw frame of {least} at least, got {self.shape}")
+        if large := too_large(self.shape):
+            raise ValueError(large)
         taken = np.zeros(self.shape, bool)
         for p in self.panels:
             if taken[p.place].any():
@@ -112,6 +114,8 @@ class Geometry:
 
         With a distance D [m]: cos * D^2 / r^2, relative to a pixel that faces the sample at D: one scale for panels at several
         distances. Both are of unit area: multiply by area() for wide pixels."""
+        if distance is not None and not 0 < distance < np.inf:
+            raise ValueError(f"the distance must be positive, got {distance}")
         at = self._from_sample()
         r = np.linalg.norm(at, axis=-1)
         cos = np.full(self.shape, np.nan)
@@ -125,6 +129,8 @@ class Geometry:
         factor 1: polarised along x, -1: along y, 0: not at all."""
         if not -1 <= factor <= 1:
             raise ValueError(f"the polarisation factor must be -1 to 1, got {factor}")
+        if not np.isfinite(axis_offset):
+            raise ValueError(f"the axis_offset must be an angle [rad], got {axis_offset}")
         at = self._from_sample()
         cos2 = at[..., 2] ** 2 / (at**2).sum(-1)
         chi = np.arctan2(at[..., 1], at[..., 0])
@@ -167,6 +173,8 @@ class Geometry:
 
     def overlaps(self, tolerance: float = 1.0) -> list[Overlap]:
         """Panels whose outlines, as seen along the beam, lie over each other by more than `tolerance` pixels in every direction."""
+        if not tolerance >= 0:
+            raise ValueError(f"the tolerance must be pixels from 0, got {tolerance}")
         outline = np.array([p.outline[:, :2] for p in self.panels])
         low, high = outline.min(1), outline.max(1)
         size = np.array([min(np.linalg.norm(p.fs), np.linalg.norm(p.ss)) for p in self.panels])

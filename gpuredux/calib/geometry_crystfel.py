@@ -18,7 +18,7 @@ import numpy as np
 
 from .geometry import Geometry
 from .geometry_io import fault, finite, lines_of, needs, whole_lines
-from .geometry_panel import Panel
+from .geometry_panel import MOST_PIXELS, Panel
 
 WHOLE = ("min_fs", "max_fs", "min_ss", "max_ss")
 NUMBER = ("corner_x", "corner_y", "coffset", "res")
@@ -101,10 +101,10 @@ def _plain(path: Path, entries: list[Entry], clen: float | None) -> str:
             if not match:
                 raise fault(path, line, f"clen is {value!r}, in the data's headers: pass clen=metres, or clen=0 where only the layout matters")
             value = repr(finite(path, line, key, match[1]) * (1e-3 if match[2] == "mm" else 1))
-        elif key in WHOLE:
+        elif key in WHOLE or (key.startswith("dim") and re.fullmatch(r"[-+]?\d+", value)):
             number = finite(path, line, key, value)
-            if number % 1 or number < 0:
-                raise fault(path, line, f"{key} must be a whole number, got {value!r}")
+            if number % 1 or not 0 <= number < MOST_PIXELS:
+                raise fault(path, line, f"{key} must be a whole number below {MOST_PIXELS}, got {value!r}")
             value = str(int(number))
         elif key in NUMBER:
             number = finite(path, line, key, value)

@@ -16,26 +16,21 @@ from typing import Any
 import numpy as np
 
 from .geometry import Geometry
-from .geometry_io import fault, needs
+from .geometry_io import fault, foreign, needs
 from .geometry_panel import Panel
 
 TILES = {16: "LPD_1M", 2: "DSSC_1M"}     # tiles a module -> class of extra_geom
 HEXAGON = 1 / 6                          # of a row
+FAR = 1e9                                # mm: no tile is there
+UNREADABLE = "not an HDF5 file, cut short or damaged"
 
 
 def is_quadrants(path: Path) -> bool:
     """Whether an HDF5 file has European XFEL's quadrants."""
     import h5py
 
-    try:
-        with h5py.File(path) as f:
-            return "Q1/M1" in f
-    except OSError as e:
-        raise _unreadable(path, e) from None
-
-
-def _unreadable(path: Path, e: OSError) -> OSError:
-    return e if not path.is_file() else fault(path, None, f"not an HDF5 file, or cut short: {e}")     # type: ignore[return-value]
+    with foreign(path, doing=UNREADABLE), h5py.File(path) as f:
+        return "Q1" in f
 
 
 def read(path: Path, *, quad_positions: Sequence[Sequence[float]] | None = None, distance: float = 0.0, unit: float = 1e-3) -> Geometry:
@@ -51,9 +46,11 @@ def read(path: Path, *, quad_positions: Sequence[Sequence[float]] | None = None,
         positions = np.array(quad_positions, np.float64)
         if positions.shape != (4, 2) or not np.isfinite(positions).all():
             raise ValueError(f"quad_positions must be four finite (x, y), got {quad_positions}")
-        geom = kind.from_h5_file_and_quad_positions(str(path), positions, unit=unit)
+        with foreign(path):
+            geom = kind.from_h5_file_and_quad_positions(str(path), positions, unit=unit)
     else:
-        geom = kind.from_h5_file(str(path))
+        with foreign(path):
+            geom = kind.from_h5_file(str(path))
     return from_fragments(geom).shift((0, 0, distance))
 
 
@@ -61,22 +58,21 @@ def _checked(path: Path) -> tuple[int, bool]:
     """How many tiles a module has; whether the quadrants have positions. All of the 4 x 4 modules must be there, and finite."""
     import h5py
 
-    try:
-        with h5py.File(path) as f:
-            tiles = len([k for k in f.get("Q1/M1", {}) if k.startswith("T")])
-            if tiles not in TILES:
-                raise fault(path, None, f"Q1/M1 has {tiles} tiles: LPD has 16 and DSSC 2; is this a file of quadrants?")
-            modules = [f"Q{q}/M{m}" for q in range(1, 5) for m in range(1, 5)]
-            names = [f"{m}{t}/Position" for m in modules for t in ["", *(f"/T{t:02}" for t in range(1, tiles + 1))]]
-            quads = [f"Q{q}/Position" for q in range(1, 5)]
-            has_quads = any(q in f for q in quads)
-            for name in names + quads * has_quads:
-                if name not in f:
-                    raise fault(path, None, f"there is no {name}: a missing panel")
-                if f[name].shape[:1] not in ((2,), (3,)) or not np.isfinite(f[name][:2]).all():
-                    raise fault(path, None, f"{name} must be two finite numbers, got {np.ravel(f[name][()]).tolist()}")
-    except OSError as e:
-        raise _unreadable(path, e) from None
+    with foreign(path, doing=UNREADABLE), h5py.File(path) as f:
+        first = f.get("Q1/M1")
+        tiles = len([k for k in first if k.startswith("T")]) if isinstance(first, h5py.Group) else 0
+        if tiles not in TILES:
+            raise fault(path, None, f"Q1/M1 has {tiles} tiles: LPD has 16 and DSSC 2; is this a file of quadrants?")
+        modules = [f"Q{q}/M{m}" for q in range(1, 5) for m in range(1, 5)]
+        names = [f"{m}{t}/Position" for m in modules for t in ["", *(f"/T{t:02}" for t in range(1, tiles + 1))]]
+        quads = [f"Q{q}/Position" for q in range(1, 5)]
+        has_quads = any(q in f for q in quads)
+        for name in names + quads * has_quads:
+            if name not in f:
+                raise fault(path, None, f"there is no {name}: a missing panel")
+            at = f[name]
+            if not isinstance(at, h5py.Dataset) or at.dtype.kind not in "iuf" or at.shape not in ((2,), (3,)) or not (np.abs(at[:2]) < FAR).all():
+                raise fault(path, None, f"{name} must be two finite numbers, got {np.ravel(at[()]).tolist() if isinstance(at, h5py.Dataset) else at}")
     return tiles, has_quads
 
 

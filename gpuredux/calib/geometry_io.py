@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,10 @@ def read(path: str | Path, format: str | None = None, *, overlaps: str = "refuse
     path = Path(path)
     if overlaps not in ("refuse", "allow"):
         raise ValueError(f"overlaps must be 'refuse' or 'allow', got {overlaps!r}")
-    found = _module(format or _sniff(path)).read(path, **options)
+    try:
+        found = _module(format or _sniff(path)).read(path, **options)
+    except ValueError as e:     # of the model, which knows no file
+        raise e if str(path) in str(e) or not path.is_file() else fault(path, None, str(e)) from None
     if panels is not None and len(found.panels) != panels:
         raise ValueError(f"{path}: {len(found.panels)} panels, and {panels} were expected")
     if overlaps == "refuse" and (over := found.overlaps()):
@@ -58,6 +63,19 @@ def _sniff(path: Path) -> str:
 def fault(path: Path, line: int | None, text: str) -> ValueError:
     """The error of a file's content: it names the file and, if there is one, the line."""
     return ValueError(f"{path}{'' if line is None else f', line {line}'}: {text}")
+
+
+@contextmanager
+def foreign(path: Path, line: int | None = None, doing: str = "cannot be read; it is damaged, or something else") -> Iterator[None]:
+    """Whatever a library finds wrong while it reads a file, as one ValueError of one line; what names the file already stays."""
+    try:
+        yield
+    except (FileNotFoundError, ImportError):
+        raise
+    except Exception as e:      # flipped bytes reach any line of h5py, nexusformat and pyFAI
+        if isinstance(e, ValueError) and str(path) in str(e):
+            raise
+        raise fault(path, line, f"{doing}: {' '.join(str(e).split()) or type(e).__name__}") from None
 
 
 def needs(module: str) -> ModuleType:

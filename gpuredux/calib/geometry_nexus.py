@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .geometry import Geometry
-from .geometry_io import fault, needs
+from .geometry_io import fault, foreign, needs
 from .geometry_panel import Panel
 
 LENGTHS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "micron": 1e-6, "\u00b5m": 1e-6, "\u03bcm": 1e-6, "nm": 1e-9}
@@ -28,17 +28,13 @@ def read(path: Path, *, detector: str | None = None) -> Geometry:
     nexus = needs("nexusformat.nexus")
     if not path.is_file():
         raise FileNotFoundError(path)
-    try:
-        opened = nexus.nxload(str(path), mode="r")
-    except (nexus.NeXusError, OSError, KeyError) as e:
-        raise fault(path, None, f"not a NeXus file, or cut short: {e}") from None
-    with opened as root:
+    with foreign(path, doing="not a NeXus file, cut short or damaged"), nexus.nxload(str(path), mode="r") as root:
         found = {g.nxpath: g for g in root.walk() if getattr(g, "nxclass", "") == "NXdetector" and _modules(g)}
         if not found or (detector is not None and detector not in found) or (detector is None and len(found) > 1):
             raise fault(path, None, f"detector={detector!r}, and the NXdetectors with NXdetector_modules are: {', '.join(found) or 'none'}")
         group = found[detector] if detector is not None else next(iter(found.values()))
         panels = [_panel(path, root, module) for module in _modules(group)]
-    return Geometry(panels)
+        return Geometry(panels)
 
 
 def _modules(group: Any) -> list[Any]:
@@ -52,7 +48,7 @@ def _panel(path: Path, root: Any, module: Any) -> Panel:
     lacks = [n for n in names if n not in module]
     if lacks:
         raise fault(path, None, f"{module.nxpath} has no {', '.join(lacks)}: is the file cut short?")
-    origin, size = (np.atleast_1d(module[n].nxvalue) for n in names[:2])
+    origin, size = (_whole(path, module[n]) for n in names[:2])
     if len(origin) not in (2, 3) or len(size) != len(origin) or (size < 1).any() or (origin < 0).any() or (len(size) == 3 and size[0] != 1):
         raise fault(path, None, f"{module.nxpath}: data_origin {origin.tolist()} and data_size {size.tolist()} must be (slow, fast) or (segment, slow, fast)")
     corner = _chain(path, root, module["module_offset"].nxpath)[:3, 3]
@@ -66,6 +62,13 @@ def _panel(path: Path, root: Any, module: Any) -> Panel:
         return Panel(module.nxname, corner, steps[0], steps[1], (int(size[-2]), int(size[-1])), segment=segment, first=(int(origin[-2]), int(origin[-1])))
     except ValueError as e:
         raise fault(path, None, f"{module.nxpath}: {e}") from None
+
+
+def _whole(path: Path, field: Any) -> np.ndarray:
+    value = np.atleast_1d(field.nxvalue)
+    if value.dtype.kind not in "iuf" or not (np.isfinite(value) & (value == np.floor(value))).all():
+        raise fault(path, None, f"{field.nxpath} must be whole numbers, got {value.tolist()}")
+    return value
 
 
 def _attribute(field: Any, name: str, default: Any = None) -> Any:
@@ -84,12 +87,14 @@ def _offset(path: Path, field: Any) -> np.ndarray:
     offset = np.array(_attribute(field, "offset", (0.0, 0.0, 0.0)), np.float64)
     if offset.any():
         translates = _attribute(field, "transformation_type") == "translation"
+        if offset.shape != (3,) or not np.isfinite(offset).all():
+            raise fault(path, None, f"{field.nxpath}: offset must be three finite numbers, got {offset.tolist()}")
         offset = offset * _unit(path, field, _attribute(field, "offset_units", _attribute(field, "units") if translates else None), LENGTHS)
     return offset
 
 
 def _unit(path: Path, field: Any, name: Any, units: dict[str, float]) -> float:
-    if name not in units:
+    if not isinstance(name, str) or name not in units:
         raise fault(path, None, f"{field.nxpath}: units {name!r}, expected one of {', '.join(units)}")
     return units[name]
 

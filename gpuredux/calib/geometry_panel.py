@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -9,6 +10,12 @@ from itertools import pairwise
 import numpy as np
 
 WideLines = tuple[tuple[int, float], ...]
+MOST_PIXELS = 2**28     # of a raw frame, gaps included: 16 times the largest detectors, and what a few GB of positions hold
+
+
+def too_large(shape: tuple[int, ...]) -> str:
+    """What is wrong with the size of a raw frame (segments, rows, cols), or nothing."""
+    return "" if math.prod(shape) <= MOST_PIXELS else f"a raw frame of {' x '.join(map(str, shape))} has more than {MOST_PIXELS} pixels, the most that is read"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +46,8 @@ class Panel:
             object.__setattr__(self, field, vector)
         if len(self.shape) != 2 or min(self.shape) < 1 or min(self.segment, *self.first) < 0 or not np.isfinite(self.stagger):
             raise ValueError(f"panel {self.name}: shape {self.shape}, segment {self.segment}, first pixel {self.first} cannot be")
+        if large := too_large(self.last):
+            raise ValueError(f"panel {self.name}: {large}")
         lengths = np.linalg.norm(self.fs) * np.linalg.norm(self.ss)
         if not np.linalg.norm(np.cross(self.fs, self.ss)) > 1e-3 * lengths:
             raise ValueError(f"panel {self.name}: fs {self.fs} and ss {self.ss} span no plane")

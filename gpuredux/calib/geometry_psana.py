@@ -22,6 +22,7 @@ from .geometry_io import fault, finite, lines_of
 from .geometry_panel import Panel
 from .geometry_segments import SEGMENTS, UM, Segment, archon, is_segment, segment_of
 
+MOST_LEVELS = 100     # of the tree; real ones have three
 LAB = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])     # the file's frame to the laboratory, and back
 
 
@@ -53,7 +54,7 @@ def read(path: Path, *, shape: tuple[int, int] | None = None, pixel_um: tuple[fl
     if len(roots) != 1:
         raise fault(path, None, f"one line must place the detector in IP, got {len(roots)}: is the file cut short?")
     panels: list[Panel] = []
-    used = _walk(path, roots[0], children, np.eye(3), np.zeros(3), panels, (shape, pixel_um, gaps))
+    used = _walk(path, roots[0], children, np.eye(3), np.zeros(3), panels, (shape, pixel_um, gaps), 1)
     if used != len(lines):
         raise fault(path, None, f"{len(lines) - used} lines hang on no parent that is placed in IP")
     return Geometry(panels)
@@ -66,7 +67,7 @@ def _line(path: Path, number: int, text: str) -> Line:
     names = "X0 Y0 Z0 ROT_Z ROT_Y ROT_X TILT_Z TILT_Y TILT_X".split()
     values = np.array([finite(path, number, n, c) for n, c in zip(names, columns[4:], strict=True)])
     for name, c in (("parent index", columns[1]), ("object index", columns[3])):
-        if not c.isdecimal():
+        if not c.isdecimal() or len(c) > 18:
             raise fault(path, number, f"the {name} must be a whole number, got {c!r}")
     if columns[0].startswith("IP"):
         values[2] = -abs(values[2])
@@ -82,21 +83,27 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
     return about_x @ about_y @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
 
 
-def _walk(path: Path, line: Line, children: dict, turn: np.ndarray, offset: np.ndarray, panels: list[Panel], options: tuple) -> int:
+def _walk(path: Path, line: Line, children: dict, turn: np.ndarray, offset: np.ndarray, panels: list[Panel], options: tuple,
+          level: int) -> int:
     """Append the panels under a line; returns how many lines that took. turn and offset [um]: of the parent in IP."""
+    if level > MOST_LEVELS:
+        raise fault(path, line.number, f"{line.child[0]} {line.child[1]} is more than {MOST_LEVELS} levels below IP")
     turn, offset = turn @ line.turn, turn @ line.offset + offset
     below = [] if is_segment(line.child[0]) else children.get(line.child, [])
     if not below:
         segment = segment_of(path, line.number, line.child[0], options[0], options[1])
-        own = segment.panel(f"{line.child[0]}:{len(panels)}", len(panels))
-        corner = LAB @ (turn @ own.corner + offset * UM)
-        panels.append(Panel(own.name, corner, LAB @ turn @ own.fs, LAB @ turn @ own.ss, own.shape, own.wide_rows, own.wide_cols, len(panels)))
+        try:
+            own = segment.panel(f"{line.child[0]}:{len(panels)}", len(panels))
+            corner = LAB @ (turn @ own.corner + offset * UM)
+            panels.append(Panel(own.name, corner, LAB @ turn @ own.fs, LAB @ turn @ own.ss, own.shape, own.wide_rows, own.wide_cols, len(panels)))
+        except ValueError as e:
+            raise fault(path, line.number, str(e)) from None
         return 1
     indices = [b.child[1] for b in below]
     if options[2] != "allow" and indices != list(range(len(below))):
-        missing = sorted(set(range(max(indices) + 1)) - set(indices))
+        missing = sorted(set(range(len(below))) - set(indices))
         raise fault(path, below[-1].number, f"children {indices} of {line.child[0]} {line.child[1]}: not 0, 1, 2 ..., {missing} missing; gaps='allow'")
-    return 1 + sum(_walk(path, b, children, turn, offset, panels, options) for b in below)
+    return 1 + sum(_walk(path, b, children, turn, offset, panels, options, level + 1) for b in below)
 
 
 def write(geometry: Geometry, path: Path) -> None:

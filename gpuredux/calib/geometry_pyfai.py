@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from .geometry import Geometry
 from .geometry_grid import TOUCH, panels_of
-from .geometry_io import fault, finite, lines_of, needs
-from .geometry_panel import Panel
+from .geometry_io import fault, finite, foreign, lines_of, needs
+from .geometry_panel import Panel, too_large
 
 NUMBERS = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
 OTHERS = ("poni_version", "detector", "detector_config", "pixelsize1", "pixelsize2", "splinefile", "wavelength", "parallax")
@@ -35,11 +36,17 @@ def read(path: Path, *, shape: tuple[int, int] | None = None, segments: int = 1)
     segments: how many modules are stacked along the image's rows."""
     entry = _last_entry(path)
     detector, stored = _detector(path, entry, shape)
-    if detector.orientation not in (0, 3):
-        raise fault(path, entry["detector"][0], f"orientation {detector.orientation}: only 3, pyFAI's usual one, can be read")
+    _check(path, entry, detector)
+    with foreign(path), np.errstate(over="ignore", invalid="ignore"):
+        return _placed(path, entry, detector, stored, segments)
+
+
+def _placed(path: Path, entry: dict[str, tuple[int, Any]], detector: Any, stored: Path | None, segments: int) -> Geometry:
+    """The detector's panels in the laboratory."""
     rows, cols = detector.shape
     if stored is not None:
-        own = _exact(stored, detector)
+        with foreign(stored):
+            own = _exact(stored, detector)
     elif detector.uniform_pixel and detector.IS_FLAT:
         own = Geometry([Panel("p0", np.zeros(3), np.array([detector.pixel2, 0, 0]), np.array([0, detector.pixel1, 0]), (rows, cols))])
     else:
@@ -58,10 +65,23 @@ def read(path: Path, *, shape: tuple[int, int] | None = None, segments: int = 1)
     return Geometry(panels, own.shape)
 
 
+def _check(path: Path, entry: dict[str, tuple[int, Any]], detector: Any) -> None:
+    """What pyFAI takes as it is given."""
+    line = entry.get("detector_config", entry.get("detector", (None, "")))[0]
+    if detector.orientation not in (0, 3):
+        raise fault(path, line, f"orientation {detector.orientation}: only 3, pyFAI's usual one, can be read")
+    shape = detector.shape
+    if not isinstance(shape, (tuple, list, np.ndarray)) or len(shape) != 2 or any(not isinstance(k, (int, np.integer)) or k < 1 for k in shape):
+        raise fault(path, line, f"the detector's shape must be (rows, cols), got {shape!r}")
+    if large := too_large((1, *map(int, shape))):
+        raise fault(path, line, large)
+    for size in (detector.pixel1, detector.pixel2):
+        if not isinstance(size, (int, float, np.number)) or not 0 < size < np.inf:
+            raise fault(path, line, f"the size of a pixel must be positive [m], got {size!r}")
+
+
 def _exact(path: Path, detector: Any) -> Geometry:
     """The panels that write has kept in the detector's file, in its own frame; they must be those of its corners."""
-    import h5py
-
     with h5py.File(path) as f:
         kept = json.loads(f[EXACT][()])
     pairs = ("wide_rows", "wide_cols")
@@ -101,33 +121,36 @@ def _detector(path: Path, entry: dict[str, tuple[int, Any]], shape: tuple[int, i
     """pyFAI's detector; its file, if that has our panels."""
     detectors, stored = needs("pyFAI.detectors"), None
     line, name = entry.get("detector", (None, "Detector"))
-    try:
+    at = entry.get("detector_config", (line, "{}"))[0]
+    with foreign(path, at, "Detector_config is no JSON"):
         config = json.loads(entry.get("detector_config", (None, "{}"))[1])
+    if not isinstance(config, dict):
+        raise fault(path, at, f"Detector_config must be {{name: value}}, got {config!r}")
+    with foreign(path, line, f"detector {name}"):
         if "filename" in config or Path(name).suffix in (".h5", ".nxs"):
             named = Path(config.get("filename", name))
             beside = [p for p in (named, path.parent / named, path.parent / named.name) if p.is_file()]
             if not beside:
-                raise fault(path, line, f"the detector's file {named} is not there, nor beside the PONI file")
+                raise fault(path, at if "filename" in config else line, f"the detector's file {named} is not there, nor beside the PONI file")
+            if not h5py.is_hdf5(beside[0]):
+                raise fault(path, at if "filename" in config else line, f"the detector's file {beside[0]} is no HDF5 file, or cut short")
             detector = detectors.NexusDetector(str(beside[0]), orientation=config.get("orientation", 0))
             stored = beside[0] if _keeps_panels(beside[0]) else None
         elif "pixelsize1" in entry and name == "Detector":
             detector = detectors.Detector(entry["pixelsize1"][1], entry["pixelsize2"][1])
         else:
             detector = detectors.detector_factory(name, config)
-    except (ValueError, RuntimeError, OSError, KeyError, TypeError) as e:
-        raise e if str(e).startswith(str(path)) else fault(path, line, f"detector {name}: {e}") from None
     if shape is not None:
-        if detector.shape is not None and tuple(detector.shape) != tuple(shape):
+        given = tuple(shape) if isinstance(shape, (tuple, list)) else shape
+        if detector.shape is not None and tuple(detector.shape) != given:
             raise fault(path, line, f"detector {name} is {tuple(detector.shape)}, shape={shape} was passed")
-        detector.max_shape = detector.shape = tuple(shape)
+        detector.max_shape = detector.shape = given
     if detector.shape is None:
         raise fault(path, line, f"detector {name} has no shape: pass shape=(rows, cols)")
     return detector, stored
 
 
 def _keeps_panels(path: Path) -> bool:
-    import h5py
-
     with h5py.File(path) as f:
         return EXACT in f
 
@@ -165,8 +188,6 @@ def write(geometry: Geometry, path: Path, *, wavelength: float | None = None) ->
 
 def _store(geometry: Geometry, path: Path) -> None:
     """The detector in an HDF5 file of pyFAI's own form, segments stacked along the rows; and our panels beside the corners."""
-    import h5py
-
     segments, rows, cols = geometry.shape
     pixel1, pixel2 = (float(np.linalg.norm(v)) for v in (geometry.panels[0].ss, geometry.panels[0].fs))
     detector = needs("pyFAI.detectors").Detector(pixel1, pixel2, max_shape=(segments * rows, cols), orientation=3)
