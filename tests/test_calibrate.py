@@ -263,7 +263,8 @@ def test_nothing_is_a_silent_number(target: Target) -> None:
     bad = np.zeros(SIM.shape, bool)
     bad[0, 0, :4] = bad[1, 0, :4] = True
     bad |= SIM.gain[0] == 0
-    for fields in ({}, {"common_mode": CommonMode(BANK, ("rows",), statistic="mean_below")}, {"nonlinearity": Polynomial(np.stack([np.zeros((3, *SIM.shape)), np.ones((3, *SIM.shape))], 1))},
+    bend = Polynomial(np.stack([np.zeros((3, *SIM.shape)), np.ones((3, *SIM.shape))], axis=1))
+    for fields in ({}, {"common_mode": CommonMode(BANK, ("rows",), statistic="mean_below")}, {"nonlinearity": bend},
                    {"crosstalk": Stencil(np.array([[0.0, 0.01, 0], [0.01, 0.96, 0.01], [0, 0.01, 0]]))}):
         energy = run(target, Calibrate(KIND, sets, **fields), raw=raw, frame_status=np.zeros(1, np.uint32))["energy"][0]
         assert np.array_equal(np.isnan(energy), bad), fields
@@ -285,6 +286,7 @@ def test_what_is_one_pass_on_a_device(device_target: Target) -> None:
         ({"nonlinearity": Polynomial(bend), "common_mode": cm}, ["calib.gain + calib.polynomial + calib.common_mode"]),
         ({"nonlinearity": Polynomial(bend), "assemble": image}, ["calib.gain + calib.polynomial + calib.scale + calib.assemble"]),
         ({"variance": True}, ["calib.gain + calib.variance"]), ({"photons": Photons(8.0)}, ["calib.gain + calib.photons"]),
+        ({"photons": Photons(8.0), "status_count": True}, ["calib.gain + calib.photons", "calib.status_count"]),
         ({"variance": 8.0, "nonlinearity": Polynomial(bend), "assemble": image},       # the slope is an array
          ["calib.gain + calib.polynomial", "calib.gain + calib.polynomial + calib.scale + calib.assemble",
           "calib.gain + calib.polynomial + calib.scale + calib.variance + calib.assemble"]),
