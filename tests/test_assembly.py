@@ -150,6 +150,14 @@ def test_assembled_in_the_pass_of_calibration(device_target: Target) -> None:
     assert np.array_equal(device_target.get(out.image), (raw[:, 0].astype(np.float32) - 1000) / 2)
 
 
+def test_another_map_is_another_op(target: Target) -> None:
+    """An update would reach the constants of a device, and not what the host makes of the map."""
+    x = target.put(np.ones((1, 4, 6), np.float32))
+    plan = Assemble(frame=(4, 6), source=np.array([[0, 1]])).plan(x, backend=target.backend.name)
+    with pytest.raises(ValueError, match="^calib.assemble: .*make another op"):
+        plan.update(source=np.array([[2, 3]]))
+
+
 @pytest.mark.parametrize("source", [[[-2, 0]], [[0, 24]], [[0.0, 1.0]], [0, 1], [[]]], ids=str)
 def test_maps_that_cannot_be(source: list) -> None:
     with pytest.raises(ValueError, match=r"^calib.assemble: source must (be whole numbers|hold pixels 0 to 23)"):

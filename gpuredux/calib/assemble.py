@@ -30,6 +30,9 @@ class Assembly(Op):
     fill: float = math.nan
     status: bool = False
 
+    def check_update(self, new: Op) -> None:
+        raise ValueError(f"{self.name}: where pixels go is part of the plan: make another op for another geometry")
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", tuple(int(k) for k in self.frame))
         if not self.frame or min(self.frame) < 1:
