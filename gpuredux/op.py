@@ -800,7 +800,7 @@ def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]
         others = [s for s in kept if s is not producer]
         fed = [s for s in others if producer in s.producers]
         status = next((w for w in producer.writes if slots[w].name == "frame_status"), None)
-        carried = status is None or any(status in s.reads for s in fed)     # by somebody fused, who ORs its frame bits
+        carried = not any(status in s.reads for s in others if status is not None) or any(status in s.reads for s in fed)     # who ORs its frame bits
         if not fed or not carried or not _store(producer, _wanted(producer, others, status, outs), others, slots):
             continue
         before = dict(zip(producer.op.input_names, producer.reads, strict=True)).get("frame_status")

@@ -47,6 +47,29 @@ class Apart(SharedPhotons):
         super().device(plan, energy, status, None, None, *out)
 
 
+class Bare(Scale):
+    """It, without the frames' status, and beside the energy."""
+
+    inputs = ("energy", "pixel_status?", "gain_stage?")
+    writes = ("scaled",)
+    pixel_output = "scaled"
+
+    def outputs(self, energy: Any, status: Any, stage: Any, *_: Any) -> Any:
+        return super().outputs(energy, status, stage, None, None)
+
+    def traffic(self, *x: Any) -> int:
+        return super().traffic(*x, None, None)
+
+    def numpy(self, plan: Any, energy: Any, status: Any, stage: Any, *out: Any) -> None:
+        super().numpy(plan, energy, status, stage, None, None, *out)
+
+    def numba(self, plan: Any, energy: Any, status: Any, stage: Any, *out: Any) -> None:
+        super().numba(plan, energy, status, stage, None, None, *out)
+
+    def device(self, plan: Any, energy: Any, status: Any, stage: Any, *out: Any) -> None:
+        super().device(plan, energy, status, stage, None, None, *out)
+
+
 class Scaled(Scale):
     """It, of a variance."""
 
@@ -130,6 +153,10 @@ def of_pixels() -> dict[str, Line]:
         "wanted behind": Line([full, NOISE, Apart(9.5)], all_rows, ("photons", "variance", "frame_status"), [f"{G} + calib.variance", "calib.shared_photons"]),
         "two values of one line": Line([full, NOISE, Scaled(planes(EVEN))], all_rows, ("energy", "variance", "scaled", "frame_status"),
                                        [G, f"{G} + calib.variance + calib.scale"]),
+        "frame bits that nobody wants": Line([full, Bare(planes(EVEN))], all_rows, ("energy", "scaled", *MARKS), [f"{G} + calib.scale"]),
+        "frame bits that nobody carries": Line([full, Bare(planes(EVEN))], all_rows, ("energy", "scaled", *MARKS, "frame_status"), [G, f"{G} + calib.scale"]),
+        "frame bits that are read behind": Line([full, Bare(planes(EVEN)), SharedPhotons(9.5)], all_rows, ("photons", "scaled", "frame_status"),
+                                                [G, f"{G} + calib.scale", "calib.shared_photons"]),
         "who stores not, and who does": Line([gain, Photons(9.5), NOISE], words, ("photons", "energy", "variance", "gain_stage", "frame_status"),
                                              [f"{G} + calib.photons", f"{G} + calib.variance"]),
     }
