@@ -145,6 +145,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, room: int) -
     assert done.stdout == f"OSError 27 {path} ['c.h5']\n" and done.stderr == "" and path.read_text() == "old"
 
 
+def test_what_the_disk_refuses_names_the_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere" / "c.h5", tmp_path / ("x" * 250), tmp_path):
+        with pytest.raises(OSError) as e:
+            Constants("jungfrau", levels(1, 2, 3), shape=SHAPE).save(path, overwrite=True)
+        assert e.value.filename == str(path)
+    assert not list(tmp_path.iterdir()) and not list(tmp_path.parent.glob("*.partial"))
+
+
 # ------------------------------------------------------------------------------------------------------------- other people's
 @pytest.mark.parametrize("value", [-1.5, -1.0, 0.5, np.nan, np.inf, 2.0**64])
 def test_psanas_status_is_of_whole_numbers(value: float) -> None:

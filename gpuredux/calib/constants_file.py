@@ -66,7 +66,8 @@ def write(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str
             raise
         raise OSError(e.errno or errno.EIO, os.strerror(e.errno) if e.errno else " ".join(str(e).split()), str(path)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):     # the first error is the one to be seen
+            partial.unlink(missing_ok=True)
 
 
 def _stored(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
