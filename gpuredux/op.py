@@ -149,6 +149,8 @@ class Op:
 
     def own(self, field: str, dtype: Any = None) -> np.ndarray:
         """Replace an array field by a read-only copy; for __post_init__."""
+        if isinstance(getattr(self, field), np.ma.MaskedArray):
+            raise TypeError(f"{self.name}: {field} is a masked array, and its mask would be lost: give a plain one, and good=")
         given = np.asarray(getattr(self, field))
         if dtype is not None and given.dtype.kind not in "iuf":
             raise TypeError(f"{self.name}: {field} must be real numbers, got {given.dtype}")
@@ -655,6 +657,9 @@ class Chain(Op):
         slots, steps, _ = self.wire(*x)
         return sum(s.op.traffic(*_specs(s, slots)) for s in steps)
 
+    def check_fields(self, fields: dict[str, Any]) -> None:
+        """Raises ValueError if a plan of this chain must not update these constants."""
+
     def digest(self) -> str:
         return hashlib.sha256("".join(op.digest() for op in self.ops).encode()).hexdigest()
 
@@ -770,6 +775,7 @@ class _ChainPlan(Plan):
 
     def update(self, **fields: np.ndarray) -> None:
         """plan.update(pedestal=new): goes to every op of the chain that has such a constant, to all of them or to none."""
+        self.op.check_fields(fields)
         takers = {id(op): op for op in self.op.ops if any(isinstance(op._fields().get(f), np.ndarray) for f in fields)}
         left = [f for f in fields if not any(isinstance(op._fields().get(f), np.ndarray) for op in takers.values())]
         if left:

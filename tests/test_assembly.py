@@ -154,7 +154,7 @@ def test_another_map_is_another_op(target: Target) -> None:
     """An update would reach the constants of a device, and not what the host makes of the map."""
     x = target.put(np.ones((1, 4, 6), np.float32))
     plan = Assemble(frame=(4, 6), source=np.array([[0, 1]])).plan(x, backend=target.backend.name)
-    with pytest.raises(ValueError, match="^calib.assemble: .*make another op"):
+    with pytest.raises(ValueError, match=r"^calib.assemble: .*make another op"):
         plan.update(source=np.array([[2, 3]]))
 
 

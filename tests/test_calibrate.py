@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Target
 
-from gpuredux.calib import Breakpoint, Calibrate, CommonMode, Constants, LookUp, Photons, Polynomial, Recursive, SharedPhotons, Stencil, assembly
+from gpuredux.calib import Breakpoint, Calibrate, CommonMode, Constants, Gain, LookUp, Photons, Polynomial, Recursive, SharedPhotons, Stencil, assembly
 from gpuredux.calib.counts import dead_time_table
 from gpuredux.calib.dark_status import DarkStatus
 from gpuredux.calib.geometry import Geometry, Panel
@@ -452,3 +452,33 @@ def test_memory_cells_and_what_asks_for_the_gain_stage(target: Target) -> None:
 def test_what_it_refuses(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Calibrate(**{"detector": KIND, "constants": SETS, **fields})
+
+
+def test_pedestals_alone_are_updated(target: Target) -> None:
+    """A gain is folded with divide, a factor with others: a new one would undo what was folded in."""
+    shape = (1, 512, 1024)
+    arrays = {"pedestal": np.full((3, *shape[1:]), 3000.0), "gain": np.full((3, *shape[1:]), 40.0)}
+    raw = target.put(np.full(shape, 3400, np.uint16))
+    plan = Calibrate("jungfrau", arrays, divide=[2.0]).plan(raw, backend=target.backend.name)
+    with pytest.raises(ValueError, match="gain cannot be updated"):
+        plan.update(gain=arrays["gain"])
+    plan.update(pedestal=arrays["pedestal"] + 80)
+    out = plan(raw)
+    assert np.allclose(target.get(getattr(out, "energy", out)), (3400 - 3080) / 40 / 2)
+
+
+def test_the_noise_of_a_set_in_another_order(target: Target) -> None:
+    shape, per = (512, 1024), np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1)
+    ones = np.ones((3, *shape))
+    held = {"pedestal": ones * 100 * per, "gain": ones, "noise": ones * per}
+    raw = target.put(np.full((1, *shape), 300, np.uint16))
+    want = Calibrate("jungfrau", Constants("jungfrau", **held), variance=True)(raw, backend=target.backend.name)
+    turned = Constants("jungfrau", planes=("G2", "G1", "G0"), **{k: a[::-1] for k, a in held.items()})
+    made = Calibrate("jungfrau", turned, variance=True)(raw, backend=target.backend.name)
+    assert target.get(want.variance)[0, 0, 0] == 1 and target.get(made.variance).tobytes() == target.get(want.variance).tobytes()
+
+
+def test_a_masked_array_is_no_constant() -> None:
+    ones = np.ones((3, 512, 1024))
+    with pytest.raises(TypeError, match="pedestal is a masked array"):
+        Gain(np.ma.array(ones, mask=True), ones, detector="jungfrau")

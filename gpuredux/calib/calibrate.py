@@ -45,7 +45,9 @@ class Calibrate(Chain):
          status_count (n, 8) u32: pixels of the detector with each bit of status.Pixel, behind the last step that sets one: photons if they are there.
          With image_status image_status_count (n, 8) u32 too: pixels of the image, so that pixels in no image, or twice in it, count so often
          common_mode (n, banks, 1 + rows + cols of a bank) f32, of a CommonMode with report=True
-         On a device `plan.passes` says which of these share a pass over the raw words
+    On a device all steps up to the first common mode, crosstalk or image are one pass over the raw words, pixel_status and variance included. What
+    follows those reads memory: photons, image or variance behind a common mode are a pass each. status_count is a pass of its own, and so is the slope
+    that a variance behind a nonlinearity takes. `plan.passes` lists them
     exact: bit-identical on every backend
     source: the order of the field's detectors: what the electronics add is taken off in ADU, before the gain
     """
@@ -95,6 +97,12 @@ class Calibrate(Chain):
     def titles(self) -> tuple[str, ...]:
         """The names of the steps that are switched on, in their order."""
         return tuple(op.name for op in self.ops)
+
+    def check_fields(self, fields: dict[str, Any]) -> None:
+        other = sorted(set(fields) - {"pedestal"})
+        if other:
+            raise ValueError(f"{self.name}: {', '.join(other)} cannot be updated, for steps hold what was made of it: make another one;"
+                             " pedestal (with its offset) can")
 
 
 def _chosen(which: str | Detector, constants: Any) -> tuple[Detector, Any]:
@@ -212,7 +220,8 @@ def _both(kind: Detector, a: np.ndarray | None, b: np.ndarray | None) -> np.ndar
 def _arguments(kind: Detector, constants: Any, good: np.ndarray | None, bad: Sequence[str]) -> tuple[dict[str, Any], Any]:
     """What calib.gain takes, good being all that the user and the set say; and the noise."""
     if isinstance(constants, Constants):
-        found, noise = constants.to_gain(bad=bad), constants.noise
+        found, constants = constants.to_gain(bad=bad), constants.ordered()
+        noise = constants.noise
         if constants.threshold is not None:
             found["threshold"] = constants.threshold
     else:

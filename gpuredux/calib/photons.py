@@ -54,6 +54,7 @@ class Photons(Op):
     inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "frame_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = ("photons", "pixel_status")
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
+    stores: ClassVar[bool] = True
 
     photon_energy: float
     offset: float = 0.5
