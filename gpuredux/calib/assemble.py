@@ -129,12 +129,21 @@ class Assemble(Assembly):
         seen[self.source[self.source >= 0]] = True
         return {"source": np.concatenate([self.source.reshape(-1), np.flatnonzero(~seen).astype(np.int32)])}
 
+    _rows: ClassVar[Any] = staticmethod(assemble_rows)
+
+    def _moved(self, x: np.ndarray) -> np.ndarray:
+        """What the image has of a pixel: every NaN the same one."""
+        one: np.ndarray = np.where(np.isnan(x), NAN, x)
+        return one
+
+    def _gap(self, dtype: np.dtype[Any]) -> Any:
+        return self.gap
+
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         image, image_status, new_status = plan.every_output(out)
         there = self.source >= 0
         for f in range(live_rows(energy, live)):
-            x = energy[f].reshape(-1)[self.source]
-            image[f] = np.where(there, np.where(np.isnan(x), NAN, x), self.gap)
+            image[f] = np.where(there, self._moved(energy[f].reshape(-1)[self.source]), self._gap(energy.dtype))
             if image_status is not None:
                 of_pixel = 0 if pixel_status is None else pixel_status[f].reshape(-1)[self.source]
                 image_status[f] = np.where(there, of_pixel, np.uint8(Pixel.GAP))
@@ -144,9 +153,9 @@ class Assemble(Assembly):
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         image, image_status, new_status = plan.every_output(out)
         n, flat, whole = live_rows(energy, live), (len(energy), self.npix), (len(energy), math.prod(self.shape))
-        assemble_rows(
+        self._rows(
             energy.reshape(flat)[:n], None if pixel_status is None else pixel_status.reshape(flat), self.source.reshape(-1), image.reshape(whole),
-            None if image_status is None else image_status.reshape(whole), self.gap, np.uint8(Pixel.GAP),
+            None if image_status is None else image_status.reshape(whole), self._gap(energy.dtype), np.uint8(Pixel.GAP),
         )
         if new_status is not None:
             new_status[:n] = frame_status[:n]
@@ -177,29 +186,13 @@ class AssemblePhotons(Assemble):
     def constants(self) -> dict[str, np.ndarray]:
         return {"source": self.source.reshape(-1)}
 
+    _rows: ClassVar[Any] = staticmethod(photon_rows)
+
+    def _moved(self, x: np.ndarray) -> np.ndarray:
+        return x
+
     def _gap(self, dtype: np.dtype[Any]) -> Any:
         return self.gap if dtype.kind == "f" else dtype.type(0)
-
-    def numpy(self, plan: Plan, photons: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = plan.every_output(out)
-        there = self.source >= 0
-        for f in range(live_rows(photons, live)):
-            image[f] = np.where(there, photons[f].reshape(-1)[self.source], self._gap(photons.dtype))
-            if image_status is not None:
-                of_pixel = 0 if pixel_status is None else pixel_status[f].reshape(-1)[self.source]
-                image_status[f] = np.where(there, of_pixel, np.uint8(Pixel.GAP))
-            if new_status is not None:
-                new_status[f] = frame_status[f]
-
-    def numba(self, plan: Plan, photons: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        image, image_status, new_status = plan.every_output(out)
-        n, flat, whole = live_rows(photons, live), (len(photons), self.npix), (len(photons), math.prod(self.shape))
-        photon_rows(
-            photons.reshape(flat)[:n], None if pixel_status is None else pixel_status.reshape(flat), plan.constants["source"], image.reshape(whole),
-            None if image_status is None else image_status.reshape(whole), self._gap(photons.dtype), np.uint8(Pixel.GAP),
-        )
-        if new_status is not None:
-            new_status[:n] = frame_status[:n]
 
     def device(self, plan: Plan, photons: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         image, image_status, new_status = plan.every_output(out)

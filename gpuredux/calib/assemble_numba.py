@@ -9,6 +9,16 @@ NAN = np.float32(np.nan)
 fast = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _marks(status, source, image_status, f, start, stop, gap_bit):
+    for j in range(start, stop):
+        at = source[j]
+        bit = np.uint8(0)
+        if status is not None:
+            bit = status[f, np.uint64(max(at, 0))]
+        image_status[f, j] = bit if at >= 0 else gap_bit
+
+
 @fast
 def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
     """image (n, pixels) = energy (n, npix) at source (pixels,), gap where that is -1; image_status likewise."""
@@ -23,12 +33,7 @@ def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
                 x = x if x == x else NAN
                 image[f, j] = x if at >= 0 else gap
             if image_status is not None:
-                for j in range(start, stop):
-                    at = source[j]
-                    bit = np.uint8(0)
-                    if status is not None:
-                        bit = status[f, np.uint64(max(at, 0))]
-                    image_status[f, j] = bit if at >= 0 else gap_bit
+                _marks(status, source, image_status, f, start, stop, gap_bit)
 
 
 @fast
@@ -43,12 +48,7 @@ def photon_rows(photons, status, source, image, image_status, gap, gap_bit):
                 at = source[j]
                 image[f, j] = photons[f, np.uint64(max(at, 0))] if at >= 0 else gap
             if image_status is not None:
-                for j in range(start, stop):
-                    at = source[j]
-                    bit = np.uint8(0)
-                    if status is not None:
-                        bit = status[f, np.uint64(max(at, 0))]
-                    image_status[f, j] = bit if at >= 0 else gap_bit
+                _marks(status, source, image_status, f, start, stop, gap_bit)
 
 
 @fast

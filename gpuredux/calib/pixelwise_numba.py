@@ -69,6 +69,14 @@ def breakpoint_rows(energy, status, stage, knee, low, high, offset, out):
             out[f, j] = _settle(y, x, status, f, j)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _node(u, last):
+    """That of a table in front of u."""
+    node = np.floor(u)
+    node = node if node > np.float32(0) else np.float32(0)      # NaN too
+    return node if node < last else last
+
+
 @fast
 def look_up_rows(energy, status, stage, table, which, start, inverse, out):
     """out = table[g, which, u], interpolated at u = (x - start) * inverse; table (planes, tables, nodes), which (npix,)."""
@@ -80,9 +88,7 @@ def look_up_rows(energy, status, stage, table, which, start, inverse, out):
         for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
             x, g = energy[f, j], _plane(stage, f, j, len(table))
             u = (x - start) * inverse
-            node = np.floor(u)
-            node = node if node > np.float32(0) else np.float32(0)      # NaN too
-            node = node if node < last else last
+            node = _node(u, last)
             i, t = np.uint64(node), np.uint64(which[j])
             a, b = table[g, t, i], table[g, t, i + np.uint64(1)]
             out[f, j] = _settle(a + (b - a) * (u - node), x, status, f, j)

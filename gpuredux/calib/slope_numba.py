@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from .pixelwise_numba import TILE, _plane, _settle, fast
+from .pixelwise_numba import TILE, _node, _plane, _settle, fast
 
 
 @fast
@@ -28,8 +28,5 @@ def look_up_slopes(energy, status, stage, table, which, start, inverse, out):
         f, tile = task // tiles, task % tiles
         for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
             x, g = energy[f, j], _plane(stage, f, j, len(table))
-            node = np.floor((x - start) * inverse)
-            node = node if node > np.float32(0) else np.float32(0)      # NaN too
-            node = node if node < last else last
-            i, t = np.uint64(node), np.uint64(which[j])
+            i, t = np.uint64(_node((x - start) * inverse, last)), np.uint64(which[j])
             out[f, j] = _settle((table[g, t, i + np.uint64(1)] - table[g, t, i]) * inverse, x, status, f, j)
