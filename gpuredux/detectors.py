@@ -66,6 +66,14 @@ _UHR: dict[str, Any] = {
     "asic": (168, 192), "pixel_size": _square(100),
 }
 
+# The gain mode is one for the whole detector; as a configuration it is a number of ours: 0 SH (all high), 1 SL (all low), 2 AHL (automatic). Bit 2 is the
+# word's gain bit, which SH and SL ignore. Defaults: psana2's of the three modes, negative; AHL's low stage as SL (?).
+_EPIXM320: dict[str, Any] = {
+    "adc_mask": 0x7FFF, "gain_shift": 15, "planes": (0, 1), "gains": ("not switched", "switched"),
+    "config": Configuration((("SH", 0b011, 0), ("SL", 0b011, 1), ("AHL_H", 0b111, 0b010), ("AHL_L", 0b111, 0b110)), bits=0b011, switched=0b100),
+    "default_gain": (-100.7, -21.3, -100.7, -21.3), "gain_unit": "ADU/pulser step", "asic": (192, 384), "pixel_size": _square(50),
+}
+
 # Two lines of 200 x 400 um between the chips of 64 rows. The adc's 14 bits (?).
 _AGIPD: dict[str, Any] = {
     "adc_mask": 0x3FFF, "planes": (0, 1, 2), "gains": ("high", "medium", "low"), "second_image": True, "asic": (64, 64),
@@ -90,8 +98,7 @@ def _catalogue() -> Iterator[Detector]:
         yield Detector(f"epix10ka{size}", (*panels, 352, 384), **_EPIX10KA)
     yield Detector("epixhr2x2", (288, 384), **_EPIXHR, wide_rows=_beside(144), wide_cols=_beside(192))
     yield Detector("epixhr1x4", (144, 768), **_EPIXHR, wide_cols=_beside(192, 384, 576))
-    yield Detector("epixm320", (4, 192, 384), adc_mask=0x7FFF, gain_shift=15, planes=(0, 1), gains=("high", "low"), asic=(192, 384),
-                   pixel_size=_square(50))      # panels are ASICs; the gain bit chooses between the pedestals of AHL's two stages
+    yield Detector("epixm320", (4, 192, 384), **_EPIXM320)      # panels are ASICs
     yield Detector("epixuhr3x2", (336, 576), **_UHR, wide_rows=_beside(168), wide_cols=_beside(192, 384), wide_size=2.625)
     yield Detector("epixuhr3x2_asics", (6, 168, 192), **_UHR)       # as sent; wide lines are the panel's: calib.folding.place turns ASICs
     yield Detector("epixuhr3x2_packed", (6, 168, 192), **_UHR, word="packed12")

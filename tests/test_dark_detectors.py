@@ -21,8 +21,9 @@ FRAMES = 300
 EPIX = {"FH": (12, 1), "FM": (12, 0), "FL": (8, 0), "AHL_H": (0, 1), "AML_M": (0, 0)}
 UHR = {"FHG": (0b100000, 0), "FMG": (0b101000, 0), "FLG1": (0b000001, 0), "FLG2": (0b100001, 0), "AHLG1": (0b010000, 0), "AHLG2": (0b110000, 0),
        "AMLG1": (0b011000, 0), "AMLG2": (0b111000, 0)}
+M320 = {"SH": (0, 0), "SL": (1, 0), "AHL_H": (2, 0)}
 FAMILIES = [("epix10ka", 0x4000, 0, EPIX), ("epix10ka2M", 0x4000, 0, EPIX), ("epixhr2x2", 0x8000, 0, EPIX), ("epixuhr3x2", 1, 1, UHR),
-            ("epixuhr3x2_packed", 1, 1, UHR)]
+            ("epixuhr3x2_packed", 1, 1, UHR), ("epixm320", 0x8000, 0, M320)]
 
 
 def part(name: str, *frame: int) -> Detector:
@@ -59,7 +60,7 @@ def test_darks_of_each_state_fold_to_zero(name: str, gain_bit: int, shift: int, 
     as_sent = pack if kind.word == "packed12" else np.asarray
 
     def words(state: str, n: int) -> np.ndarray:
-        bit = rng.integers(0, 2, (n, *kind.shape), dtype=np.uint16) if state[0] == "F" else np.uint16(0)
+        bit = rng.integers(0, 2, (n, *kind.shape), dtype=np.uint16) if state[0] != "A" else np.uint16(0)
         return drawn(rng, n, pedestal[state], noise[state]) << np.uint16(shift) | bit * np.uint16(gain_bit)
 
     for state in codes:
@@ -84,7 +85,7 @@ def test_darks_of_each_state_fold_to_zero(name: str, gain_bit: int, shift: int, 
     _, status = Gain(**folded.to_gain(invalid="mask", status=True))(as_sent(raw | np.uint16(gain_bit)))
     assert (status[:, automatic] == Pixel.BAD_CONSTANT).all() and not status[:, ~automatic].any()
     assert ((folded.status[1][automatic] & DarkStatus.TOO_FEW) != 0).all() and "of which the set lacked A" in folded.notes
-    with pytest.raises(ValueError, match=r"asks for A\w+ \(\d+ pixels\).*and the set has only F.*switched_pedestal.*missing='mask'"):
+    with pytest.raises(ValueError, match=r"asks for A\w+ \(\d+ pixels\).*and the set has only [FS].*switched_pedestal.*missing='mask'"):
         fold_constants(made, config, trbit)
 
 

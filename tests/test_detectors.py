@@ -222,6 +222,7 @@ def test_default_gains_are_those_of_the_states() -> None:
     assert [gain("epix10ka", s) for s in ("FH", "FM", "FL", "AHL_H", "AML_M", "AHL_L", "AML_L")] == [16.4, 5.466, 0.164, 16.4, 5.466, 0.164, 0.164]
     assert [gain("epixhr2x2", s) for s in ("AHL_H", "AML_M", "AML_L")] == [41, 13.7, 0.512]
     assert [gain("epixuhr3x2", s) for s in ("AHLG2", "AHLG2_L", "AMLG1", "AMLG1_L", "FMG")] == [1.51, 0.0086, 0.54, 0.0172, 0.54]
+    assert [gain("epixm320", s) for s in ("SH", "SL", "AHL_H", "AHL_L")] == [-100.7, -21.3, -100.7, -21.3]
     assert DETECTORS["epix100"].default_gain[0] == pytest.approx(1000 / 60)
 
 

@@ -1,4 +1,4 @@
-"""Configurations folded into two planes, against the bit tables pixel by pixel."""
+"""Configurations folded into two planes, against the bit tables pixel by pixel. Over 200 lines: each detector has a table of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpuredux.calib import folding
+from gpuredux.calib import Gain, folding
+from gpuredux.calib.constants import Constants
+from gpuredux.calib.folding import fold_constants
 from gpuredux.detectors import DETECTORS, Detector
 
 
@@ -74,6 +76,85 @@ def test_folded_planes_of_epixuhr() -> None:
             got = planes[(int(plane[at]), *at)]
             assert np.isnan(got) if state in ("off", None) else got == constants[(names.index(state), *at)]
     assert seen == {*names, "off", None}
+
+
+# -------------------------------------------------------------------------------------------------- ePixM320, and modes by name
+WORDS = np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint16)
+
+
+@pytest.mark.parametrize(("mode", "clear", "bit_set"), [("SH", 0, 0), ("SL", 1, 1), ("AHL", 2, 3)])
+def test_epixm320_in_each_mode(mode: str, clear: int, bit_set: int) -> None:
+    """Every kind of word in every mode, through calib.Gain: (adc - pedestal) / gain of the state, in float64. psana2 gives words of SL whose bit is clear
+    the pedestal of SH, and those of SH whose bit is set that of SL."""
+    kind, rng = small("epixm320", 2, 6, 10), np.random.default_rng(11)
+    assert kind.config.names == ("SH", "SL", "AHL_H", "AHL_L")
+    pedestal = rng.normal(0, 30, (4, *kind.shape)) + np.array([3000, 4000, 5000, 6000]).reshape(4, 1, 1, 1)
+    gain = rng.normal(1, 0.02, (4, *kind.shape)) * np.reshape(kind.default_gain, (4, 1, 1, 1))
+    assert (gain < 0).all()
+    raw = rng.choice(WORDS, (30, *kind.shape))
+    state = np.where(raw >= 0x8000, bit_set, clear)
+    adc = (raw % 0x8000).astype(np.float64)
+    want = (adc - np.take_along_axis(pedestal, state, 0)) / np.take_along_axis(gain, state, 0)
+    number = {"SH": 0, "SL": 1, "AHL": 2}[mode]
+    made = Constants("epixm320", pedestal, gain, shape=kind.shape, segments=(0, 1))
+    for config in (mode, np.full(kind.shape, number), np.full(kind.shape, number, np.uint8)):
+        folded = fold_constants(made, config)
+        assert folded.planes == kind.gains and folded.good.all()
+        np.testing.assert_allclose(Gain(**folded.to_gain())(raw), want, rtol=1e-5, atol=1e-5)
+    psana = adc - np.take_along_axis(pedestal, (raw >= 0x8000).astype(np.intp), 0)
+    ours = Gain(**replace(folded, gain=np.ones((2, *kind.shape))).to_gain())(raw)
+    assert np.abs(ours - psana)[raw < 0x8000].max() < 1e-2 or mode != "SH"
+    assert np.abs(ours - psana)[raw < 0x8000].min() > 500 or mode == "SH", "words of SL and AHL with the bit clear are not of SH"
+    assert np.abs(ours - psana)[raw >= 0x8000].min() > 500 or mode == "SL", "words of SH with the bit set are not of SL"
+
+
+def test_the_automatic_mode_of_epixm320_needs_its_low_stage() -> None:
+    """Darks have the three modes of psana alone."""
+    kind = small("epixm320", 2, 6, 10)
+    dark = Constants("epixm320", np.ones((3, *kind.shape)), -np.ones((3, *kind.shape)), planes=("SH", "SL", "AHL_H"), shape=kind.shape, segments=(0, 1))
+    for mode in ("SH", "SL"):
+        assert fold_constants(dark, mode).planes == kind.gains
+    with pytest.raises(ValueError, match=r"asks for AHL_L \(120 pixels\), and the set has only SH, SL, AHL_H; .*switched_pedestal"):
+        fold_constants(dark, "AHL")
+    high = fold_constants(dark, "AHL", missing="mask")
+    assert np.isnan(high.pedestal[1]).all() and (high.pedestal[0] == 1).all()
+    with pytest.raises(ValueError, match=r"120 pixels of epixm320 is no gain state: \(0, 0, 0\) code 3,"):
+        fold_constants(dark, np.full(kind.shape, 3))
+    assert (folding.states(np.full(kind.shape, 6), 0, kind) == folding.UNKNOWN).all()
+
+
+# mode: (config, trbit) written down from the detectors' pages
+MODES = {"epix10ka": {"FH": (12, 1), "FM": (12, 0), "FL": (8, 0), "AHL": (0, 1), "AML": (0, 0)},
+         "epixhr1x4": {"FH": (12, 1), "FM": (12, 0), "FL": (8, 1), "AHL": (0, 1), "AML": (0, 0)},
+         "epixuhr3x2_asics": {"FHG": (0b100000, 0), "FMG": (0b101000, 0), "FLG1": (0b000001, 0), "FLG2": (0b100101, 0), "AHLG1": (0b010000, 0),
+                              "AHLG2": (0b110100, 0), "AMLG1": (0b011000, 0), "AMLG2": (0b111000, 0)},
+         "epixm320": {"SH": (0, 0), "SL": (1, 0), "AHL": (2, 0)}}
+
+
+@pytest.mark.parametrize(("name", "mode"), [(d, m) for d in MODES for m in MODES[d]])
+def test_a_mode_by_name_is_its_code_everywhere(name: str, mode: str) -> None:
+    code, trbit = MODES[name][mode]
+    kind = small(name, *DETECTORS[name].shape[:-2], 4, 6)
+    found = folding.states(mode, 0, kind)
+    assert np.array_equal(found, folding.states(np.full(kind.shape, code), trbit, kind)) and found.shape == (2, *kind.shape)
+    assert tuple(folding.modes(kind)) == tuple(MODES[name])
+    names = {kind.config.names[s] for s in np.unique(found)}
+    for state in names:     # a state's name is its mode's
+        assert np.array_equal(folding.states(state, trbit, kind), found)
+    assert names <= {mode, f"{mode}_H", f"{mode}_M", f"{mode}_L"} and len(names) == 1 + (mode[0] == "A")
+    constants = np.random.default_rng(12).normal(0, 1, (len(kind.config.names), *kind.shape))
+    assert np.array_equal(folding.fold(constants, mode, 0, kind), folding.fold(constants, np.full(kind.shape, code), trbit, kind))
+
+
+@pytest.mark.parametrize(("name", "mode", "trbit", "words"), [
+    ("epixm320", "SHL", 0, r"epixm320 has the modes SH, SL, AHL \(and their states AHL_H, AHL_L\), got 'SHL'"),
+    ("epix10ka", "AHL_M", 0, r"modes FH, FM, FL, AHL, AML \(and their states AHL_H, AML_M, AHL_L, AML_L\), got 'AHL_M'"), ("epix10ka", "", 0, "got ''"),
+    ("epixuhr3x2", "AHL", 0, "modes FHG, FMG, FLG1, FLG2, AHLG1"), ("jungfrau", "G0", 0, "no configuration bits"),
+    ("epix10ka", "FM", 1, "FM of epix10ka has the trbit 0, got 1; leave it out"), ("epixm320", "SH", 1, "SH of epixm320 has the trbit 0, got 1"),
+])
+def test_a_mode_that_is_not_there_is_refused(name: str, mode: str, trbit: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        folding.states(mode, trbit, name)
 
 
 def test_a_configuration_that_is_no_state_is_named() -> None:

@@ -1,10 +1,11 @@
 """Constants of all gain states -> the two planes that a pixel's configuration leaves in a run: plane 0 = the word's gain bit clear, 1 = set.
 
-For detectors whose gain is chosen by configuration bits of each pixel together with one bit of the word (ePix10ka, ePixHR: 7 states, ePixUHR: 12). Folded
-once a run, the correction reads two planes instead of seven or twelve, and no configuration.
+For detectors whose gain is chosen by configuration bits of each pixel together with one bit of the word (ePix10ka, ePixHR: 7 states, ePixUHR: 12), or by
+the mode of the whole detector and that bit (ePixM320: 4). Folded once a run, the correction reads two planes, and no configuration. A configuration that
+is the same everywhere can be given by name: that of a mode (FH, AHL, SL ...), or of one of its states, which means its mode: AHL_H and AHL_L are both AHL.
 source: psana's bit tables, https://confluence.slac.stanford.edu pages EPIX10KA and ePixUHR 35 kHz, with three faults of psana's ePixUHR code avoided: it takes
 the gain bit at bit 1 of the word, where data are; it drops bit 3 before it asks for FMG, which is then never found; and the gain bit before it asks for
-the switched states."""
+the switched states; and one of its ePixM320 code, which takes the pedestals of SH and SL for the bit clear and set, whatever the mode is."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..detectors import Detector, detector
+from ..detectors import Configuration, Detector, detector
 from .constants import Constants
 from .constants_given import plain
 from .dark_status import DarkStatus
@@ -20,39 +21,69 @@ from .dark_status import DarkStatus
 UNKNOWN, OFF = -1, -2
 
 
-def states(config: np.ndarray, trbit: int | np.ndarray, kind: str | Detector) -> np.ndarray:
-    """The gain state of each pixel with the word's gain bit clear and set: (2, *frame) i8, an index of kind.config.names; UNKNOWN or OFF (masked in config).
+def modes(kind: str | Detector) -> dict[str, tuple[int, int]]:
+    """The configurations that have a name: (config, trbit) of each, what does not matter being 0."""
+    table = _table(detector(kind))
+    return {state.partition("_")[0]: (value & table.bits, int(value & table.transfer != 0)) for state, _, value in table.states}
 
-    config (*frame) integers; trbit 0 or 1, one or an array that broadcasts to the frame (ePix10ka: one an ASIC); 0 for detectors without"""
-    kind = detector(kind)
+
+def _table(kind: Detector) -> Configuration:
     if kind.config is None:
         raise ValueError(f"folding: {kind.name} has no configuration bits; its gain stages {kind.gains} are in the word alone")
+    return kind.config
+
+
+def _named(name: str, trbit: int | np.ndarray, kind: Detector) -> tuple[np.ndarray, int]:
+    """The configuration (*frame) and trbit of a mode, or of the mode that a state is of."""
+    table, known = _table(kind), modes(kind)
+    of_modes = [n for n in table.names if n not in known]
+    if name not in known and name not in of_modes:
+        raise ValueError(f"folding: {kind.name} has the modes {', '.join(known)} (and their states {', '.join(of_modes)}), got {name!r}")
+    mode = name.partition("_")[0]
+    code, high = known[mode]
+    given = plain("folding: trbit", trbit)
+    free = table.transfer and not any(mask & table.transfer for state, mask, _ in table.states if state.partition("_")[0] == mode)
+    if ((given != 0) & (given != high)).any() and not free:
+        raise ValueError(f"folding: {name} of {kind.name} has the trbit {high}, got {trbit}; leave it out (0) beside a name")
+    return np.full(kind.shape, code), high
+
+
+def states(config: np.ndarray | str, trbit: int | np.ndarray, kind: str | Detector) -> np.ndarray:
+    """The gain state of each pixel with the word's gain bit clear and set: (2, *frame) i8, an index of kind.config.names; UNKNOWN or OFF (masked in config).
+
+    config (*frame) integers, or the name of the mode that all pixels have, which implies trbit (0 is then as good as none)
+    trbit 0 or 1, one or an array that broadcasts to the frame (ePix10ka: one an ASIC); 0 for detectors without"""
+    kind = detector(kind)
+    table = _table(kind)
+    if isinstance(config, str):
+        config, trbit = _named(config, trbit, kind)
     config, high = plain("folding: config", config), plain("folding: trbit", trbit)
     if config.dtype.kind not in "ui" or config.shape != kind.shape:
         raise ValueError(f"folding: config must be integers {kind.shape} for {kind.name}, got {config.dtype} {config.shape}")
-    if high.dtype.kind not in "uib" or ((high != 0) & (high != 1)).any() or (high.any() and not kind.config.transfer):
-        raise ValueError(f"folding: trbit must be 0{' or 1' if kind.config.transfer else f', {kind.name} has none'}, got {trbit}")
-    code = np.broadcast_to(config & kind.config.bits | high.astype(np.int64) * kind.config.transfer, config.shape)
+    if high.dtype.kind not in "uib" or ((high != 0) & (high != 1)).any() or (high.any() and not table.transfer):
+        raise ValueError(f"folding: trbit must be 0{' or 1' if table.transfer else f', {kind.name} has none'}, got {trbit}")
+    code = np.broadcast_to(config & table.bits | high.astype(np.int64) * table.transfer, config.shape)
     found = np.full((2, *config.shape), UNKNOWN, np.int8)
     for bit in (0, 1):
-        word = code | bit * kind.config.switched
-        for state, (_, mask, value) in reversed(list(enumerate(kind.config.states))):
+        word = code | bit * table.switched
+        for state, (_, mask, value) in reversed(list(enumerate(table.states))):
             found[bit][(word & mask) == value] = state
-    odd = config & ~np.asarray(kind.config.bits | _IGNORED, config.dtype) if config.size else config
+    odd = config & ~np.asarray(table.bits | _IGNORED, config.dtype) if config.size else config
     found[:, odd != 0] = UNKNOWN
-    found[:, (config & kind.config.masked) != 0] = OFF
+    found[:, (config & table.masked) != 0] = OFF
     return found
 
 
 _IGNORED = 0b11     # ePix10ka's bits for mask and test pulse; psana ignores them, and its configuration files hold them
 
 
-def fold(constants: np.ndarray, config: np.ndarray, trbit: int | np.ndarray, kind: str | Detector, unknown: str = "raise") -> np.ndarray:
+def fold(constants: np.ndarray, config: np.ndarray | str, trbit: int | np.ndarray, kind: str | Detector, unknown: str = "raise") -> np.ndarray:
     """Two planes (2, [cells,] *frame) of constants (states, [cells,] *frame); NaN (0 for integers) where the configuration switches the pixel off.
 
+    config, trbit: as of states, "AHL" or "SH" among them
     unknown: "raise" ValueError naming pixels whose code is no state, or "mask": like those that are off"""
     kind = detector(kind)
-    found = _checked(states(config, trbit, kind), np.asarray(config), kind, unknown)
+    found = _checked(states(config, trbit, kind), config, kind, unknown)
     constants = plain("folding: constants", constants)
     names = kind.config.names if kind.config else ()
     frame = kind.shape
@@ -66,21 +97,23 @@ def fold(constants: np.ndarray, config: np.ndarray, trbit: int | np.ndarray, kin
     return planes
 
 
-def _checked(found: np.ndarray, config: np.ndarray, kind: Detector, unknown: str) -> np.ndarray:
+def _checked(found: np.ndarray, config: np.ndarray | str, kind: Detector, unknown: str) -> np.ndarray:
     if unknown not in ("raise", "mask"):
         raise ValueError(f"folding: unknown must be 'raise' or 'mask', got {unknown!r}")
     bad = (found == UNKNOWN).any(axis=0)
     if bad.any() and unknown == "raise":
         where = np.argwhere(bad)
-        some = ", ".join(f"{tuple(map(int, p))} code {int(config[tuple(p)])}" for p in where[:3])
+        code = np.asarray(config)       # a name's is a state
+        some = ", ".join(f"{tuple(map(int, p))} code {int(code[tuple(p)])}" for p in where[:3])
         raise ValueError(f"folding: the configuration of {len(where)} pixels of {kind.name} is no gain state: {some}{' ...' if len(where) > 3 else ''};"
                          " pass unknown='mask' to leave them out")
     return found
 
 
-def fold_constants(constants: Constants, config: np.ndarray, trbit: int | np.ndarray = 0, unknown: str = "raise", missing: str = "raise") -> Constants:
+def fold_constants(constants: Constants, config: np.ndarray | str, trbit: int | np.ndarray = 0, unknown: str = "raise", missing: str = "raise") -> Constants:
     """The set with two planes, ready for calib.Gain; pixels that are off or unknown are not good.
 
+    config, trbit: as of states, "AHL" or "SH" among them
     constants: with planes of states, in any order. Dark runs give no switched state (AHL_L, AML_L ...): see switched_pedestal, and calib.darks.merge
     missing: where a pixel's configuration asks for a state that the set lacks, "raise" ValueError naming the states, or "mask": the plane is NaN there,
     which calib.Gain(invalid="mask") makes BAD_CONSTANT, and a status of dark runs TOO_FEW"""
@@ -88,7 +121,7 @@ def fold_constants(constants: Constants, config: np.ndarray, trbit: int | np.nda
     names = kind.config.names if kind.config else ()
     if not set(constants.planes) <= set(names):
         raise ValueError(f"folding: the set's planes are {constants.planes}, the states of {kind.name} are {names}")
-    found = _checked(states(config, trbit, kind), np.asarray(config), kind, unknown)
+    found = _checked(states(config, trbit, kind), config, kind, unknown)
     lost = _lost(constants, found, names, missing)
     folded = {n: fold(_all_states(a, constants, names), config, trbit, kind, unknown) for n, a in constants.arrays.items() if n not in ("good", "threshold")}
     usable = (found >= 0).all(axis=0)
