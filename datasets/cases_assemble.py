@@ -97,7 +97,8 @@ def cases_of(name: str) -> Iterator[Case]:
     if name == "calib.assemble":        # tiles of photons go by its map, and split they cannot be
         yield from photon_cases(name)
     yield variance_case(name)
-    for frame, n, rows, given, fill in GIVEN:
+    large = (((8, 17, 35), 3, None, "status write", 0.0),) if name == "calib.assemble_tiles" else ()       # squares of 16 x 16, and rests of them
+    for frame, n, rows, given, fill in (*GIVEN, *large):
         rng = seeded(f"{name} {frame} {n}")
         op = MAKERS[name](rng, frame, fill=fill, status="write" in given)
         energy = rng.normal(0, 40, (n, *frame)).astype(np.float32)

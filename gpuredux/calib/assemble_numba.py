@@ -1,10 +1,15 @@
 """The three ways of assembling on the CPU: in parallel over tiles of the image, which walk the frames with their part of the map in cache."""
 
 import numpy as np
-from numba import njit, prange
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+from ..turn_numba import turned
 
 TILE = 1 << 14
 LINE = 16       # floats in a cache line
+FLOATS = ir.VectorType(ir.FloatType(), LINE)
 NAN = np.float32(np.nan)
 fast = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 
@@ -63,12 +68,35 @@ def tile_rows(energy, status, tiles, rows, cols, gaps, image, image_status, gap,
                     if image_status is not None:
                         image_status[f, np.uint64(gaps[j])] = gap_bit
             else:
-                _tile(energy[f], status, f, tiles[t], rows, cols, image[f], image_status)
+                _tile(energy[f], tiles[t], rows, cols, image[f])
+                if image_status is not None:
+                    _tile_marks(status, f, tiles[t], rows, cols, image_status)
+
+
+@intrinsic
+def _turn(typingctx, source, source_step, target, target_step):
+    """target[c, r] = source[r, c] of 16 x 16 energies by address, NaN in one form; steps: bytes from row to row."""
+
+    def codegen(context, builder, sig, args):
+        source, source_step, target, target_step = args
+        rows = []
+        for _ in range(LINE):
+            rows.append(builder.load(builder.inttoptr(source, FLOATS.as_pointer())))
+            rows[-1].align = 4
+            source = builder.add(source, source_step)
+        for x in turned(builder, rows):
+            one = builder.select(builder.fcmp_unordered("uno", x, x), ir.Constant(FLOATS, [float("nan")] * LINE), x)
+            builder.store(one, builder.inttoptr(target, FLOATS.as_pointer())).align = 4
+            target = builder.add(target, target_step)
+        return context.get_dummy_value()
+
+    u64 = types.uint64
+    return types.void(u64, u64, u64, u64), codegen
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tile(energy, status, f, tile, rows, cols, image, image_status):
-    """One tile: row by row where its rows are the image's; a turned one fills LINE lines of the image at a time, which stay in cache."""
+def _tile(energy, tile, rows, cols, image):
+    """One tile: row by row where its rows are the image's; a turned one in squares of 16 x 16 pixels, and the rest of it pixel by pixel."""
     first, start, down, across, pitch = tile
     if across == 1:
         for r in range(rows):
@@ -76,21 +104,29 @@ def _tile(energy, status, f, tile, rows, cols, image, image_status):
             for c in range(np.uint64(cols)):
                 x = energy[at + c]
                 image[to + c] = x if x == x else NAN
-    else:
-        for begin in range(0, cols, LINE):
-            stop = min(begin + LINE, cols)
-            for r in range(rows):
-                at, to = first + r * pitch, start + r * down
-                for c in range(begin, stop):
-                    x = energy[np.uint64(at + c)]
-                    image[np.uint64(to + c * across)] = x if x == x else NAN
-    if image_status is not None:
-        for r in range(rows):
-            for c in range(cols):
-                bit = np.uint8(0)
-                if status is not None:
-                    bit = status[f, np.uint64(first + r * pitch + c)]
-                image_status[f, np.uint64(start + r * down + c * across)] = bit
+        return
+    squares = abs(down) == 1        # or turned by half
+    whole_rows, whole_cols = (rows // LINE * LINE, cols // LINE * LINE) if squares else (0, 0)
+    leftmost = 0 if down == 1 else LINE - 1     # of 16 rows, in the image
+    for c in range(0, whole_cols, LINE):
+        for r in range(leftmost, whole_rows, LINE):
+            source, target = first + r * pitch + c, start + r * down + c * across
+            _turn(np.uint64(energy.ctypes.data + 4 * source), np.uint64(4 * down * pitch), np.uint64(image.ctypes.data + 4 * target), np.uint64(4 * across))
+    for r in range(rows):
+        for c in range(whole_cols if r < whole_rows else 0, cols):
+            x = energy[np.uint64(first + r * pitch + c)]
+            image[np.uint64(start + r * down + c * across)] = x if x == x else NAN
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tile_marks(status, f, tile, rows, cols, image_status):
+    first, start, down, across, pitch = tile
+    for r in range(rows):
+        for c in range(cols):
+            bit = np.uint8(0)
+            if status is not None:
+                bit = status[f, np.uint64(first + r * pitch + c)]
+            image_status[f, np.uint64(start + r * down + c * across)] = bit
 
 
 @fast
