@@ -1,4 +1,7 @@
-"""python bench/bench_assemble.py [repeats]: assembly of AGIPD 1M frames beside EXtra-geom's, in one run, checked before it is timed."""
+"""Assembly of AGIPD 1M frames beside EXtra-geom's, in one run, checked before it is timed.
+
+    python bench/bench_assemble.py [REPEATS [CSV]]
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import numba
 import numpy as np
 from extra_geom import AGIPD_1MGeometry
 
-from gpuredux.bench import host_copy, provenance, seconds_of
+from gpuredux.bench import host_copy, provenance, seconds_of, write_csv
 from gpuredux.calib import assembly, geometry_extra
 
 FRAMES = 16
+HEAD = ("threads", "what", "ms_per_frame", "frames_per_s", "gb_per_s", "of_copy", "of_extra_geom")
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -27,7 +31,7 @@ def in_turns(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, floa
     return {k: float(np.median(v)) for k, v in times.items()}
 
 
-def main(repeats: int) -> None:
+def main(repeats: int, csv: str) -> None:
     rival = AGIPD_1MGeometry.example()
     geometry = geometry_extra.from_fragments(rival)
     data = np.random.default_rng(0).normal(0, 1, (FRAMES, 16, 512, 128)).astype(np.float32)
@@ -35,9 +39,9 @@ def main(repeats: int) -> None:
     out, _ = rival.position_modules(data)
     if not np.array_equal(tiles(data), out, equal_nan=True):
         sys.exit("AssembleTiles and EXtra-geom differ: nothing is timed")
-    print(*(f"# {k}: {v}" for k, v in provenance({}).items()), sep="\n")
-    print(f"# AGIPD 1M float32 {data.shape} -> {out.shape[1:]}, median of {repeats} rounds in turns")
-    print("threads,what,ms_per_frame,frames_per_s,gb_per_s,of_copy,of_extra_geom")
+    about = provenance({}) | {"data": f"AGIPD 1M float32 {data.shape} -> {out.shape[1:]}, median of {repeats} rounds in turns"}
+    print(*(f"{k}: {v}" for k, v in about.items()), "\t".join(HEAD), sep="\n")
+    table = []
     for threads in (1, numba.config.NUMBA_NUM_THREADS):
         numba.set_num_threads(threads)
         copy = host_copy(threads)
@@ -51,9 +55,12 @@ def main(repeats: int) -> None:
         for k in (*ours, "extra_geom"):
             moved = data.nbytes + (out.nbytes if k == "extra_geom" else plans[k][1].nbytes)
             rate = moved / median[k]
-            print(f"{threads},{k},{1e3 * median[k] / FRAMES:.3f},{FRAMES / median[k]:.0f},{rate / 1e9:.2f},{rate / speed:.2f},"
-                  f"{median['extra_geom'] / median[k]:.2f}", flush=True)
+            numbers = (1e3 * median[k] / FRAMES, FRAMES / median[k], rate / 1e9, rate / speed, median["extra_geom"] / median[k])
+            table.append([threads, k, *(f"{v:.4g}" for v in numbers)])
+            print("\t".join(map(str, table[-1])), flush=True)
+    if csv:
+        write_csv(csv, about, HEAD, table)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9, sys.argv[2] if len(sys.argv) > 2 else "")
