@@ -132,7 +132,7 @@ def common_mode() -> Iterator[Case]:
             fields = {"statistic": statistic, "exclude_stages": (0, 2), "gain": 3, "report": True, **limits}
             yield mode_case(f"{statistic}-{limits}", (2, 24, 24), (12, 8), 12, 11, "good stage status frame", **fields)
         yield mode_case(f"{statistic}-odd", (15, 14), (5, 7), 11, None, statistic=statistic, npix_min=0, steps=("rows", "bank"))
-    for planes, steps in ((3, ("bank", "cols")), (254, ("rows",)), (256, ("rows",))):      # 255: the most that a mark of 8 bits tells apart from a stage
+    for planes, steps in ((3, ("bank", "cols")), (32, ("rows",))):      # 32: the most there are
         yield mode_case(f"{planes} gains", (2, 8, 32), (8, 16), 11, 10, "good stage status frame", statistic="mean_below", gain=planes, steps=steps, npix_min=3)
     yield mode_case("one gain", (24, 17), (8, 17), 12, None, "good", gain=1, steps=("cols",))
 

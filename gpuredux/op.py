@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .backends import BACKENDS, PLAIN, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
+from .status import MOST_PLANES
 
 __all__ = [
     "BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "bits_define", "carries", "frame_grid", "frame_of", "live_rows",
@@ -223,6 +224,11 @@ class Op:
         for name, x in marks.items():
             if x is not None and not isinstance(x, Fused):
                 self.require(name, x, np.uint8, shape)
+
+    def require_planes(self, name: str, constant: np.ndarray) -> None:
+        """A constant whose first axis is the gain stage: one plane for all of them, or one for each."""
+        if not 1 <= len(constant) <= MOST_PLANES:
+            raise ValueError(f"{self.name}: {name} must have 1 to {MOST_PLANES} planes, one for all gain stages or one for each, got {constant.shape}")
 
     def require_live(self, live: Any) -> None:
         if live is not None:

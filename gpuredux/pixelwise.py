@@ -93,6 +93,12 @@ class Pixelwise(Op):
         return file, args, {f"{stem}_STATUS": pixel_status is not None, f"{stem}_PLANES": self.planes, **{f"{stem}_{k}": v for k, v in defines.items()}}
 
 
+def of_stage(planes: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    """(*frame): of constants (planes, *frame), those of each pixel's stage. np.choose would do, for up to 31 planes."""
+    found: np.ndarray = np.take_along_axis(planes, stage[None], axis=0)[0]
+    return found
+
+
 def write_pixels(plan: Plan, x: tuple[Any, ...], energy: Any, pixel_status: Any, gain_stage: Any, new_status: Any, live: Any) -> None:
     """On a device: energy, and of the others what is there, as the op's device function gives them of the op's inputs x."""
     n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames

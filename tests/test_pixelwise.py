@@ -9,8 +9,8 @@ import pytest
 from conftest import Target
 
 import gpuredux
-from gpuredux.calib import Breakpoint, Gain, LookUp, Polynomial, Scale, StatusCount, Variance
-from gpuredux.status import Pixel
+from gpuredux.calib import Breakpoint, CommonMode, Gain, LookUp, Polynomial, Scale, StatusCount, Variance
+from gpuredux.status import MOST_PLANES, Pixel
 
 SHAPE = (2, 9, 16)
 RNG = np.random.default_rng(11)
@@ -75,6 +75,33 @@ def test_look_up_interpolates_and_reads_every_adc(target: Target) -> None:
 def test_look_up_goes_on_straight_beyond_its_ends(target: Target) -> None:
     op = LookUp(np.array([[[1.0, 3.0, 4.0]]]), np.zeros((1, 3), np.uint8))
     assert np.array_equal(on(target, op, energy=np.array([[[-2.0, 2.0, 5.0]]], np.float32)), [[[-3.0, 4.0, 7.0]]])
+
+
+def test_the_most_planes_are_all_read(target: Target) -> None:
+    """Each stage its own plane, and the last one for stages beyond: 32 is more than np.choose takes of NumPy 1."""
+    rng = np.random.default_rng(13)
+    stage = rng.permutation(np.resize(np.arange(256, dtype=np.uint8), ENERGY.size)).reshape(ENERGY.shape)
+    at = (np.minimum(stage, MOST_PLANES - 1), *np.indices(SHAPE))
+    p, q = rng.normal(1, 0.1, (2, MOST_PLANES, *SHAPE)).astype(np.float32)
+    x = ENERGY.astype(np.float64)
+    table, which = rng.normal(1, 0.1, (MOST_PLANES, 2, 3)).astype(np.float32), rng.integers(0, 2, SHAPE, dtype=np.uint8)
+    a, b, c = (table[at[0], which, k].astype(np.float64) for k in range(3))
+    for op, want in (
+        (Scale(p), x * p[at]), (Polynomial(np.stack([p, q], axis=1)), p[at] + q[at] * x), (Variance(np.abs(p)), p[at].astype(np.float64) ** 2),
+        (Breakpoint(np.zeros_like(p), p, q), np.where(x > 0, q[at], p[at]) * x),
+        (LookUp(table, which, start=-1000.0, step=1000.0), np.where(x < 0, b - (a - b) * x / 1000, b + (c - b) * x / 1000)),
+    ):
+        assert np.allclose(on(target, op, energy=ENERGY, gain_stage=stage), want, rtol=1e-5, atol=1e-4), op.name
+
+
+@pytest.mark.parametrize("count", (0, MOST_PLANES + 1))
+def test_planes_are_limited_alike(count: int) -> None:
+    one, words = np.ones((count, 2, 2)), f"1 to 32 planes, one for all gain stages or one for each, got \\({count}, "
+    for make in (lambda: Scale(one), lambda: Polynomial(one[:, None].repeat(2, axis=1)), lambda: Breakpoint(one, one, one), lambda: Variance(one),
+                 lambda: Variance(one[:, None], cells=1), lambda: LookUp(np.ones((count, 1, 2)), np.zeros((2, 2), np.uint8)),
+                 lambda: CommonMode((2, 2), gain=one)):
+        with pytest.raises(ValueError, match=words):
+            make()
 
 
 def test_pixels_with_a_status_stay(target: Target) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..op import Plan
-from ..pixelwise import Pixelwise
+from ..pixelwise import Pixelwise, of_stage
 from .pixelwise_numba import breakpoint_rows
 from .slope_numba import breakpoint_slopes
 
@@ -36,6 +36,7 @@ class Breakpoint(Pixelwise):
             value = self.own(field, np.float32)
             if value.ndim < 2 or value.shape != self.knee.shape:
                 raise ValueError(f"{self.name}: {field} must be (planes, *frame) like knee, got {value.shape}")
+            self.require_planes(field, value)
             if not np.isfinite(value).all():
                 first = tuple(int(k) for k in np.argwhere(~np.isfinite(value))[0])
                 raise ValueError(f"{self.name}: {field} must be finite, got {value[first]} at {first} (plane, pixel)")
@@ -58,7 +59,7 @@ class Breakpoint(Pixelwise):
         return len(self.knee)
 
     def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
-        knee, low, high, offset = (np.choose(stage, constants[k]) for k in ("knee", "low", "high", "offset"))
+        knee, low, high, offset = (of_stage(constants[k], stage) for k in ("knee", "low", "high", "offset"))
         return np.where(x > knee, (x - knee) * high + offset, x * low)
 
     def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
@@ -76,7 +77,7 @@ class BreakpointSlope(Breakpoint):
     pixel_output: ClassVar[str] = "slope"
 
     def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
-        knee, low, high = (np.choose(stage, constants[k]) for k in ("knee", "low", "high"))
+        knee, low, high = (of_stage(constants[k], stage) for k in ("knee", "low", "high"))
         return np.where(x > knee, high, low)
 
     def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:

@@ -430,7 +430,7 @@ INLINE bool is_used(f32 x, u32 bits, GLOBAL const u8 *good, u64 pixel) {
 
 /* AGAIN: pixels are loaded a second time at the end: their gain stages are wanted, or the output held the bank. Else a pixel that is not used
  * is written as soon as it is seen, and no more. Never a LOAD in a branch: PoCL 3.1 lost what stood beside it (tried: zeros). */
-#define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES && !(TOGETHER > 1 && PLANES < 255)))
+#define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES && !(TOGETHER > 1)))
 #define MARK_STAGES (PLANES > 0 && STAGES && !AGAIN)
 #undef LOAD_FIRST
 #define LOAD_FIRST first_time

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..op import Op, Plan, Spec, carries, live_rows, vector
+from ..status import MOST_PLANES
 from .common_mode_numba import common_mode_banks
 
 TINY = np.finfo(np.float32).tiny
@@ -87,16 +88,17 @@ class CommonMode(Op):
             raise ValueError(f"{self.name}: steps must be some of {', '.join(STEPS)}, each once, got {self.steps!r}")
         self.one_of("statistic", *STATISTICS)
         stages = tuple(self.exclude_stages)
-        if any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k < 32 for k in stages):
-            raise ValueError(f"{self.name}: exclude_stages must be gain stages of 0 to 31, got {self.exclude_stages!r}")
+        if any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k < MOST_PLANES for k in stages):
+            raise ValueError(f"{self.name}: exclude_stages must be gain stages of 0 to {MOST_PLANES - 1}, got {self.exclude_stages!r}")
         object.__setattr__(self, "bank", (int(bank[0]), int(bank[1])))
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "exclude_stages", tuple(int(k) for k in stages))
 
     def _check_gain(self) -> None:
         gain = self.own("gain", np.float32)
-        if gain.ndim not in (3, 4) or not 1 <= len(gain) <= 256 or (self.good is not None and gain.shape[1:] != self.good.shape):
-            raise ValueError(f"{self.name}: gain must be (planes, [panels,] rows, cols), like good, and 256 planes at most, got {gain.shape}")
+        if gain.ndim not in (3, 4) or (self.good is not None and gain.shape[1:] != self.good.shape):
+            raise ValueError(f"{self.name}: gain must be (planes, [panels,] rows, cols), like good, got {gain.shape}")
+        self.require_planes("gain", gain)
         bad = np.isnan(self._factor()) & (True if self.good is None else self.good)
         if bad.any():
             first = tuple(int(k) for k in np.argwhere(bad)[0])
@@ -123,7 +125,7 @@ class CommonMode(Op):
 
     @property
     def excluded(self) -> np.uint32:
-        """exclude_stages as bits."""
+        """exclude_stages as bits: MOST_PLANES of them."""
         return np.uint32(sum(1 << k for k in set(self.exclude_stages)))
 
     def outputs(self, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:

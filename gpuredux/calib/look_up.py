@@ -38,6 +38,7 @@ class LookUp(Pixelwise):
         table = self.own("table", np.float32)
         if table.ndim != 3 or not 1 <= table.shape[1] <= 256 or not 2 <= table.shape[2] <= 65536 or not np.isfinite(table).all():
             raise ValueError(f"{self.name}: table must be finite (planes, tables, nodes), 1 to 256 tables of 2 to 65536 nodes, got {table.shape}")
+        self.require_planes("table", table)
         which = self.own("which")
         if which.dtype != np.uint8 or which.ndim < 1 or which.size == 0 or which.max() >= table.shape[1]:
             raise ValueError(f"{self.name}: which must be uint8 (*frame) below {table.shape[1]}, the number of tables, got {which.dtype} {which.shape}"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..op import Plan
-from ..pixelwise import Pixelwise
+from ..pixelwise import Pixelwise, of_stage
 from .pixelwise_numba import polynomial_rows
 
 
@@ -33,6 +33,7 @@ class Polynomial(Pixelwise):
         c = self.own("coefficients", np.float32)
         if c.ndim < 3 or not 2 <= c.shape[1] <= 6:
             raise ValueError(f"{self.name}: coefficients must be (planes, terms, *frame) with 2 to 6 terms, got {c.shape}")
+        self.require_planes("coefficients", c)
         if not np.isfinite(c).all():
             first = tuple(int(k) for k in np.argwhere(~np.isfinite(c))[0])
             raise ValueError(f"{self.name}: coefficients must be finite, got {c[first]} at {first} (plane, term, pixel)")
@@ -52,7 +53,7 @@ class Polynomial(Pixelwise):
         return len(self.coefficients)
 
     def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
-        *low, y = (np.choose(stage, constants["coefficients"][:, t]) for t in range(self.coefficients.shape[1]))
+        *low, y = (of_stage(constants["coefficients"][:, t], stage) for t in range(self.coefficients.shape[1]))
         for c in reversed(low):
             y = y * x + c
         return y

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..op import Plan
-from ..pixelwise import Pixelwise
-from ..status import MOST_PLANES
+from ..pixelwise import Pixelwise, of_stage
 from .constants_given import plain
 from .pixelwise_numba import scale_rows
 
@@ -33,8 +32,9 @@ class Scale(Pixelwise):
 
     def __post_init__(self) -> None:
         plane = self.own("plane", np.float32)
-        if plane.ndim < 2 or not 1 <= len(plane) <= MOST_PLANES:
-            raise ValueError(f"{self.name}: plane must be (planes, *frame), 1 to {MOST_PLANES} planes, got {plane.shape}")
+        if plane.ndim < 2:
+            raise ValueError(f"{self.name}: plane must be (planes, *frame), got {plane.shape}")
+        self.require_planes("plane", plane)
         bad = ~np.isfinite(plane)
         if bad.any():
             first = tuple(int(k) for k in np.argwhere(bad)[0])
@@ -72,7 +72,7 @@ class Scale(Pixelwise):
         return len(self.plane)
 
     def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
-        result: np.ndarray = x * np.choose(stage, constants["plane"])
+        result: np.ndarray = x * of_stage(constants["plane"], stage)
         return result
 
     def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:

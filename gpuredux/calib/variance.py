@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..op import Plan, Spec, carries, live_rows, nbytes
-from ..pixelwise import NAN, Pixelwise, write_pixels
+from ..pixelwise import NAN, Pixelwise, of_stage, write_pixels
 from .variance_numba import variance_rows
 
 
@@ -44,6 +44,7 @@ class Variance(Pixelwise):
         noise = self.own("noise", np.float32)
         if noise.ndim < 2 + (self.number("cells", whole=True) > 0) or (noise < 0).any():
             raise ValueError(f"{self.name}: noise must be (planes, [cells,] *frame), 0 or more, got {noise.shape}")
+        self.require_planes("noise", noise)
         if self.cells < 0 or (self.cells and noise.shape[1] != self.cells):
             raise ValueError(f"{self.name}: cells must be those of noise, {noise.shape}, or 0 for none, got {self.cells}")
         if self.gain is not None and self.own("gain", np.float32).shape != noise.shape:
@@ -83,7 +84,7 @@ class Variance(Pixelwise):
         for f in range(live_rows(energy, live)):
             stage = np.zeros(energy[f].shape, np.intp) if self.planes == 1 else np.minimum(gain_stage[f], self.planes - 1).astype(np.intp)
             lost = self.cells and cell[f] >= self.cells
-            least = np.choose(stage, floor[:, 0 if lost or not self.cells else cell[f]])
+            least = of_stage(floor[:, 0 if lost or not self.cells else cell[f]], stage)
             with np.errstate(over="ignore", invalid="ignore"):
                 if slope is not None:
                     least = least * (slope[f] * slope[f])
