@@ -16,7 +16,7 @@ from test_stream_kit import BASE, config, content, parts, raw_file, run, said
 from typer.testing import CliRunner
 
 from gpuredux import backends
-from gpuredux.calib import Calibrate, CommonMode, Constants, Gain, Scale, geometry
+from gpuredux.calib import Calibrate, CommonMode, Constants, Gain, Polynomial, Scale, geometry
 from gpuredux.calib.constants import load
 from gpuredux.calib.dark_status import DarkStatus
 from gpuredux.calib.geometry import Geometry, Panel
@@ -235,6 +235,27 @@ def test_pedestals_are_tracked_in_front_of_the_common_mode(place: Path) -> None:
         if len(batch) == 16:
             tracker.add(16, batch)
     assert not np.array_equal(pedestal, held.pedestal)
+
+
+def test_a_variance_takes_the_noise_of_the_file(place: Path) -> None:
+    """Of dark frames, through a nonlinearity and behind the common mode; a file without noise is a line."""
+    with h5py.File(place / "curve.h5", "w") as f:
+        f["c"] = curve = np.stack([np.full(SHAPE, k, np.float32) for k in (1.0, 0.99, 1e-6)])[None]
+    text = CALIBRATED.replace("  - type: calib.common_mode\n", "  - {type: calib.polynomial, coefficients: curve.h5:/c}\n  - type: calib.common_mode\n")
+    text = text.replace("    npix_min: 3\n", "    npix_min: 3\n  - {type: calib.variance, quantum: 9.5}\n")
+    assert run(configured(place, text))["exit"] == 0 and said(place / "out")[0] == 0
+    held = replace(load(place / "constants.h5"), gain=SIM.gain)
+    mode = CommonMode(tuple(BANK), exclude_stages=(1, 2), threshold=200.0, cormax=60.0, npix_min=3)
+    out = Calibrate(held.kind, held, bad=("NOISE_HIGH", "WRONG_GAIN"), nonlinearity=Polynomial(curve), common_mode=mode, variance=9.5, status=True)(
+        frames(), backend="numpy")
+    with h5py.File(parts(place / "out")[0], "r") as f:
+        ids, variance, attrs = f["entry/data/pulse_id"][...], f["entry/data/variance"][...], dict(f["entry/instrument/jf"].attrs)
+    assert len(ids) > 4 and variance.tobytes() == out.variance[ids].tobytes() and "noise_sha256" in attrs
+    shutil.rmtree(place / "out")
+    (place / "constants.h5").unlink()
+    replace(held, noise=None, gain=None, units={}).save(place / "constants.h5")
+    assert faults(place, text.replace(SOURCE, FILE)) == [
+        "run.yaml:6: detectors.jf.constants: constants.h5 has no noise, calib.variance needs it: give noise as well"]
 
 
 # ---------------------------------------------------------------------------------------------------------- what a constants file may hold

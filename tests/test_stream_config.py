@@ -37,7 +37,8 @@ TABLE = [
     ("threshold: 61.75", "threshold: '61.75'", ["run.yaml:19: stages[1].threshold: must be a valid number, got '61.75' (str)"]),
     ("type: calib.gain", "type: calib.gian", ["run.yaml:16: stages[0].type: unknown type 'calib.gian'; did you mean 'calib.gain'?"]),
     ("type: calib.gain\n    input: jf.raw", "input: jf.raw",
-     ["run.yaml:16: stages[0].type: missing; choose from calib.gain, calib.counts, calib.common_mode, calib.scale, veto.lit_pixels, calib.assemble, "
+     ["run.yaml:16: stages[0].type: missing; choose from calib.gain, calib.counts, calib.polynomial, calib.breakpoint, calib.look_up, calib.common_mode, "
+      "calib.scale, calib.variance, calib.stencil, calib.recursive, veto.lit_pixels, calib.photons, calib.shared_photons, calib.assemble, "
       "compress.quantize, compress.bitshuffle_lz4"]),
     ("input: jf.raw", "input: jff.raw", ["run.yaml:17: stages[0].input: 'jff.raw' is not what calib.gain can read here; did you mean 'jf.raw'?"]),
     ("    input: jf.raw\n", "", ["run.yaml:16: stages[0].input: missing: write 'input: jf.raw'"]),

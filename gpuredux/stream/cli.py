@@ -24,6 +24,7 @@ from .constants_set import words as set_words
 from .ending import INCOMPLETE, INTERRUPTED, SINK_FAILED
 from .faults import ConfigError
 from .memory import memory, momentary, words
+from .part_beside import stores
 from .part_bytes import SinkFailed
 from .session import execute, prepare
 from .verify import Verdict
@@ -86,6 +87,7 @@ def check(file: ConfigFile, output: Output = None) -> None:
         ("source", f"{document.config.source.type}: {source.total} frames of {source.frame} uint16, {frame / 1e6:.2f} MB each"),
         *([("constants", set_words(pipeline.about_constants))] if pipeline.about_constants else []),
         *constants_status.rows(pipeline.about_constants),
+        ("stores", stores(pipeline)),
         ("operations", " -> ".join(op.name for op in pipeline.ops)),
         ("runs on", str(pipeline.device)),
         ("batch", f"{block.batch} frames, {block.batch * frame / 1e6:.1f} MB"),

@@ -43,7 +43,7 @@ class PanelsBlock(Block):
 
 class DetectorBlock(PanelsBlock):
     """A detector, and its constants: a constants file of gpuredux, and what that does not hold as file.h5:/dataset or `simulated`. bad: names of bits of
-    the file's status that leave a gain stage of a pixel out. noise is for track_pedestal."""
+    the file's status that leave a gain stage of a pixel out. noise is for track_pedestal and calib.variance."""
 
     constants: str | None = None
     bad: list[str] | None = None

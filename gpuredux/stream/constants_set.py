@@ -16,6 +16,7 @@ from .config import DetectorBlock, Document, Hdf5Source
 from .constants_status import counted
 from .faults import ConfigError
 from .stages import Stage
+from .wiring import wants_noise
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -43,8 +44,9 @@ def read(document: Document, kind: Detector, given: Arrays, gain: Stage | None) 
         arrays, flagged = _arrays(held, block, gain)
     except _Misfit as e:
         raise ConfigError([document.at(("detectors", name, e.key), str(e))]) from None
-    if gain is not None and getattr(gain, "track_pedestal", None) is not None and "noise" not in arrays:
-        raise ConfigError([document.at(("detectors", name, "constants"), f"{block.constants} has no noise, track_pedestal needs it: give noise as well")])
+    noisy = wants_noise(document)
+    if noisy and "noise" not in arrays:
+        raise ConfigError([document.at(("detectors", name, "constants"), f"{block.constants} has no noise, {noisy} needs it: give noise as well")])
     stages = counted(held, arrays) if gain is not None else {}
     about["planes"] = [n for n in held.planes if n in measured]
     about["masked"] = [n for n in stages if n not in measured and not stages[n]["in_use"]]

@@ -1,4 +1,4 @@
-"""The stage calib.assemble: panels at their places in an image, by a geometry file; what follows reads the image."""
+"""What is stored, where it is not energies of panels: the stage calib.assemble, by a geometry file, and the packing of other arrays than codes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..calib import Assemble, assembly, geometry
-from ..compress import Quantize
+from ..compress import BitshuffleLZ4, Quantize
 from ..detectors import DETECTORS, Detector
+from ..op import Spec
 from .config import Document
 from .faults import ConfigError
 
 PIXELS, IMAGE = ("energy", "pixel_status"), ("image", "image_status")
+BESIDE = ("beside_payload", "beside_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +22,27 @@ class QuantizeImage(Quantize):
 
     inputs: ClassVar[tuple[str, ...]] = ("image", "image_status?", "frame_status?", "live?")
     loads: ClassVar[tuple[str, ...]] = IMAGE
+
+
+@dataclass(frozen=True, eq=False)
+class Packed(BitshuffleLZ4):
+    """BitshuffleLZ4, of an array by its name; beside: as the second array of a frame."""
+
+    array: str = "code"
+    beside: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "inputs", (self.array, "live?"))
+        object.__setattr__(self, "writes", BESIDE if self.beside else ("payload", "size"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__post_init__()
+
+    def outputs(self, code: Any, live: Any) -> tuple[Spec, ...]:
+        found = super().outputs(code, live)
+        return tuple(s._replace(name=name) for s, name in zip(found, self.writes, strict=True))
 
 
 def assembled(document: Document, i: int, kind: Detector) -> tuple[Assemble, tuple[float, float]]:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from .. import OPS, Chain, Op
-from ..calib.assemble import Assemble
-from ..calib.gain import Gain
-from ..calib.scale import Scale
+from ..calib import Photons, Scale, SharedPhotons
+from ..calib.assemble import Assembly
 from ..veto import Compact
+from .completed import Stages, completed, plane
 from .config import Document
 from .constants import Known, of_stage
 from .faults import ConfigError
-from .image import IMAGE, PIXELS, QuantizeImage, assembled
-from .wiring import ASSEMBLE, PACK, QUANTIZE, SOURCES, STEPS, VETO
-
-Fields = dict[str, Any]
+from .image import IMAGE, PIXELS, Packed, QuantizeImage, assembled
+from .wiring import ASSEMBLE, COMMON_MODE, CROSSTALK, CURVES, PACK, PHOTONS, QUANTIZE, SCALE, SOURCES, VARIANCE, VETO
 
 
 @dataclass(frozen=True)
 class Operations:
-    """calibration: from words to energies; the others, where they are there."""
+    """front: the source and all behind it whose output is energies; the others, where they are there."""
 
-    calibration: tuple[Op, ...]
+    front: tuple[Op, ...]
+    crosstalk: tuple[Op, ...]
+    variance: Op | None
     veto: Op | None
-    assemble: Assemble | None
+    photons: Photons | SharedPhotons | None
+    assemble: Assembly | None
     beam: tuple[float, float] | None        # (row, col) in the image
     quantize: Any
     pack: Op
@@ -38,125 +37,103 @@ class Operations:
         return PIXELS if self.assemble is None else IMAGE
 
     @property
+    def calibration(self) -> tuple[Op, ...]:
+        """From words to energies."""
+        return self.front + self.crosstalk
+
+    @property
     def energies(self) -> Op | None:
         """From words to what is quantised, as one op."""
         ops = [*self.calibration, *([self.assemble] if self.assemble else ())]
         return Chain(ops, keep=self.values) if len(ops) > 1 else ops[0] if ops else None
 
     @property
+    def noisy(self) -> tuple[Any, ...]:
+        """From words to energies, with their variance beside them where it is wanted: behind the front, and mixed as crosstalk mixes energies."""
+        if self.variance is None:
+            return self.calibration
+        front: list[Any] = [o for op in self.front for o in ((op.slope(), op) if hasattr(op, "slope") else (op,))]     # of the same input
+        mixed: list[Any] = [*self.crosstalk]
+        return (*front, self.variance, *(op.variance() for op in mixed), *mixed)
+
+    @property
+    def beside(self) -> str:
+        """The second array of a frame that is stored: variance, or what photons alone do not tell; or ''."""
+        if self.variance is not None:
+            return "variance"
+        return self.values[1] if self.photons is not None and self.photons.status else ""
+
+    @property
     def chain(self) -> list[Op]:
         """All of them as they run. For the frames that a veto keeps, the gain alone runs again, fused, which costs less than to write the energies of all
         and move them; more than that does not."""
-        coded = [*([self.assemble] if self.assemble else ()), self.quantize] if self.quantize else []
+        coded = [op for op in (self.photons, self.assemble, self.assemble and self.variance and self.assemble.variance(), self.quantize) if op]
+        packs = [self.pack, *([Packed(array=self.beside, beside=True)] if self.beside else ())]
         if self.veto is None:
-            return [*(self.calibration if coded else ()), *coded, self.pack]
-        names = ("code",) if not coded else ("raw",) if len(self.calibration) == 1 else ("energy", "pixel_status")      # without codes, `code` is the words
-        again = self.calibration if names == ("raw",) else ()
-        return [*self.calibration, self.veto, Compact(names=names), *again, *coded, self.pack]
+            return [*(self.noisy if coded else ()), *coded, *packs]
+        if not coded:       # `code` is the words
+            return [*self.calibration, self.veto, Compact(names=("code",)), *packs]
+        if len(self.calibration) == 1:
+            return [*self.calibration, self.veto, Compact(names=("raw",)), *self.noisy, *coded, *packs]
+        moved = ("energy", "pixel_status", *(("variance",) if self.variance else ()))
+        return [*self.noisy, self.veto, Compact(names=moved), *coded, *packs]
 
 
 def operations(document: Document, held: Known) -> Operations:
     """Raises ConfigError with all that the operations refuse."""
-    stages, faults, made, beam = document.config.stages, list[str](), dict[str, Op](), None
-    fields: dict[str, Fields] = {}
-    for i, stage in enumerate(stages):
+    stages, faults, beam, assemble = Stages(document, held), list[str](), None, None
+    for i in range(len(stages.kinds)):
         try:
-            fields[stage.type] = of_stage(document, i)
+            stages.fields[i] = of_stage(document, i)
         except ConfigError as e:
             faults += e.lines
-    for i, stage in enumerate(stages) if not faults else ():
+    for i, kind in enumerate(stages.kinds) if not faults else ():
         try:
-            if stage.type == ASSEMBLE:
-                made[stage.type], beam = assembled(document, i, held.kind)
+            if kind == ASSEMBLE:
+                assemble, beam = assembled(document, i, held.kind)
             else:
-                made[stage.type] = _made(document, i, _completed(document, i, held, fields, made))
+                stages.made[i] = _made(stages, i)
         except ConfigError as e:
             faults += e.lines
     if faults:
         raise ConfigError(faults)
-    calibration, assemble = tuple(made[k] for k in (*SOURCES, *STEPS) if k in made), made.get(ASSEMBLE)
-    assert assemble is None or isinstance(assemble, Assemble)
-    quantize = made.get(QUANTIZE) if assemble is None else QuantizeImage(**fields[QUANTIZE])
-    return Operations(calibration, made.get(VETO), assemble, beam, quantize, made[PACK])
+    return _operations(stages, assemble, beam)
 
 
-def _made(document: Document, i: int, fields: Fields) -> Op:
+def _made(stages: Stages, i: int) -> Op:
     """The operation of a stage; what it refuses becomes a line with the key's place."""
-    stage = document.config.stages[i]
     try:
-        return OPS[stage.type](**fields)
+        return OPS[stages.kinds[i]](**completed(stages, i))
+    except ConfigError:
+        raise
     except (TypeError, ValueError) as e:
-        raise ConfigError([refused(document, str(e))]) from None
+        raise ConfigError([refused(stages.document, str(e), i)]) from None
 
 
-def refused(document: Document, said: str) -> str:
-    """What an operation says of itself, as a line with the place of its stage and key."""
+def _operations(stages: Stages, assemble: Assembly | None, beam: tuple[float, float] | None) -> Operations:
+    """What was made, each in its place; with what no stage says: a gain behind a nonlinearity, and who reads an image or photons."""
+    front = stages.ops(*SOURCES, *CURVES, COMMON_MODE, SCALE)
+    if stages.late and not {COMMON_MODE, SCALE} & set(stages.kinds):
+        front.append(Scale(plane(stages, {"divide": [], "multiply": []})))
+    photons: Any = next(iter(stages.ops(*PHOTONS)), None)
+    one: dict[str, Any] = {k: next(iter(stages.ops(k)), None) for k in (QUANTIZE, VETO, VARIANCE, PACK)}
+    quantize, veto, variance, pack = one.values()
+    if quantize is not None and assemble is not None:
+        quantize = QuantizeImage(**stages.of(QUANTIZE) or {})
+    if photons is not None:
+        assemble = replace(assemble, status=photons.status).photons() if assemble is not None else None
+        pack = Packed(array="photons" if assemble is None else "image")
+    return Operations(tuple(front), tuple(stages.ops(*CROSSTALK)), variance, veto, photons, assemble, beam, quantize, pack)
+
+
+def refused(document: Document, said: str, at: int | None = None) -> str:
+    """What an operation says of itself, as a line with the place of its stage and key; at: the stage, where it is known."""
     who, _, words = said.partition(": ")
-    i, stage = next(((i, s) for i, s in enumerate(document.config.stages) if s.type == who), (0, None))
-    if stage is None:
+    stages = document.config.stages
+    i = at if at is not None else next((i for i, s in enumerate(stages) if s.type == who), None)
+    if i is None:
         return document.at(("stages",), said)
+    if stages[i].type != who:
+        return document.at(("stages", i), said)
     key, _, rest = words.partition(" ")
-    return document.at(("stages", i, key), rest) if key in stage.fields() else document.at(("stages", i), words)
-
-
-def _completed(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
-    """The fields of a stage's operation with those that the rest of the configuration sets."""
-    kind = document.config.stages[i].type
-    more = {"calib.gain": _gain, "calib.counts": _counts, "calib.common_mode": _common_mode, "calib.scale": _scale}.get(kind)
-    return fields[kind] if more is None else more(document, i, held, fields, made)
-
-
-def _gain(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
-    own, given = fields["calib.gain"], {"detector": held.kind, "status": True, **{k: a for k, a in held.arrays.items() if k != "noise"}}
-    if held.flagged is not None and own["invalid"] == "raise":      # for all but what `bad` leaves out
-        sound = {"pedestal": np.where(held.flagged, 0, held.arrays["pedestal"]), "gain": np.where(held.flagged, 1, held.arrays["gain"])}
-        _made(document, i, {**own, **given, **sound})
-        own = {**own, "invalid": "mask"}
-    mode, scale = fields.get("calib.common_mode"), fields.get("calib.scale")
-    by_stage = [mode is not None and (not own["adu"] or mode["exclude_stages"]), *(np.ndim(a) > len(held.kind.shape) for a in _factors(scale))]
-    return {**own, **given, "adu": own["adu"] or mode is not None, "gain_stage": any(by_stage) and held.kind.n_planes > 1}
-
-
-def _counts(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
-    return {**fields["calib.counts"], "good": held.arrays.get("good"), "status": True}
-
-
-def _common_mode(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
-    """In ADU, and then to the gain's unit, as calib.Calibrate does it."""
-    own, kind = fields["calib.common_mode"], held.kind
-    bank = own["bank"] or kind.bank
-    if bank is None:
-        raise ConfigError([document.at(("stages", i, "bank"), f"missing: no bank of {kind.name} is known; write bank: [rows, cols]")])
-    odd = [k for k in own["exclude_stages"] if k not in kind.planes]
-    if odd:
-        stages = ", ".join(str(k) for k in sorted(set(kind.planes)) if k >= 0)
-        raise ConfigError([document.at(("stages", i, "exclude_stages"), f"{kind.name} has the gain stages {stages}, got {', '.join(map(str, odd))}")])
-    if fields["calib.gain"]["adu"]:
-        return {**own, "bank": bank}
-    gain = made.get("calib.gain")
-    if not isinstance(gain, Gain):
-        raise ConfigError([])       # it has said why
-    return {**own, "bank": bank, "gain": np.where(gain._usable(), gain.gain, 1)}
-
-
-def _factors(scale: Fields | None) -> list[Any]:
-    return [] if scale is None else [*scale["divide"], *scale["multiply"]]
-
-
-def _scale(document: Document, i: int, held: Known, fields: dict[str, Fields], made: dict[str, Op]) -> Fields:
-    """Numbers and arrays, of the frame or of each gain stage, folded into one plane, where no pixel in use may be divided by nothing."""
-    own, kind = fields["calib.scale"], held.kind
-    shapes, faults = ((), kind.shape, (kind.n_planes, *kind.shape)), []
-    for key in ("divide", "multiply"):
-        for k, a in enumerate(own[key]):
-            if np.shape(a) not in shapes or np.asarray(a).dtype.kind not in "fiu":
-                want = f"{shapes[1]}" + (f" or {shapes[2]}, one for each gain stage" if kind.n_planes > 1 else "")
-                faults.append(document.at(("stages", i, key, k), f"must be numbers {want}, got {np.asarray(a).dtype} {np.shape(a)}"))
-    if not _factors(own):
-        faults.append(document.at(("stages", i), "has nothing to do: give divide or multiply, lists of numbers and file.h5:/dataset"))
-    if faults:
-        raise ConfigError(faults)
-    try:
-        return {"plane": Scale.folding(kind.shape, own["divide"], own["multiply"], held.arrays.get("good")).plane}
-    except ValueError as e:
-        raise ConfigError([refused(document, str(e))]) from None
+    return document.at(("stages", i, key), rest) if key in stages[i].fields() else document.at(("stages", i), words)

@@ -3,7 +3,8 @@
 The commit record in the journal follows the rename, and it is what counts: a crash between the two leaves a whole part_000000.h5 that the
 journal does not name. Its events are in flight, as verify says, and readers take the names of parts from the journal or summary.json.
 
-/entry/data           NXdata: data (codes, or raw words), pulse_id, and data_side: what guards and completes the codes
+/entry/data           NXdata: data (codes, photons, or raw words), pulse_id, and data_side: what guards and completes the codes; variance
+                      of energies, or pixel_status of photons, with the same beside them
 /entry/unreduced      NXdata: data (raw words), pulse_id, of the events that the veto marks to be kept raw
 /entry/events         every event seen, in order: pulse_id, keep, raw, reason, score
 /entry/instrument     NXdetector with a link to the data, its kind, the digests of its constants and their file, and the beam in an image
@@ -29,6 +30,8 @@ from ..compress.hdf5_layout import sync
 from ..compress.hdf5_writer import Writer
 from .config import Document
 from .event import Ids, pack_ids
+from .image import BESIDE
+from .part_beside import beside_of, unit_of
 from .part_bytes import PartBytes, SinkFailed
 from .pipeline import Pipeline
 from .slot import Slot
@@ -62,8 +65,12 @@ class Part:
         data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.stored_frame)])
         where, host = {"backend": pipeline.backend.name, "device": str(pipeline.device)}, pipeline.host
         exact = {"lossless_energies": host.name} if pipeline.quantize else {}
-        self.codes = Writer(data, "data", pipeline.stored_frame, pipeline.quantize or pipeline.stored, provenance={**where, **exact}, backend=host.name,
-                            encoder=pipeline.pack)
+        self.codes = Writer(data, "data", pipeline.stored_frame, pipeline.quantize or pipeline.stored, attrs=unit_of(pipeline),
+                            provenance={**where, **exact}, backend=host.name, encoder=pipeline.pack)
+        self.beside: Writer | None = None
+        if pipeline.beside:
+            second, dtype, attrs = beside_of(pipeline)
+            self.beside = Writer(data, second, pipeline.stored_frame, dtype, attrs=attrs, provenance=where, backend=host.name)
         self.raw: Writer | None = None
         if pipeline.keeps_raw:
             group = _group(entry, "unreduced", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
@@ -79,6 +86,8 @@ class Part:
                 lossless = {0: self.exact(slot, a)} if a in slot.overflowed else {}
                 named = {name: out[name][a:b] for name in lists if name in out}
                 self.codes.append_encoded(out["payload"][a:b], out["size"][a:b], lossless=lossless, **named)
+                if self.beside is not None:
+                    self.beside.append_encoded(*(out[name][a:b] for name in BESIDE))
             self.reduced.append(slot.pulse_id[slot.source[j:k]])
             if self.raw is not None:
                 a, b = np.searchsorted(slot.raw_source, [start, stop]).tolist()
@@ -103,7 +112,7 @@ class Part:
     def finish(self) -> dict[str, Any]:
         """Make the file whole and give it its name; the commit record that is then due."""
         ids, decision = (np.concatenate([e[i] for e in self.events]) for i in (0, 1))
-        writers = [self.codes] + ([self.raw] if self.raw is not None else [])
+        writers = [w for w in (self.codes, self.beside, self.raw) if w is not None]
         with self._storing():
             self._write_lists(ids, decision)
             for writer in writers:

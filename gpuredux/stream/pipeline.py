@@ -14,10 +14,11 @@ from .config import Document
 from .constants import known
 from .faults import ConfigError
 from .follow import Follower, follower
+from .image import BESIDE
 from .operations import operations, refused
 from .slot import Slot
 from .source import Source
-from .wiring import PACK
+from .wiring import PACK, VARIANCE
 
 Array = Any
 
@@ -30,7 +31,8 @@ class Pipeline:
         self.document, self.frame, self.batch = document, source.frame, run.batch
         self.parallel = threading.Lock()    # one of numba's threading layers ends the process if two threads run parallel kernels at once
         held = known(document, source)
-        self.constants, self.about_constants = {k: a for k, a in held.arrays.items() if k != "noise"}, held.about
+        noisy = any(s.type == VARIANCE for s in document.config.stages)
+        self.constants, self.about_constants = {k: a for k, a in held.arrays.items() if k != "noise" or noisy}, held.about
         try:
             self.backend = backends.get(run.backend)
             self.device = self.backend.devices()[run.device]
@@ -43,6 +45,7 @@ class Pipeline:
         self.ops, self.energies = made.chain, made.energies
         self.gain = made.calibration[0] if made.calibration else None
         self.veto, self.quantize, self.pack = made.veto, made.quantize, made.pack
+        self.photons, self.beside = made.photons, made.beside
         self.values, self.beam, self.stored_frame = made.values, made.beam, made.assemble.shape if made.assemble else self.frame
         try:
             self._build()
@@ -59,8 +62,8 @@ class Pipeline:
         wired = {k: s for k, s in specs.items() if k in chain.input_names}
         slots, _, _ = chain.wire(*chain.bind((), wired))
         written = {s.name for s in slots[len(wired):]}
-        keep = [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size")
-                if k in written]
+        keep = [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size",
+                            *BESIDE) if k in written]
         self.chain = Chain(self.ops, keep=keep)
         self.plan: Plan = self.chain.plan(backend=self.backend.name, device=self.device, **wired)
         self.inputs = tuple(wired)
@@ -79,8 +82,9 @@ class Pipeline:
 
     @property
     def stored(self) -> np.dtype[Any]:
-        """Of the reduced frames in the files: codes, or raw words."""
-        return self.quantize.kind.dtype if self.quantize else np.dtype(np.uint16)
+        """Of the reduced frames in the files: codes, photons, or raw words."""
+        coded = self.quantize or self.photons
+        return coded.kind.dtype if coded else np.dtype(np.uint16)
 
     def slot(self) -> Slot:
         """A new slot."""
@@ -117,7 +121,7 @@ class Pipeline:
         results = self.plan(out=self.device_out, **self.device_in)
         self.backend.wait(self.device)
         found = results._asdict()
-        lists = {"payload": "size", "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
+        lists = {"payload": "size", BESIDE[0]: BESIDE[1], "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
         for name, array in found.items():
             if name not in lists:
                 slot.out[name][...] = self.backend.get(array)

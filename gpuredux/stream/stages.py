@@ -8,18 +8,21 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
+from pydantic_core import PydanticCustomError
 
 from .. import OPS, Op
 from ..calib.tracking import Tracking
 from .document import Block
 
-STAGE_OPS = ("calib.gain", "calib.counts", "calib.common_mode", "calib.scale", "veto.lit_pixels", "calib.assemble", "compress.quantize",
+STAGE_OPS = ("calib.gain", "calib.counts", "calib.polynomial", "calib.breakpoint", "calib.look_up", "calib.common_mode", "calib.scale", "calib.variance",
+             "calib.stencil", "calib.recursive", "veto.lit_pixels", "calib.photons", "calib.shared_photons", "calib.assemble", "compress.quantize",
              "compress.bitshuffle_lz4")
 SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or kept as they are
     "calib.gain": {"pedestal", "gain", "good", "detector", "status", "cells", "gain_stage"}, "calib.counts": {"good", "codes", "status"},
-    "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "calib.assemble": {"frame", "source", "fill", "status"},
-    "veto.lit_pixels": {"good"}, "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
+    "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "calib.variance": {"noise", "gain", "cells"}, "calib.stencil": {"full_scale"},
+    "calib.recursive": {"full_scale"}, "calib.assemble": {"frame", "source", "fill", "status"}, "veto.lit_pixels": {"good"},
+    "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
 }
 
 
@@ -57,10 +60,25 @@ else:
     TrackBlock = create_model("TrackBlock", __base__=Block, __doc__=Tracking.__doc__, **fields_of(Tracking, set()))
 
 
+def _numbers(value: Any) -> Any:
+    """An array that is small enough to stand in the file: a list of numbers, or of such lists, all of one length."""
+    rows = value if isinstance(value, list) and value and all(isinstance(row, list) for row in value) else [value]
+    plain = all(isinstance(row, list) and row and all(type(k) in (int, float) for k in row) for row in rows)
+    if not isinstance(value, str) and not (plain and len({len(row) for row in rows}) == 1):
+        raise PydanticCustomError("numbers", "must be file.h5:/dataset, or numbers in brackets, in rows of one length")
+    return value
+
+
+Numbers = Annotated[Any, AfterValidator(_numbers)]
+Piece = Annotated[tuple[int, int], Field(strict=False)] | None
 MORE: dict[str, dict[str, Any]] = {
     "calib.gain": {"track_pedestal": (TrackBlock | None, None)},
-    "calib.common_mode": {"bank": (Annotated[tuple[int, int], Field(strict=False)] | None, None)},      # None: the detector's
+    "calib.common_mode": {"bank": (Piece, None)},      # None: the detector's
     "calib.scale": {"divide": (list[float | str], []), "multiply": (list[float | str], [])},            # its plane is their product
+    "calib.stencil": {"weights": (Numbers, ...), "asic": (Piece, None)},
+    "calib.recursive": {"coefficients": (Numbers, ...), "asic": (Piece, None)},
+    "calib.photons": {"status": (bool, True)},      # else the files could not tell a masked pixel from none
+    "calib.shared_photons": {"status": (bool, True)},
     "calib.assemble": {"geometry": (str, ...)},
 }
 

@@ -16,6 +16,7 @@ from ..compress import hdf5
 from .event import OUTCOMES, VETOED, WRITTEN, Ids, PulseSet, pack_ids, unpack_ids
 from .journal import NAME, JournalDamaged, being_written, read_journal
 from .part import digest
+from .part_beside import NAMES
 from .sink import OURS
 
 NONE = np.zeros(0, np.uint64)
@@ -166,11 +167,13 @@ def _content(path: Path, chunks: bool, found: dict[str, Any], problems: list[str
         held = {"reduced": entry["data/pulse_id"][...], "unreduced": entry["unreduced/pulse_id"][...] if "unreduced" in entry else NONE}
         if not np.array_equal(np.union1d(*held.values()), np.sort(events[kept])):
             problems.append(f"{path.name}: the pulse ids of its frames are not those of its written events")
-        for name in [n for n in ("data", "unreduced") if n in entry]:
-            if len(entry[name]["data"]) != len(entry[name]["pulse_id"]):
-                problems.append(f"{path.name}: /entry/{name} has {len(entry[name]['data'])} frames and {len(entry[name]['pulse_id'])} pulse ids")
+        stored = [("data", "data"), *(("data", n) for n in NAMES if n in entry["data"]), ("unreduced", "data")]
+        for name, array in [(n, a) for n, a in stored if n in entry]:
+            if len(entry[name][array]) != len(entry[name]["pulse_id"]):
+                of = "" if array == "data" else f"{array} of "
+                problems.append(f"{path.name}: /entry/{name} has {of}{len(entry[name][array])} frames and {len(entry[name]['pulse_id'])} pulse ids")
             if chunks:
-                report = hdf5.verify(file, f"entry/{name}/data")
+                report = hdf5.verify(file, f"entry/{name}/{array}")
                 found["chunks"] += report.chunks
                 problems += [f"{path.name}: {p}" for p in report.problems]
         found |= {WRITTEN: events[kept], VETOED: events[~kept]}

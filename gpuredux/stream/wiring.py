@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..detectors import DETECTORS
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from .document import Text
 
 PACK, QUANTIZE, VETO = "compress.bitshuffle_lz4", "compress.quantize", "veto.lit_pixels"
-ASSEMBLE = "calib.assemble"
-SOURCES, STEPS = ("calib.gain", "calib.counts"), ("calib.common_mode", "calib.scale")
-ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {', '.join((*STEPS, VETO, ASSEMBLE, QUANTIZE))} in this order, "
-         f"{VETO} or {QUANTIZE} at least, which {ASSEMBLE} needs, and {PACK}")
+ASSEMBLE, COMMON_MODE, SCALE, VARIANCE = "calib.assemble", "calib.common_mode", "calib.scale", "calib.variance"
+SOURCES, PHOTONS = ("calib.gain", "calib.counts"), ("calib.photons", "calib.shared_photons")
+CURVES, CROSSTALK = ("calib.polynomial", "calib.breakpoint", "calib.look_up"), ("calib.stencil", "calib.recursive")      # several of each, in any order
+GROUPS = (SOURCES, CURVES, (COMMON_MODE,), (SCALE,), (VARIANCE,), CROSSTALK, (VETO,), PHOTONS, (ASSEMBLE,), (QUANTIZE,), (PACK,))
+WORDS = ", ".join((" and " if g in (CURVES, CROSSTALK) else " or ").join(g) for g in GROUPS[1:-1])
+ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {WORDS} in this order, {VETO}, {QUANTIZE} or photons at least, one of the last "
+         f"two of which {ASSEMBLE} needs, and {PACK}")
 
 
 def wiring(document: Document) -> list[str]:
@@ -34,21 +38,33 @@ def wiring(document: Document) -> list[str]:
     faults += _room(document)
     faults += panels(document, name, config.detectors.get(name))
     kinds = [s.type for s in config.stages]
-    rest = [k for k in (*STEPS, VETO, ASSEMBLE, QUANTIZE) if k in kinds]
-    needed = {QUANTIZE} if ASSEMBLE in kinds else {VETO, QUANTIZE}
-    if kinds != [PACK] and not (kinds[0] in SOURCES and needed & set(rest) and kinds[1:] == [*rest, PACK]):
+    if kinds != [PACK] and not _in_order(kinds):
         return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {ORDER}")]
     for i, stage in enumerate(config.stages):
         raw = f"{name}.raw"
-        wanted = raw if i == 0 or (stage.type == PACK and kinds[i - 1] != QUANTIZE) else "code" if stage.type == PACK else \
-            "image" if kinds[i - 1] == ASSEMBLE else "energy"
+        wanted = raw if i == 0 else _read(stage.type, kinds[i - 1], raw)
         if stage.input is None and wanted == raw:
             faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}'{' to pack the raw words as they are' if i else ''}"))
         elif stage.input not in (None, wanted) and name in config.detectors:
             faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is not what {stage.type} can read here{did_you_mean(stage.input, [wanted])}"))
     if name in config.detectors and config.detectors[name].type in DETECTORS:
-        faults += _of_words(document, kinds) or _of_constants(document, kinds)
+        faults += _of_words(document, kinds) or [*_of_constants(document, kinds), *_of_variance(document, kinds)]
     return faults
+
+
+def _in_order(kinds: list[str]) -> bool:
+    """Whether each stage stands behind those that it may follow, and all ends in something that can be packed."""
+    ranks = [next(i for i, group in enumerate(GROUPS) if k in group) for k in kinds]
+    once = all(a < b or (a == b and GROUPS[a] in (CURVES, CROSSTALK)) for a, b in pairwise(ranks))
+    ends = {QUANTIZE, *PHOTONS} if ASSEMBLE in kinds else {QUANTIZE, *PHOTONS, VETO}
+    return once and kinds[0] in SOURCES and kinds[-1] == PACK and bool(ends & set(kinds))
+
+
+def _read(kind: str, before: str, raw: str) -> str:
+    """What a stage reads of what the one in front of it leaves."""
+    if kind == PACK:
+        return "code" if before == QUANTIZE else "photons" if before in PHOTONS else "image" if before == ASSEMBLE else raw
+    return "image" if before == ASSEMBLE else "photons" if before in PHOTONS else "energy"
 
 
 def panels(document: Text, name: str, block: PanelsBlock | None) -> list[str]:
@@ -77,9 +93,38 @@ def _of_words(document: Document, kinds: list[str]) -> list[str]:
         return [document.at(place, f"{kind.name} counts photons: use calib.counts")]
     if kinds[0] == "calib.counts" and not kind.counts:
         return [document.at(place, f"{kind.name} sends an adc: use calib.gain")]
-    if kinds[0] == "calib.counts" and "calib.common_mode" in kinds:
-        return [document.at(("stages", kinds.index("calib.common_mode"), "type"), f"{kind.name} counts photons, which have no common mode")]
-    return []
+    faults = []
+    for i, stage in enumerate(kinds) if kinds[0] == "calib.counts" else ():
+        if stage == COMMON_MODE:
+            faults.append(document.at(("stages", i, "type"), f"{kind.name} counts photons, which have no common mode"))
+        elif stage in CURVES:
+            faults.append(document.at(("stages", i, "type"), f"{kind.name} counts photons: their only nonlinearity is the dead time, table of calib.counts"))
+    if QUANTIZE in kinds and set(PHOTONS) & set(kinds):
+        faults.append(document.at(("stages", kinds.index(QUANTIZE), "type"), f"photons are whole numbers, which {PACK} takes as such: leave {QUANTIZE} out"))
+    return faults
+
+
+def _of_variance(document: Document, kinds: list[str]) -> list[str]:
+    """A variance that is not known of what is stored, as calib.Calibrate has it."""
+    if VARIANCE not in kinds:
+        return []
+    at, stages = kinds.index(VARIANCE), document.config.stages
+    curves, mixed = ([k for k in kinds if k in group] for group in (CURVES, CROSSTALK))
+    photons = next((k for k in kinds if k in PHOTONS), None)
+    scaled = [k for k in (SCALE,) if k in kinds] + [k for k in ("plane", "table") if getattr(stages[0], k, None) is not None]
+    if photons is not None:
+        words = f"no variance is known of what comes out of {photons}, whose rounding is no propagation of errors: leave one of them out"
+    elif QUANTIZE not in kinds:
+        words = f"is stored beside energies: it needs {QUANTIZE}"
+    elif len(curves) > 1:
+        words = f"a variance goes through one nonlinearity; got {', '.join(curves)}"
+    elif mixed not in ([], ["calib.stencil"]):
+        words = f"a variance goes through one calib.stencil, behind which errors are no longer independent; got {', '.join(mixed)}"
+    elif kinds[0] == "calib.counts" and scaled:
+        words = f"the variance of counts is theirs before they are scaled and before a dead time: leave {', '.join(scaled)} out, and scale later"
+    else:
+        return []
+    return [document.at(("stages", at, "type"), words)]
 
 
 def _of_constants(document: Document, kinds: list[str]) -> list[str]:
@@ -89,7 +134,8 @@ def _of_constants(document: Document, kinds: list[str]) -> list[str]:
     block, stage = config.detectors[name], config.stages[0]
     if block.constants is None:
         needs = {"pedestal": "calib.gain", "gain": "calib.gain"} if stage.type == "calib.gain" else {}
-        needs |= {"noise": "track_pedestal"} if getattr(stage, "track_pedestal", None) else {}
+        noisy = wants_noise(document)
+        needs |= {"noise": noisy} if noisy else {}
         faults += [document.at(("detectors", name, k), f"missing: {who} needs it, as file.h5:/dataset or 'simulated'")
                    for k, who in needs.items() if getattr(block, k) is None and not (k == "gain" and getattr(stage, "adu", False))]
         if getattr(config.source, "taken", None) is not None:
@@ -100,6 +146,13 @@ def _of_constants(document: Document, kinds: list[str]) -> list[str]:
         faults += [document.at(("detectors", name, k), f"{block.type} counts photons, and has none")
                    for k in ("constants", "pedestal", "gain", "noise") if getattr(block, k) is not None]
     return faults
+
+
+def wants_noise(document: Document) -> str:
+    """Who needs the noise of the pixels, or ''."""
+    kinds = [s.type for s in document.config.stages]
+    return "track_pedestal" if getattr(document.config.stages[0], "track_pedestal", None) else \
+        VARIANCE if VARIANCE in kinds and kinds[0] == "calib.gain" else ""
 
 
 def _room(document: Document) -> list[str]:
