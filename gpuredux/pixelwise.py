@@ -68,7 +68,8 @@ class Pixelwise(Op):
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, out: Any, new_status: Any = None) -> None:
         for f in range(live_rows(energy, live)):
             stage = np.zeros(energy[f].shape, np.intp) if self.planes == 1 else np.minimum(gain_stage[f], self.planes - 1).astype(np.intp)
-            y = self.value(plan.constants, energy[f], stage)
+            with np.errstate(over="ignore", invalid="ignore"):      # Inf, and NaN of Inf, are what f gives
+                y = self.value(plan.constants, energy[f], stage)
             y = np.where(np.isnan(y), NAN, y)
             out[f] = y if pixel_status is None else np.where(pixel_status[f] == 0, y, self.left(energy[f]))
         if new_status is not None:

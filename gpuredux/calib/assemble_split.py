@@ -87,7 +87,9 @@ class AssembleSplit(Assembly):
                 j = np.flatnonzero(count > k)
                 at = self.source[self.first[j] + k]
                 bit = np.zeros(j.shape, np.uint8) if pixel_status is None else pixel_status[f].reshape(-1)[at]
-                total[j] = np.where(bit == 0, total[j] + self.weight[self.first[j] + k] * x[at], total[j])
+                with np.errstate(over="ignore", invalid="ignore"):      # Inf, and NaN of Inf, of the energies
+                    more = total[j] + self.weight[self.first[j] + k] * x[at]
+                total[j] = np.where(bit == 0, more, total[j])
                 bits[j] |= bit
                 used[j] |= bit == 0
             image[f] = np.where(used, np.where(np.isnan(total), NAN, total), self.gap).reshape(self.image)

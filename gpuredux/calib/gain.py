@@ -160,7 +160,9 @@ class Gain(Op):
             masked = (factor[c][0] == 0) & ~np.signbit(factor[c][0])
             status[masked] = Pixel.MASKED
             unit = np.float32(1 << self.kind.adc_shift)     # of the constants, see there
-            energy[f] = np.where(status == 0, (adc.astype(np.float32) * unit - p) * k, np.float32(self.bad_value))
+            with np.errstate(over="ignore"):        # to Inf, as in float32 it must
+                y = (adc.astype(np.float32) * unit - p) * k
+            energy[f] = np.where(status == 0, y, np.float32(self.bad_value))
             if self.status:
                 pixel_status[f] = status
             if self.gain_stage:
