@@ -63,8 +63,8 @@ def _text(file: str) -> str:
 PLAIN = "plain"     # the stage that is an array; it stands in device.h
 
 
-def kernel_source(file: str, warp: int, stages: tuple[str, ...], defines: dict[str, Any]) -> str:
-    """One translation unit: names, device.h, the .cl of each stage of LOAD (the first a source, then steps), the kernel's .cl."""
+def kernel_source(file: str, warp: int, stages: tuple[str, ...], defines: dict[str, Any], give: tuple[tuple[str, str], ...] = ()) -> str:
+    """One translation unit: names, device.h, the .cl of each stage of LOAD (the first a source, then steps) and of GIVE, the kernel's .cl."""
     lines = [f"#define WARP_TIER {warp}"]
     lines += [f"#define {k} {int(v) if isinstance(v, bool) else v}" for k, v in sorted(defines.items())]
     lines += ["#define PLAIN"] if PLAIN in stages else []
@@ -72,6 +72,8 @@ def kernel_source(file: str, warp: int, stages: tuple[str, ...], defines: dict[s
     if stages:
         parts += [f'#line 1 "{s}"\n{_text(s)}' for s in stages if s != PLAIN]
         parts.append(_load_of([Path(s).stem for s in stages]))
+    parts += [f'#line 1 "{s}"\n{_text(s)}' for s, _ in give]
+    parts.append(_give_of([(Path(s).stem, kind) for s, kind in give]))
     return "\n".join([*parts, f'#line 1 "{file}"', _text(file)])
 
 
@@ -84,6 +86,17 @@ def _load_of(stems: list[str]) -> str:
     load = " ".join(f"{s.upper()}_{step}((held).{s}, frame, pixel, npix, x, bits);" for s, step in zip(stems, steps, strict=True))
     return (f"#define LOAD_PARAMS {params}\ntypedef struct {{ {held} }} Held;\n#define LOAD_BEGIN(held, pixel, npix) do {{ {begin} }} while (0)\n"
             f"#define LOAD(held, frame, pixel, npix, x, bits) do {{ {load} }} while (0)")
+
+
+def _give_of(stages: list[tuple[str, str]]) -> str:
+    """GIVE_PARAMS, Given, GIVE_BEGIN and GIVE of steps ("APPLY", as in LOAD) and of such as store ("GIVE"), in their order; without any they are nothing."""
+    params = "".join(f"{s.upper()}_PARAMS, " for s, _ in stages)
+    held = " ".join(f"{s.title().replace('_', '')}Held {s};" for s, _ in stages) or "u32 nothing;"
+    begin = " ".join(f"{s.upper()}_BEGIN((given).{s}, pixel, npix);" for s, _ in stages)
+    give = " ".join(f"{s.upper()}_{kind}((given).{s}, frame, pixel, npix, x, bits{', mine' if kind == 'GIVE' else ''});" for s, kind in stages)
+    return (f"#define GIVES {int(bool(stages))}\n#define GIVE_PARAMS {params}\ntypedef struct {{ {held} }} Given;\n"
+            f"#define GIVE_BEGIN(given, pixel, npix) do {{ {begin} }} while (0)\n"
+            f"#define GIVE(given, frame, pixel, npix, x, bits, mine) do {{ {give} }} while (0)")
 
 
 class Backend:

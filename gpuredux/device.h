@@ -358,4 +358,33 @@ INLINE void plain_load(PLAIN_PARAMS, u64 at, f32 *x, u32 *bits) {
 #endif
 }
 #endif
+
+/* ----------------------------------------------------------------------------------------------------------- GIVE
+ * A kernel that ends each pixel with
+ *     GIVE_BEGIN(given, pixel, npix)                        as LOAD_BEGIN
+ *     GIVE(given, frame, pixel, npix, x, bits, mine)        x and bits as LOAD has them; mine: bit k for a pixel that is this thread's to write
+ * and begins its parameters behind LOAD_PARAMS with GIVE_PARAMS (a comma ends them) hands its pixels on to the ops behind it: steps as in LOAD, and
+ * stages that store, with STEM_GIVE(held, frame, pixel, npix, x, bits, mine) in place of STEM_APPLY. Without any GIVES is 0, and the rest is nothing. */
+#define ALL_MINE ((1u << VECTOR) - 1u)
+INLINE void give_f32(GLOBAL f32 *p, const f32 *x, u32 mine) {
+    if (mine == ALL_MINE) store_f32(p, x);
+    else for (u32 k = 0; k < VECTOR; k++) if (mine >> k & 1u) p[k] = x[k];
+}
+INLINE void give_u8(GLOBAL u8 *p, const u32 *x, u32 mine) {
+    if (mine == ALL_MINE) store_u8(p, x);
+    else for (u32 k = 0; k < VECTOR; k++) if (mine >> k & 1u) p[k] = (u8)x[k];
+}
+#endif
+
+#ifdef PHOTON_BITS /* photons as they are stored, in as many bits as they have */
+#if PHOTON_BITS == 8
+typedef u8 Photon;
+#define store_photons store_u8
+#elif PHOTON_BITS == 16
+typedef u16 Photon;
+#define store_photons store_u16
+#else
+typedef u32 Photon;
+#define store_photons store_u32
+#endif
 #endif

@@ -9,18 +9,19 @@ import math
 import numbers
 import threading
 from collections import OrderedDict, namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from .backends import BACKENDS, PLAIN, Array, Backend, BackendUnavailable, Device, get, kernel_source, owners
+from .fusing import MARKS, Step, fuse
 from .status import MOST_PLANES
 
 __all__ = [
-    "BackendUnavailable", "Chain", "DecodeError", "Fused", "Op", "Pass", "Plan", "Spec", "bits_define", "carries", "frame_grid", "frame_of", "live_rows",
-    "nbytes", "vector",
+    "BackendUnavailable", "Chain", "DecodeError", "Fused", "Given", "Op", "Pass", "Plan", "Spec", "bits_define", "carries", "frame_grid", "frame_of",
+    "live_rows", "nbytes", "vector",
 ]
 
 
@@ -106,6 +107,10 @@ class Op:
     loads: ClassVar[tuple[str, ...]] = ()    # the inputs that kernels read through LOAD alone: the value, then pixel_status, gain_stage
     stores: ClassVar[bool] = False           # its kernels LOAD all pixels of all live frames, and no others: on the way they can store what they take in
     state: ClassVar[tuple[str, ...]] = ()    # the inputs that hold what earlier batches left, and no rows of this one
+    gives: ClassVar[str] = ""                # the output that its kernel hands on, pixel by pixel, by GIVE, to ops that follow
+    given_by: ClassVar[str] = ""             # the .cl of its stage of GIVE, which takes its first input and the marks from another kernel, and stores
+    flags_frames: ClassVar[bool] = False     # whether, in GIVE, frame_status takes in the marks as they are behind that stage
+    hands_on: ClassVar[str] = ""             # the output that GIVE holds behind that stage, if it is another value
     pixel_output: ClassVar[str] = ""         # the output that this op's device function yields, if it has one: a source of LOAD; with loads too, a step of LOAD
 
     # ------------------------------------------------------------------ what a subclass defines
@@ -145,6 +150,15 @@ class Op:
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what every op has
+    def give(self, plan: Plan, x: tuple[Any, ...], out: tuple[Any, ...]) -> list[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
+        """For given_by: stages of GIVE: the .cl, "APPLY" or "GIVE", the arguments of its STEM_PARAMS, its defines. What it is given is no array of x; of
+        out, one for each name of op.writes, what nobody wants is None."""
+        raise NotImplementedError
+
+    def give_tables(self) -> dict[str, np.ndarray]:
+        """What its stage of GIVE reads besides its constants: plan.scratch."""
+        return {}
+
     def _fields(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
@@ -404,11 +418,35 @@ def _stages(load: Sequence[Any]) -> tuple[tuple[str, ...], tuple[Any, ...], dict
     return (PLAIN,), args, {"PLAIN_STATUS": status is not None, "PLAIN_STAGE": stage is not None}
 
 
+class Given:
+    """What a kernel ends with, by GIVE: stages (a .cl, and "APPLY" or "GIVE"), their arguments (None: nobody looks) and defines. unwritten: names of
+    the kernel's own outputs that nobody wants in memory: they are None; flags: whether frame_status takes in the bits of what was handed on."""
+
+    def __init__(self, unwritten: Collection[str] = (), flags: bool = False) -> None:
+        self.stages: list[tuple[str, str]] = []
+        self.args: tuple[Any, ...] = ()
+        self.defines: dict[str, Any] = {}
+        self.unwritten, self.flags = unwritten, flags
+
+    def add(self, file: str, kind: str, args: tuple[Any, ...], defines: dict[str, Any]) -> None:
+        self.stages.append((file, kind))
+        self.args, self.defines = (*self.args, *args), {**self.defines, **defines}
+
+    @property
+    def some(self) -> Any:
+        """An array of it: stands in where a kernel never looks."""
+        return next(a for a in self.args if a is not None and not isinstance(a, np.generic))
+
+    def extend(self, other: Given) -> None:
+        """All that the other one holds, behind."""
+        self.stages, self.args, self.defines = [*self.stages, *other.stages], (*self.args, *other.args), {**self.defines, **other.defines}
+
+
 class Plan:
     """An op made ready for one shape, on one device and stream, for one thread: a run allocates nothing but outputs not given."""
 
-    def __init__(self, op: Op, x: tuple[Any, ...], backend: Backend, device: Device, stream: Any = None) -> None:
-        self.op, self.backend, self.device, self.stream = op, backend, device, stream
+    def __init__(self, op: Op, x: tuple[Any, ...], backend: Backend, device: Device, stream: Any = None, given: Given | None = None) -> None:
+        self.op, self.backend, self.device, self.stream, self.given = op, backend, device, stream, given
         self.specs = tuple(None if a is None else spec_of(n, a) for n, a in zip(op.input_names, x, strict=True))
         self.outs = op.outputs(*x)
         self._result = namedtuple("Outputs", [o.name for o in self.outs]) if len(self.outs) > 1 else None
@@ -428,7 +466,8 @@ class Plan:
         self._impl = getattr(self.op, impl)
         self._dry = self.backend.kernels
         if self._dry:       # compile every kernel that a run will launch
-            self._impl(self, *(a if a is None or isinstance(a, Fused) else s for a, s in zip(x, self.specs, strict=True)), *self.outs)
+            outs = (None if self.given is not None and s.name in self.given.unwritten else s for s in self.outs)
+            self._impl(self, *(a if a is None or isinstance(a, Fused) else s for a, s in zip(x, self.specs, strict=True)), *outs)
         self._dry = False
 
     @property
@@ -500,23 +539,26 @@ class Plan:
             taken.append((f"out {spec.name}", (owner, begin, end)))
 
     def launch(
-        self, file: str, kernel: str, grid: tuple[int, ...], block: int, args: tuple[Any, ...], load: Any = None, shared: int = 0, **defines: Any,
+        self, file: str, kernel: str, grid: tuple[int, ...], block: int, args: tuple[Any, ...], load: Any = None, shared: int = 0,
+        give: Given | None = None, **defines: Any,
     ) -> None:
         """Enqueue a kernel of a .cl file. load: what it reads through LOAD, whose arguments come first: the array or Fused value, or a tuple of it
-        with pixel_status and gain_stage (each None where there is none). shared: bytes of SHARED_BYTES, a multiple of 16."""
+        with pixel_status and gain_stage (each None where there is none). shared: bytes of SHARED_BYTES, a multiple of 16. give: what it ends with, whose
+        arguments come behind those of LOAD."""
         stages: tuple[str, ...] = ()
+        if give is not None:
+            args = (*(give.some if a is None else a for a in give.args), *args)
+            defines = _agreed(self.op, give.defines, defines)
         if load is not None:
             stages, first, extra = _stages(load if isinstance(load, tuple) else (load,))
             args = (*first, *args)
-            clash = {k for k in extra if k in defines and defines[k] != extra[k]}
-            if clash:
-                raise ValueError(f"{self.op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
-            defines = {**extra, **defines}
+            defines = _agreed(self.op, extra, defines)
         if shared:
             defines["SHARED_SIZE"] = shared
-        key = (file, kernel, stages, tuple(sorted(defines.items())))
+        behind = tuple(give.stages) if give is not None else ()
+        key = (file, kernel, stages, behind, tuple(sorted(defines.items())))
         if key not in self._kernels:
-            source = kernel_source(file, self.device.warp, stages, defines)
+            source = kernel_source(file, self.device.warp, stages, defines, behind)
             self._kernels[key] = self.backend.compile(self.device, source, kernel, shared)
         if not self._dry and all(grid):
             self.backend.launch(self._kernels[key], self.device, grid, block, args, self.stream, shared)
@@ -569,20 +611,12 @@ def _updated(op: Op, device: Device, stream: Any, fields: dict[str, Any]) -> tup
     return new, values
 
 
-class _Step:
-    """One op of a chain with the slots (numbers of arrays) that it reads and writes."""
-
-    def __init__(self, op: Op, reads: tuple[int | None, ...], writes: tuple[int, ...]) -> None:
-        self.op, self.reads, self.writes = op, reads, writes
-        self.producer: _Step | None = None      # the per-pixel op that this one takes in
-        self.through_load: tuple[int, ...] = ()     # which of its inputs come from it
-        self.stored: dict[str, int] = {}        # what it stores of its producers' arrays, as they are behind this one of them
-        self.stored_behind: _Step | None = None
-
-    @property
-    def producers(self) -> tuple[_Step, ...]:
-        """The per-pixel ops that this one takes in, the last stage of LOAD first."""
-        return () if self.producer is None else (self.producer, *self.producer.producers)
+def _agreed(op: Op, some: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """The defines of stages and of the kernel."""
+    clash = {k for k in some if k in others and others[k] != some[k]}
+    if clash:
+        raise ValueError(f"{op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
+    return {**some, **others}
 
 
 @dataclass(frozen=True, eq=False)
@@ -617,14 +651,14 @@ class Chain(Op):
     def __setstate__(self, state: dict[str, Any]) -> None:
         Chain.__init__(self, **state)
 
-    def wire(self, *x: Any) -> tuple[list[Spec], list[_Step], list[int]]:
+    def wire(self, *x: Any) -> tuple[list[Spec], list[Step], list[int]]:
         """Slots (the inputs first), steps and the slots of the outputs."""
         slots = [spec_of(n, a) for n, a in zip(self.input_names, x, strict=True) if a is not None]
         latest = {s.name: i for i, s in enumerate(slots)}
         n_in = len(slots)
         if "frame_status" in self.input_names and "frame_status" not in latest and slots:
             latest["frame_status"] = -1         # starts from zero: the plan owns those zeros
-        steps: list[_Step] = []
+        steps: list[Step] = []
         used: set[int] = set()
         mover, moved = "", 0        # the latest op that put other rows in front, and its first slot
         for op in self.ops:
@@ -641,7 +675,7 @@ class Chain(Op):
                 latest[out.name] = len(slots) - 1
                 writes.append(len(slots) - 1)
             used |= {r for r in reads if r is not None}
-            steps.append(_Step(op, reads, tuple(writes)))
+            steps.append(Step(op, reads, tuple(writes)))
         final = {n: i for n, i in latest.items() if i >= n_in}
         if self.keep is None:
             outs = [i for n, i in final.items() if i not in used or n == "frame_status"]
@@ -678,7 +712,7 @@ def op_writes(op: Op) -> set[str]:
     return set(op.writes) | ({"frame_status"} if "frame_status?" in op.inputs else set())
 
 
-def _specs(step: _Step, slots: list[Spec]) -> list[Spec | None]:
+def _specs(step: Step, slots: list[Spec]) -> list[Spec | None]:
     n = slots[0].shape[0]
     return [None if r is None else Spec("frame_status", (n,), np.dtype(np.uint32)) if r < 0 else slots[r] for r in step.reads]
 
@@ -690,10 +724,19 @@ class _Feeder(Plan):
         self.constants, self.scratch = self.op.device_constants(self.device, self.stream), {}
 
 
+class _TakerPlan(_Feeder):
+    """The plan of an op that another's kernel ends with."""
+
+    def _prepare(self, x: tuple[Any, ...]) -> None:
+        super()._prepare(x)
+        self.scratch = {k: self.backend.put(v, self.device, self.stream) for k, v in self.op.give_tables().items()}
+        self._dry = True
+
+
 class _Feed:
     """How a step's value is made: the producer's plan, and how the producer's own is made if it is a step of LOAD."""
 
-    def __init__(self, chain: _ChainPlan, step: _Step, reader: _Step) -> None:
+    def __init__(self, chain: _ChainPlan, step: Step, reader: Step) -> None:
         self.step = step
         self.stored = reader.stored if reader.stored_behind is step else {}
         self.inner = None if step.producer is None else _Feed(chain, step.producer, reader)
@@ -709,13 +752,39 @@ class _Feed:
         return (self.plan, *(self.inner.plans() if self.inner else ()))
 
 
-def _through(step: _Step, feed: _Feed | None, x: list[Any], arrays: dict[Any, Any]) -> list[Any]:
+def _plans(feed: _Feed | None, takers: Sequence[_Taker]) -> tuple[Plan, ...]:
+    """Those of the ops that a step takes in."""
+    return (*(feed.plans() if feed else ()), *(p for t in takers for p in t.plans()))
+
+
+def _through(step: Step, feed: _Feed | None, x: list[Any], arrays: dict[Any, Any]) -> list[Any]:
     """The inputs of a step, with what comes through LOAD in place of arrays."""
     if feed is not None:
         fused = feed.fused(arrays)
         for i in step.through_load:
             x[i] = fused
     return x
+
+
+class _Taker:
+    """An op that another's kernel ends with: its plan, which is never run by itself, and those of the steps of GIVE in front of it."""
+
+    def __init__(self, chain: _ChainPlan, step: Step) -> None:
+        self.step, specs = step, chain.specs_by_slot
+        self.line = [(s, _Feeder(s.op, tuple(specs[r] for r in s.reads), chain.backend, chain.device, chain.stream)) for s in reversed(step.producers)]
+        self.plan = _TakerPlan(step.op, tuple(specs[r] for r in step.reads), chain.backend, chain.device, chain.stream)
+        kept = {chain._slots[w].name: w for w in step.writes if w not in step.unwritten}
+        self.outs = [kept.get(name) for name in step.op.writes]
+
+    def add_to(self, given: Given, arrays: dict[Any, Any]) -> None:
+        for step, plan in self.line:
+            file, args, defines = step.op.pixel(plan, *(arrays[r] for r in step.reads))
+            given.add(file, "APPLY", args, defines)
+        for stage in self.step.op.give(self.plan, tuple(arrays[r] for r in self.step.reads), tuple(arrays[w] for w in self.outs)):
+            given.add(*stage)
+
+    def plans(self) -> tuple[Plan, ...]:
+        return (self.plan, *(plan for _, plan in self.line))
 
 
 class _ChainPlan(Plan):
@@ -727,11 +796,11 @@ class _ChainPlan(Plan):
         self.constants, self.scratch = {}, {}
         self._slots, steps, self._outs = self.op.wire(*x)
         if self.backend.kernels:
-            steps = _fuse(steps, self._slots, self._outs)
+            steps = fuse(steps, self._slots, self._outs)
         n_in = sum(a is not None for a in x)
-        held = {w for s in steps for w in (*s.writes, *s.stored.values())} - set(self._outs)
+        held = {w for s in steps for t in (s, *s.given) for w in (*t.writes, *t.stored.values()) if w not in t.unwritten} - set(self._outs)
         self._own = {i: self.backend.empty(self._slots[i].shape, self._slots[i].dtype, self.device, self.stream) for i in held if i >= n_in}
-        if any(-1 in r.reads for s in steps for r in (s, *s.producers)):
+        if any(-1 in r.reads for s in steps for r in s.all):
             self._own[-1] = self.backend.put(np.zeros(self._slots[0].shape[0], np.uint32), self.device, self.stream)
         self.scratch = {f"{self._slots[i].name} {i}" if i >= 0 else "zeros": a for i, a in self._own.items()}
         self._steps = [(s, *self._step_plans(s)) for s in steps]
@@ -741,26 +810,41 @@ class _ChainPlan(Plan):
         """What stands for arrays where there are none yet."""
         return {None: None, **dict(enumerate(self._slots)), -1: Spec("frame_status", (self._slots[0].shape[0],), np.dtype(np.uint32))}
 
-    def _step_plans(self, step: _Step) -> tuple[Plan, _Feed | None]:
-        feed = None if step.producer is None else _Feed(self, step.producer, step)
+    def _step_plans(self, step: Step) -> tuple[Plan, _Feed | None, list[_Taker]]:
+        feed, takers = None if step.producer is None else _Feed(self, step.producer, step), [_Taker(self, t) for t in step.given]
         specs = _through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot)
-        return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feed
+        if not takers:
+            return step.op._plan(tuple(specs), self.backend, self.device, self.stream), feed, takers
+        given = self._given(step, takers, self.specs_by_slot)
+        plan = Plan(step.op, tuple(specs), self.backend, self.device, self.stream, given)
+        for taker in takers:
+            taker.plan._dry = False
+        return plan, feed, takers
+
+    def _given(self, step: Step, takers: list[_Taker], arrays: dict[Any, Any]) -> Given:
+        """What the kernel of a step ends with. arrays: or their specs."""
+        given = Given({self._slots[w].name for w in step.unwritten}, any(t.step.op.flags_frames and t.step.read("frame_status") is not None for t in takers))
+        for taker in takers:
+            taker.add_to(given, {**self.specs_by_slot, **arrays})
+        return given
 
     def parts(self) -> tuple[Plan, ...]:
-        return (self, *(p for _, plan, feed in self._steps for p in (*plan.parts(), *(feed.plans() if feed else ()))))
+        return (self, *(p for _, plan, feed, takers in self._steps for p in (*plan.parts(), *_plans(feed, takers))))
 
     def take_constants(self) -> None:
-        for _, plan, feed in self._steps:
-            plan.take_constants()
-            for feeder in feed.plans() if feed else ():
-                feeder.take_constants()
+        for _, plan, feed, takers in self._steps:
+            for part in (plan, *_plans(feed, takers)):
+                part.take_constants()
 
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
         arrays: dict[Any, Any] = {None: None, **self._own}
         arrays.update(enumerate(a for a in x if a is not None))
         arrays.update(zip(self._outs, results, strict=True))
-        for step, plan, feed in self._steps:
-            plan.execute(_through(step, feed, [arrays.get(r) for r in step.reads], arrays), [arrays[w] for w in step.writes])
+        for step, plan, feed, takers in self._steps:
+            if takers:
+                plan.given = self._given(step, takers, arrays)
+            outs = [None if w in step.unwritten else arrays[w] for w in step.writes]
+            plan.execute(_through(step, feed, [arrays.get(r) for r in step.reads], arrays), outs)
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -769,8 +853,15 @@ class _ChainPlan(Plan):
         A pass ends where an op reads what is no per-pixel op's (common mode, neighbours, images: what follows reads memory), where two ops take the
         same ones in (each reads the first one's inputs), and behind an op that somebody wants an array of, if none that takes it in can store that."""
         rows = []
-        for step, _, feed in self._steps:
-            moved, names = nbytes(*(self._slots[w] for w in step.stored.values())), [step.op.name]
+        for step, _, feed, _ in self._steps:
+            moved = nbytes(*(self._slots[w] for w in step.stored.values())) - nbytes(*(self._slots[w] for w in step.unwritten))
+            names = [step.op.name]
+            for t in (t for taker in step.given for t in (*reversed(taker.producers), taker)):
+                names.append(t.op.name)
+                read = [s for s in _specs(t, self._slots) if s is not None]
+                lost = t.unwritten if t in step.given else t.writes
+                handed = nbytes(*(s for s in read if s.name in (t.op.inputs[0], *MARKS)), *(self._slots[w] for w in lost))
+                moved += t.op.traffic(*_specs(t, self._slots)) - handed
             moved += step.op.traffic(*_through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot))
             while feed is not None:
                 names = [feed.step.op.name, *names]
@@ -788,71 +879,3 @@ class _ChainPlan(Plan):
             raise ValueError(f"chain: no op has a constant named {', '.join(left)}")
         changes = [(op, {f: v for f, v in fields.items() if isinstance(op._fields().get(f), np.ndarray)}) for op in takers.values()]
         _update(changes, self.device, self.stream)
-
-
-def _fuse(steps: list[_Step], slots: list[Spec], outs: list[int]) -> list[_Step]:
-    """Let each op that reads through LOAD take in the per-pixel ops that feed it; drop producers nobody else needs."""
-    writer = {w: s for s in steps for w in s.writes}
-    for step in steps:
-        loads = [step.op.input_names.index(n) for n in step.op.loads]
-        slot = step.reads[loads[0]] if loads else None
-        producer = writer.get(slot) if slot is not None else None
-        if producer is None or slot is None or slots[slot].name != producer.op.pixel_output or _live(producer) not in (None, _live(step)):
-            continue
-        line = (producer, *producer.producers)
-        first = dict(zip(line[-1].op.input_names, line[-1].reads, strict=True))
-        made = {n: first[n] for n in line[-1].op.loads} | {slots[w].name: w for s in reversed(line) for w in s.writes}     # by the last that gives it
-        marks = [r for r in (step.reads[i] for i in loads[1:]) if r is not None]
-        once = len({type(s.op) for s in (step, *line)}) == 1 + len(line)        # a stage's names are its file's
-        if once and all(r == made.get(slots[r].name) for r in marks):
-            step.producer = producer
-            step.through_load = tuple(i for i in loads if step.reads[i] is not None)
-    kept = steps
-    for producer in reversed([s for s in steps if s.op.pixel_output]):
-        others = [s for s in kept if s is not producer]
-        fed = [s for s in others if producer in s.producers]
-        status = next((w for w in producer.writes if slots[w].name == "frame_status"), None)
-        carried = not any(status in s.reads for s in others if status is not None) or any(status in s.reads for s in fed)     # who ORs its frame bits
-        if not fed or not carried or not _store(producer, _wanted(producer, others, status, outs), others, slots):
-            continue
-        before = dict(zip(producer.op.input_names, producer.reads, strict=True)).get("frame_status")
-        for s in others:
-            s.reads = tuple(before if r is not None and r == status else r for r in s.reads)
-        kept = others
-    return kept
-
-
-def _wanted(producer: _Step, others: list[_Step], status: int | None, outs: list[int]) -> set[int]:
-    """Which arrays of a per-pixel op must be in memory: those that are kept, or read otherwise than through LOAD."""
-    found = {r for s in others for r in _from_memory(s, producer) if r != status}
-    return found | set(producer.writes) & set(outs)
-
-
-def _from_memory(step: _Step, producer: _Step) -> set[int]:
-    loaded = step.through_load if producer in step.producers else ()
-    return {r for i, r in enumerate(step.reads) if r in producer.writes and r is not None and i not in loaded}
-
-
-def _store(producer: _Step, wanted: set[int], others: list[_Step], slots: list[Spec]) -> bool:
-    """Let the first that can, of the ops which take the producer in, store what must be in memory of its arrays; whether there is one, or no need."""
-    names = {slots[w].name: w for w in wanted}
-    for i, s in enumerate(others if wanted else ()):
-        if any(_from_memory(o, producer) & wanted for o in others[: i + 1]):
-            return False        # comes too late for these
-        if producer in s.producers and s.op.stores and _live(s) == _live(producer) and _room(s, producer, set(names), slots):
-            s.stored, s.stored_behind = s.stored | names, s.stored_behind or producer
-            return True
-    return not wanted
-
-
-def _room(step: _Step, producer: _Step, names: set[str], slots: list[Spec]) -> bool:
-    """Whether a step can store these of a producer. It stores in one place of its line: what is stored already lies behind later ones, which leave
-    the marks as they are, but for those that they write."""
-    later = step.producers[: step.producers.index(producer)]
-    taken = {producer.op.pixel_output, *(slots[w].name for o in later for w in o.writes)} if step.stored else set()
-    return not names & (taken | set(step.stored) | {"frame_status"})
-
-
-def _live(step: _Step) -> int | None:
-    names = step.op.input_names
-    return step.reads[names.index("live")] if "live" in names else None

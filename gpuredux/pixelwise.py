@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .op import Fused, Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
+from .op import Fused, Given, Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
 
 NAN = np.float32(np.nan)    # the one NaN that is ever written: what arithmetic makes of one differs between devices
 
@@ -24,6 +24,7 @@ class Pixelwise(Op):
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
     stores: ClassVar[bool] = True
     pixel_output: ClassVar[str] = "energy"
+    given_by: ClassVar[str] = "keep.cl"
 
     # ------------------------------------------------------------------ what a subclass defines
     @property
@@ -94,6 +95,12 @@ class Pixelwise(Op):
         return file, args, {f"{stem}_STATUS": pixel_status is not None, f"{stem}_PLANES": self.planes, **{f"{stem}_{k}": v for k, v in defines.items()}}
 
 
+    def give(self, plan: Plan, x: tuple[Any, ...], out: tuple[Any, ...]) -> list[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
+        file, args, defines = self.pixel(plan, *x)
+        step = [(file, "APPLY", args, defines)]
+        return step if out[0] is None else [*step, (self.given_by, "GIVE", (out[0],), {})]
+
+
 def of_stage(planes: np.ndarray, stage: np.ndarray) -> np.ndarray:
     """(*frame): of constants (planes, *frame), those of each pixel's stage. np.choose would do, for up to 31 planes."""
     found: np.ndarray = np.take_along_axis(planes, stage[None], axis=0)[0]
@@ -102,12 +109,18 @@ def of_stage(planes: np.ndarray, stage: np.ndarray) -> np.ndarray:
 
 def write_pixels(plan: Plan, x: tuple[Any, ...], energy: Any, pixel_status: Any, gain_stage: Any, new_status: Any, live: Any) -> None:
     """On a device: energy, and of the others what is there, as the op's device function gives them of the op's inputs x."""
-    n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
-    optional = [energy if a is None else a for a in (new_status, live)]     # energy stands in where the kernel never looks
     marks = {k: a for k, a in (("pixel_status", pixel_status), ("gain_stage", gain_stage)) if a is not None}
     load = Fused(plan, x, marks)
+    walk(plan, load, energy.shape, energy, new_status, live, FLAGS=new_status is not None, BLOCKS_AT_LEAST=4 if len(load.stages) < 4 else 3)
+
+
+def walk(plan: Plan, load: Any, shape: tuple[int, ...], energy: Any, new_status: Any, live: Any, given: Given | None = None, **defines: Any) -> None:
+    """The kernel that takes in what load gives, and stores it as energy, if that is there, or leaves it to what it is given to."""
+    n, npix, wide, frames = shape[0], math.prod(shape[1:]), plan.device.vector, plan.device.frames
+    some = given.some if energy is None and given is not None else energy       # stands in where the kernel never looks
+    optional = [some if a is None else a for a in (energy, new_status, live)]
     plan.launch(
-        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (energy, *optional, np.uint32(n), np.uint32(npix)), load=load,
-        VECTOR=vector(npix, wide), FRAMES=f"{frames}u", FLAGS=new_status is not None, LIVE=live is not None,
-        BLOCKS_AT_LEAST=4 if len(load.stages) < 4 else 3,       # many stages hold more in registers
+        "pixelwise.cl", "pixelwise", frame_grid(n, npix, wide, frames), 128, (*optional, np.uint32(n), np.uint32(npix)), load=load, give=given,
+        VECTOR=vector(npix, wide), FRAMES=f"{frames}u", LIVE=live is not None, STORED=energy is not None,
+        GIVE_FLAGS=given is not None and given.flags and new_status is not None, **defines,
     )

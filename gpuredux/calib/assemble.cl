@@ -2,15 +2,7 @@
  *
  * grid: BLOCK = 128 pixels of the image (and, for the frame's status alone, pixels of the frame that the image lacks), BLOCK_Y = group of FRAMES
  * frames. A thread keeps its source, and what LOAD holds of it, over its frames; writes lie side by side. */
-#if PHOTON_BITS /* photons: words of so many bits, which are moved as they are; nothing gives them by LOAD */
-#if PHOTON_BITS == 8
-typedef u8 Photon;
-#elif PHOTON_BITS == 16
-typedef u16 Photon;
-#else
-typedef u32 Photon;
-#endif
-
+#ifdef PHOTON_BITS /* photons: words of so many bits, which are moved as they are; nothing gives them by LOAD */
 KERNEL_PIXELS(128) assemble_photons(GLOBAL const Photon *photons, GLOBAL Photon *image, GLOBAL const u8 *pixel_status, GLOBAL u8 *image_status,
                                     GLOBAL const i32 *live, GLOBAL const i32 *source, u32 n, u32 npix, u32 threads) {
     Index at = FIRST_PIXEL;

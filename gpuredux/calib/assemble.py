@@ -25,6 +25,7 @@ class Assembly(Op):
     writes: ClassVar[tuple[str, ...]] = ("image", "image_status")
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    given_by: ClassVar[str] = "calib/place.cl"
 
     frame: tuple[int, ...] = ()
     fill: float = math.nan
@@ -60,6 +61,34 @@ class Assembly(Op):
     def photons(self) -> Assembly:
         """The op that takes photons (n, *frame) of calib.Photons instead of energy, image being of their dtype; gaps are 0 in whole numbers."""
         raise NotImplementedError
+
+    def shown(self) -> np.ndarray:
+        """For each pixel of the image the one that it shows, -1 = none: (rows * cols,) i32."""
+        raise NotImplementedError
+
+    def give_tables(self) -> dict[str, np.ndarray]:
+        """The places of each pixel of the frame, side by side: target[first[pixel]] up to first[pixel + 1]; the gaps of the image."""
+        shown = self.shown()
+        order, gaps = np.argsort(shown, kind="stable").astype(np.int32), int(np.count_nonzero(shown < 0))
+        first = np.concatenate([[0], np.cumsum(np.bincount(shown[shown >= 0], minlength=self.npix))]).astype(np.int32)
+        return {"first": first, "target": np.append(order[gaps:], np.int32(0)), "gaps": np.append(order[:gaps], np.int32(-1))}      # none is empty
+
+    def give(self, plan: Plan, x: tuple[Any, ...], out: tuple[Any, ...]) -> list[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
+        value, pixel_status, _, live = x
+        image, image_status = out
+        marks, gaps, n, frames = image if image_status is None else image_status, plan.scratch["gaps"], value.shape[0], plan.device.frames
+        given = {"PLACE_PIXELS": f"{math.prod(self.shape)}u", "PLACE_STATUS": image_status is not None}
+        plan.launch(
+            "calib/assemble_gaps.cl", "assemble_gaps", frame_grid(n, gaps.shape[0], 1, frames), 128,
+            (image, marks, image if live is None else live, gaps, np.uint32(n), np.uint32(gaps.shape[0])), VECTOR=1, FRAMES=f"{frames}u",
+            LIVE=live is not None, GAP_BITS=8 * np.dtype(value.dtype).itemsize, GAP_VALUE=self.gap_bits(np.dtype(value.dtype)), **given,
+        )
+        return [(self.given_by, "GIVE", (image, marks, plan.scratch["first"], plan.scratch["target"]),
+                 {**given, "PLACE_MARKED": pixel_status is not None, "PLACE_PHOTONS": self.inputs[0] == "photons"})]
+
+    def gap_bits(self, dtype: np.dtype[Any]) -> str:
+        """gap as a define, by its bits."""
+        return bits_define(self.gap) if dtype.kind == "f" else "0u"
 
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         given = self.require(self.inputs[0], energy, self.dtypes, ("n", *self.frame))
@@ -116,6 +145,9 @@ class Assemble(Assembly):
     @property
     def shape(self) -> tuple[int, int]:
         return self.source.shape[0], self.source.shape[1]
+
+    def shown(self) -> np.ndarray:
+        return self.source.reshape(-1)
 
     def variance(self) -> Assemble:
         return AssembleVariance(**{**self._fields(), "status": False})
@@ -203,5 +235,5 @@ class AssemblePhotons(Assemble):
             "calib/assemble.cl", "assemble_photons", frame_grid(n, pixels, 1, frames), 128,
             (photons, image, *optional, plan.constants["source"], np.uint32(n), np.uint32(self.npix), np.uint32(pixels)), VECTOR=1, FRAMES=f"{frames}u",
             PHOTON_BITS=8 * kind.itemsize, IMAGE_STATUS=image_status is not None, USE_STATUS=pixel_status is not None, LIVE=live is not None,
-            GAP_VALUE=bits_define(self.gap) if kind.kind == "f" else "0u",
+            GAP_VALUE=self.gap_bits(kind),
         )

@@ -81,9 +81,12 @@ class AssembleTiles(Assembly):
 
     def photons(self) -> Assemble:
         """By the map that says the same: photons are not worth a kernel of their own."""
+        return AssemblePhotons(frame=self.frame, fill=self.fill, status=self.status, source=self.shown().reshape(self.image))
+
+    def shown(self) -> np.ndarray:
         source = np.full(math.prod(self.image), -1, np.int32)
         source[self.targets()] = np.arange(self.npix)
-        return AssemblePhotons(frame=self.frame, fill=self.fill, status=self.status, source=source.reshape(self.image))
+        return source
 
     def constants(self) -> dict[str, np.ndarray]:
         left = np.ones(math.prod(self.image), bool)

@@ -1,16 +1,7 @@
-/* photons = floor(energy * inverse + offset), and what its type cannot hold: PHOTON_HIGH and PHOTON_LOW, as they are stored.
+/* photons = floor(energy * inverse + offset), and what its type cannot hold: PHOTON_HIGH and PHOTON_LOW, as they are stored. A stage of GIVE, whose kernel
+ * is pixelwise.cl or any that ends with it; what it hands on are the numbers as they are stored, by their bits, and their status.
  *
- * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames. A thread owns VECTOR pixels over its frames. */
-#if PHOTON_BITS == 8
-typedef u8 Photon;
-#define store_photons store_u8
-#elif PHOTON_BITS == 16
-typedef u16 Photon;
-#define store_photons store_u16
-#else
-typedef u32 Photon;
-#define store_photons store_u32
-#endif
+ * grid: that of the kernel. */
 #if PHOTON_FLOAT
 #define PHOTON_WORD(q) f32_bits(q)
 #elif PHOTON_SIGNED
@@ -33,35 +24,27 @@ INLINE u32 photons_word(f32 x, f32 inverse, f32 offset, u32 *b) {
     return *b != PIXEL_SATURATED ? word : good && low ? PHOTON_LOW : PHOTON_HIGH;
 }
 
-KERNEL_PIXELS(128) photons(LOAD_PARAMS, GLOBAL Photon *photons, GLOBAL u8 *pixel_status, GLOBAL u32 *frame_status, GLOBAL const i32 *live,
-                           f32 inverse, f32 offset, u32 n, u32 npix) {
-    Index pixel = FIRST_PIXEL;
-    u32 end = FRAMES_END(live, n);
-    u64 seen = 0;
-    if (pixel >= npix) return;
-    Held held;
-    LOAD_BEGIN(held, pixel, npix);
-    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
-        f32 x[VECTOR];
-        u32 bits[VECTOR], word[VECTOR];
-        LOAD(held, frame, pixel, npix, x, bits);
-        UNROLL
-        for (u32 k = 0; k < VECTOR; k++) {
-#if CARRY_STATUS
-            seen |= FRAME_BITS(bits[k], frame);
-#endif
-            bits[k] = STATUS ? STATUS_OF(bits[k]) : 0u; /* without STATUS nobody looks at the bits, as in an unfused run without pixel_status */
-            word[k] = photons_word(x[k], inverse, offset, &bits[k]);
-        }
-        store_photons(photons + (u64)frame * npix + pixel, word);
-#if PIXEL_STATUS
-        store_u8(pixel_status + (u64)frame * npix + pixel, bits);
-#endif
-#if FRAME_STATUS
-        for (u32 k = 0; k < VECTOR; k++) seen |= FRAME_BITS(bits[k], frame);
-#endif
+#define PHOTONS_PARAMS GLOBAL Photon *photons, GLOBAL u8 *photons_status, f32 photons_inverse, f32 photons_offset
+typedef struct {
+    u32 nothing;
+} PhotonsHeld;
+#define PHOTONS_BEGIN(held, pixel, npix) (held).nothing = 0u
+#define PHOTONS_GIVE(held, frame, pixel, npix, x, bits, mine) \
+    photons_give(photons, photons_status, photons_inverse, photons_offset, (u64)(frame) * (npix) + (pixel), x, bits, mine)
+
+INLINE void photons_give(PHOTONS_PARAMS, u64 at, f32 *x, u32 *bits, u32 mine) {
+    u32 word[VECTOR];
+    UNROLL
+    for (u32 k = 0; k < VECTOR; k++) {
+        bits[k] = PHOTONS_STATUS ? STATUS_OF(bits[k]) : 0u; /* without it nobody looks at the bits, as in an unfused run without pixel_status */
+        word[k] = photons_word(x[k], photons_inverse, photons_offset, &bits[k]);
+        x[k] = bits_f32(word[k]);
     }
-#if FRAME_STATUS
-    frame_bits_write(frame_status, seen, end);
+#if PHOTONS_STORED
+    if (mine == ALL_MINE) store_photons(photons + at, word);
+    else for (u32 k = 0; k < VECTOR; k++) if (mine >> k & 1u) photons[at + k] = (Photon)word[k];
+#endif
+#if PHOTONS_MARKS
+    give_u8(photons_status + at, bits, mine);
 #endif
 }

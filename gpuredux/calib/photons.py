@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, vector
+from ..op import Given, Op, Plan, Spec, carries, frame_of, live_rows
+from ..pixelwise import walk
 from ..status import FROM_DATA, Pixel
 from .photons_numba import photon_tiles
 
@@ -55,6 +56,10 @@ class Photons(Op):
     writes: ClassVar[tuple[str, ...]] = ("photons", "pixel_status")
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
     stores: ClassVar[bool] = True
+    gives: ClassVar[str] = "photons"
+    given_by: ClassVar[str] = "calib/photons.cl"
+    hands_on: ClassVar[str] = "photons"
+    flags_frames: ClassVar[bool] = True
 
     photon_energy: float
     offset: float = 0.5
@@ -107,13 +112,17 @@ class Photons(Op):
     def device(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         photons, new_pixels, new_status = plan.every_output(out)
         plan.start_status(frame_status, new_status, live)
-        n, npix, wide, frames = energy.shape[0], math.prod(energy.shape[1:]), plan.device.vector, plan.device.frames
-        optional = [photons if a is None else a for a in (new_pixels, new_status, live)]     # photons stands in where the kernel never looks
-        plan.launch(
-            "calib/photons.cl", "photons", frame_grid(n, npix, wide, frames), 128, (photons, *optional, *self._steps(), np.uint32(n), np.uint32(npix)),
-            load=(energy, pixel_status), VECTOR=vector(npix, wide), FRAMES=f"{frames}u", STATUS=pixel_status is not None, PIXEL_STATUS=self.status,
-            FRAME_STATUS=new_status is not None, CARRY_STATUS=new_status is not None and carries(energy), LIVE=live is not None, **self.kind.defines(),
-        )
+        given = Given(flags=True)
+        for stage in self.give(plan, (energy, pixel_status), (photons, new_pixels)):
+            given.add(*stage)
+        if plan.given is not None:
+            given.extend(plan.given)
+        walk(plan, (energy, pixel_status), energy.shape, None, new_status, live, given, FLAGS=new_status is not None and carries(energy))
+
+    def give(self, plan: Plan, x: tuple[Any, ...], out: tuple[Any, ...]) -> list[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
+        photons, new_pixels = out
+        defines = {"PHOTONS_STATUS": x[1] is not None, "PHOTONS_STORED": photons is not None, "PHOTONS_MARKS": new_pixels is not None}
+        return [(self.given_by, "GIVE", (photons, new_pixels, *self._steps()), {**defines, **self.kind.defines()})]
 
 
 def check_photons(op: Any) -> None:

@@ -3,13 +3,6 @@
  * grid: one block a tile of 32 x 32 pixels of one panel of one frame, with a halo: what happens to a pixel in ROUNDS rounds depends on those up to
  * 2 * ROUNDS + 1 away. In SHARED: the rests (-1 outside the panel), whom each maximum asks, who has refused it. A round is two steps,
  * of which the first writes `asks` alone and the second `refused` alone; it ends early where nobody was refused. All loops are block-uniform. */
-#if PHOTON_BITS == 8
-typedef u8 Photon;
-#elif PHOTON_BITS == 16
-typedef u16 Photon;
-#else
-typedef u32 Photon;
-#endif
 #if PHOTON_FLOAT
 #define PHOTON_WORD(q) f32_bits(q)
 #else
