@@ -207,6 +207,16 @@ def test_eight_states_of_epixuhr_are_not_twelve() -> None:
     assert load_psana({"pixel_gain": gain}, "epixuhr3x2", gain_unit="ADU/keV").planes[-1] == "AMLG2_L"
 
 
+def test_psana_modes_of_epixm320() -> None:
+    """SH, SL and AHL: the switched state has no dark, and a run in AHL needs one."""
+    c = load_psana(psana_dict("epixm320", 3, 4), "epixm320", gain_unit="ADU/pulser step")
+    assert c.planes == ("SH", "SL", "AHL_H")
+    low = folding.fold_constants(c, "SL")
+    assert np.array_equal(low.pedestal, np.stack([c.pedestal[1]] * 2)) and np.array_equal(low.gain, np.stack([c.gain[1]] * 2))
+    with pytest.raises(ValueError, match="asks for AHL_L"):
+        folding.fold_constants(c, "AHL")
+
+
 def test_psana_text_and_npy(tmp_path: Path) -> None:
     a = np.random.default_rng(4).normal(2000, 9, (2, 3, 4)).astype(np.float32)
     head = "# TITLE  x\n#\n# EXPERIMENT amo\n\n# DTYPE  float32\n# NDIM   3\n# DIM:1  2\n# DIM:2  3\n# DIM:3  4\n\n"

@@ -22,6 +22,7 @@ from .flags import good_from
 
 TAKEN = {"pedestals": "pedestal", "pixel_gain": "gain", "pixel_offset": "offset", "pixel_rms": "noise", "pixel_status": "status"}
 LEFT = ("status_extra", "common_mode", "geometry", "pixel_max", "pixel_min", "pixel_status_extra")
+MODES = {"epixm320": ("SH", "SL", "AHL_H")}      # the planes of psana's arrays, where the switched states have none
 IN_ADU_PER_KEV = ("jungfrau", "epix10ka", "epixhr")
 
 
@@ -56,7 +57,8 @@ def load_psana(calibconst: Mapping[str, Any], kind: str | Detector, *, segments:
             raise ValueError("constants_psana: bad= needs pixel_status")
         usable = good_from(arrays["status"], bad, "Psana", over=1, unnamed="ignore")
         good = usable if good is None else good & usable
-    about = {"notes": "; ".join(notes), **_metadata({n: m for n, (_, m) in found.items() if n in TAKEN}), **about}
+    given = {"notes": "; ".join(notes), **({"planes": MODES[kind.name]} if kind.name in MODES else {})}
+    about = {**given, **_metadata({n: m for n, (_, m) in found.items() if n in TAKEN}), **about}
     return Constants(kind.name, **arrays, good=good, flags="Psana" if "status" in arrays else "", units=units, shape=kind.shape, segments=kind.ids, **about)
 
 
@@ -70,7 +72,7 @@ def _panels(name: str, a: np.ndarray, kind: Detector) -> np.ndarray:
 def _states(name: str, given: Any, kind: Detector) -> np.ndarray:
     """(states, *kind.shape)."""
     a = plain(f"constants_psana: {name}", given)
-    count = len(kind.config.states) if kind.config else kind.n_planes
+    count = len(MODES.get(kind.name, kind.config.states)) if kind.config else kind.n_planes
     if count == 1 and a.shape in (kind.shape, (1, *kind.shape)):
         return a.reshape(1, *kind.shape)
     if count == 12 and len(a) == 8:
