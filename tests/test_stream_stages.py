@@ -294,6 +294,7 @@ def test_photons_of_panels_are_assembled(place: Path) -> None:
     assert np.array_equal(stock(place / "lone")[1], got)
     with h5py.File(parts(place / "lone")[0], "r") as f:
         assert "pixel_status" not in f["entry/data"]
+        assert [o.get("status") for o in json.loads(f["entry/gpuredux/operations"][()])][1:3] == [False, False], "nor is it made"
 
 
 # ---------------------------------------------------------------------------------------------------------- variance
