@@ -84,6 +84,34 @@ def unkind(rng: np.random.Generator, n: int, frame: tuple[int, ...], bank: tuple
     return x
 
 
+def one_group(rng: np.random.Generator, n: int, frame: tuple[int, ...], bank: tuple[int, int]) -> np.ndarray:
+    """Frames whose groups are all corrected but one, for threshold 100 and npix_min 5: nothing is said of the first five, a mark of all others."""
+    x, (rows, cols), nan = rng.normal(0, 3, (n, *frame)).astype(np.float32), bank, np.float32(np.nan)
+    for f in range(n):
+        to = x[f].reshape(-1, frame[-2] // rows, rows, frame[-1] // cols, cols)[-(f // 10 % 2) - 1, -1 - f % 2, :, f % 3 % (frame[-1] // cols)]
+        row, col = to[f % rows], to[:, (f * 5) % cols]
+        match f % 10:
+            case 1:     # not a pixel of them is used
+                row[...] = col[...] = nan
+            case 2:
+                to[...] = rng.choice(np.array([np.nan, np.inf, -np.inf], np.float32), bank)
+            case 3:     # just enough
+                row[6:] = nan
+            case 4:
+                col[6:] = nan
+            case 5:     # too few by one
+                row[5:] = nan
+            case 6:
+                col[: rows - 5] = nan
+            case 7:     # all used, and none counted; behind the mode of the bank, too
+                row[...] = 1e6
+            case 8:
+                col[...] = 1e6
+            case 9:     # the bank, and each row and column of it
+                to[...] = 1e4
+    return x
+
+
 def mode_case(name: str, frame: tuple[int, ...], bank: tuple[int, int], n: int, rows: int | None = None, given: str = "", **fields: Any) -> Case:
     """given: which of good, status, stage, frame are there; gain: a number of planes."""
     rng = seeded(name)
@@ -91,6 +119,7 @@ def mode_case(name: str, frame: tuple[int, ...], bank: tuple[int, int], n: int, 
     if "good" in given:
         good = rng.random(frame) > 0.15
         good[..., : bank[0], : bank[1]] = False     # a bank that is masked altogether
+        good[..., -bank[0] // 2, -bank[1] :] = good[..., -bank[0] :, -bank[1] // 3] = False     # a row and a column
         fields["good"] = good
     if "status" in given:
         inputs["pixel_status"] = rng.choice(np.array([0] * 12 + [1, 2, 8, 128, 255], np.uint8), (n, *frame))
@@ -111,15 +140,18 @@ def common_mode() -> Iterator[Case]:
     for n, rows in ((20, None), (0, None), (5, 0), (5, 3), (3, 9), (5, -3)):
         yield mode_case(f"rows-{n}-live{rows}", panels, bank, n, rows, all_of_it, exclude_stages=(1, 31), report=True)
     for cormax, npix_min, threshold in ((0.0, 0, np.inf), (7.25, 0, np.inf), (np.nextafter(7.25, 8), 0, np.inf), (np.inf, 10, 5.0), (2.0, 500, -0.0),
-                                        (np.inf, 2**31 - 1, np.inf), (1e300, 23, -2.0)):
+                                        (np.inf, 2**31 - 1, np.inf), (1e300, 23, -2.0), (np.inf, 0, -np.inf), (np.inf, 0, -3e38)):
         limits = {"cormax": cormax, "npix_min": npix_min, "threshold": threshold}
         yield mode_case(f"{limits}", panels, bank, 10, None, all_of_it, exclude_stages=(1, 31), report=True, **limits)
     for npix_min in (0, 4, 5, 6, 7, 34, 35):        # the numbers of values in a column, a row and a bank, and their neighbours
-        yield mode_case(f"odd-{npix_min}", (10, 21), (5, 7), 11, None, steps=("cols", "rows", "bank"), npix_min=npix_min, report=True)
+        yield mode_case(f"odd-{npix_min}", (10, 21), (5, 7), 11, None, "frame", steps=("cols", "rows", "bank"), npix_min=npix_min, report=True)
+    for report, steps in ((True, ("bank", "rows", "cols")), (False, ("cols", "rows"))):
+        case = mode_case(f"one group, {report}", panels, bank, 20, None, "frame", threshold=100.0, npix_min=5, steps=steps, report=report)
+        yield case._replace(inputs={**case.inputs, "energy": one_group(seeded("one group"), 20, panels, bank)})
     yield mode_case("one pixel", (1, 1), (1, 1), 20, None, steps=("rows",), npix_min=0)
     yield mode_case("rows of a panel", (6, 37), (1, 37), 20, None, "status", steps=("bank", "cols"), npix_min=0)
     yield mode_case("columns of a panel", (131, 3), (131, 1), 20, None, "frame", steps=("rows", "bank"), npix_min=0, report=True)
-    yield mode_case("larger than SHARED", (512, 256), (512, 128), 4, None, "good", report=True)
+    yield mode_case("larger than SHARED", (512, 256), (512, 128), 4, None, "good frame", npix_min=100, report=True)
     yield mode_case("ePix10ka", (176, 96), (176, 48), 10, None, "good", report=True)
     odds: dict[str, Any] = {"exclude_stages": (1, 31), "report": True}
     for name, frame, size, given, fields in (("small", panels, bank, all_of_it, odds), ("ePix10ka", (176, 96), (176, 48), "good", {"report": True}),
@@ -131,7 +163,7 @@ def common_mode() -> Iterator[Case]:
         for limits in ({}, {"threshold": 2.5, "npix_min": 5, "cormax": 6.0, "bin_width": 0.3}):
             fields = {"statistic": statistic, "exclude_stages": (0, 2), "gain": 3, "report": True, **limits}
             yield mode_case(f"{statistic}-{limits}", (2, 24, 24), (12, 8), 12, 11, "good stage status frame", **fields)
-        yield mode_case(f"{statistic}-odd", (15, 14), (5, 7), 11, None, statistic=statistic, npix_min=0, steps=("rows", "bank"))
+        yield mode_case(f"{statistic}-odd", (15, 14), (5, 7), 11, None, "frame", statistic=statistic, npix_min=6, steps=("rows", "bank"))
     for planes, steps in ((3, ("bank", "cols")), (32, ("rows",))):      # 32: the most there are
         yield mode_case(f"{planes} gains", (2, 8, 32), (8, 16), 11, 10, "good stage status frame", statistic="mean_below", gain=planes, steps=steps, npix_min=3)
     yield mode_case("one gain", (24, 17), (8, 17), 12, None, "good", gain=1, steps=("cols",))

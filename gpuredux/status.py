@@ -22,6 +22,7 @@ class Frame(IntFlag):
     MISSING = 4
     OUTLIER_OVERFLOW = 1 << 8   # more outliers than the side list holds: store this frame losslessly
     CORRUPT = 1 << 9            # a compressed chunk that could not be decoded in full
+    NOT_CORRECTED = 1 << 10     # common mode: a bank, row or column had too few pixels, or a mode beyond cormax, and stays as it is
 
 
 FROM_DATA = int(Pixel.INVALID_CODE | Pixel.SATURATED | Pixel.MISSING)

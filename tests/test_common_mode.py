@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from itertools import permutations
+
 import numpy as np
 import pytest
 from conftest import Target
 
 from gpuredux import Chain
-from gpuredux.calib import CommonMode, Gain
+from gpuredux.calib import Calibrate, CommonMode, Gain
+from gpuredux.detectors import DETECTORS
+from gpuredux.status import Frame
 
 BANK = (22, 24)
+LEFT = int(Frame.NOT_CORRECTED)
 
 
 def run(target: Target, op: CommonMode, **x: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,14 +90,21 @@ def test_more_than_npix_min_in_all_three_alike(target: Target, step: str, count:
     x[0, 0, :] = x[0, :, 0] = 7
     good = np.zeros((24, 24), bool)
     good[(0, slice(count)) if step != "cols" else (slice(count), 0)] = True
-    got = run(target, CommonMode((24, 24), (step,), good, npix_min=10), energy=x)["energy"]
+    out = run(target, CommonMode((24, 24), (step,), good, npix_min=10, report=True), energy=x, frame_status=np.array([3], np.uint32))
+    got, said = out["energy"], out["common_mode"][0, 0]
     assert (got[0][good] == (0 if count > 10 else 7)).all() and (got[0][~good] == x[0][~good]).all()
+    at = {"bank": 0, "rows": 1, "cols": 25}[step]
+    assert np.array_equal(said[[at]], [7 if count > 10 else np.nan], equal_nan=True) and (np.delete(said, at) == 0).all()     # others have no pixels
+    assert out["frame_status"].tolist() == [3 if count > 10 else 3 | LEFT]
 
 
 def test_cormax_is_strict(target: Target) -> None:
     x = np.full((1, 24, 24), 7.25, np.float32)
     for cormax, value in ((7.25, 7.25), (np.nextafter(np.float32(7.25), np.float32(8)), 0.0)):
-        assert (run(target, CommonMode((24, 24), ("bank",), cormax=float(cormax)), energy=x)["energy"] == np.float32(value)).all()
+        op = CommonMode((24, 24), ("bank",), cormax=float(cormax), report=True)
+        out = run(target, op, energy=x, frame_status=np.zeros(1, np.uint32))
+        assert (out["energy"] == np.float32(value)).all()
+        assert np.isnan(out["common_mode"][0, 0, 0]) == (value > 0) and out["frame_status"].tolist() == [LEFT if value else 0]
 
 
 def test_one_nan_does_not_kill_its_row(target: Target) -> None:
@@ -136,9 +150,77 @@ def test_a_bank_that_is_masked_stays_and_says_so(target: Target) -> None:
     x = noise(8)
     good = np.ones(x.shape[1:], bool)
     good[:22, :24] = False
-    out = run(target, CommonMode(BANK, good=good, report=True), energy=x)
+    out = run(target, CommonMode(BANK, good=good, report=True), energy=x, frame_status=np.zeros(len(x), np.uint32))
     assert np.array_equal(out["energy"][:, :22, :24], x[:, :22, :24])
     assert (out["common_mode"][:, 0].view(np.uint32) == 0).all() and (out["common_mode"][:, 1:] != 0).any()
+    assert np.isfinite(out["common_mode"]).all() and (out["frame_status"] == 0).all()      # a mask is no fault of the frame
+
+
+def statistic_of(name: str, counted: np.ndarray) -> tuple[float, int]:
+    """In float64, and how many values had a part in it; bins of 0.5."""
+    if name == "zero_peak":
+        bins = Counter(int(k) for k in np.rint(counted / 0.5) if abs(k) <= 127)
+        return (min(bins, key=lambda k: (-bins[k], abs(k), k)) * 0.5 if bins else np.nan), bins.total()
+    counted = counted[np.abs(counted) < 2**26] if name == "mean_below" else counted
+    return (float((np.median if name == "median" else np.mean)(counted)) if len(counted) else np.nan), len(counted)
+
+
+def by_groups(x: np.ndarray, used: np.ndarray, op: CommonMode) -> tuple[np.ndarray, np.ndarray]:
+    """One frame (rows, cols), one group after the other in float64: energy, and the mode of each group, NaN where pixels in use stay as they are."""
+    y, (rows, cols), said = x.astype(np.float64), op.bank, []
+    parts = {"bank": [(0, np.s_[:, :])], "rows": [(1 + r, np.s_[r, :]) for r in range(rows)], "cols": [(1 + rows + c, np.s_[:, c]) for c in range(cols)]}
+    for r, c in np.ndindex(x.shape[0] // rows, x.shape[1] // cols):
+        v, use = (a[r * rows :][:rows, c * cols :][:, :cols] for a in (y, used))
+        said.append(np.zeros(1 + rows + cols))
+        for at, part in (p for step in op.steps for p in parts[step]):
+            values = v[part][use[part]]
+            if len(values):
+                mode, n = statistic_of(op.statistic, values[values <= op.threshold])
+                said[-1][at] = mode if n > op.npix_min and abs(mode) < op.cormax else np.nan
+                v[part][use[part]] -= np.nan_to_num(said[-1][at])
+    return y, np.stack(said)
+
+
+ORDERS = {"median": [("bank", "rows", "cols"), ("cols", "rows", "bank")], "mean_below": [("rows", "cols", "bank")], "zero_peak": [("bank", "cols")]}
+
+
+@pytest.mark.parametrize("statistic", ORDERS)
+def test_what_stays_as_it_is_says_so(target: Target, statistic: str) -> None:
+    """Whole numbers, so that medians are exact and |mode| == cormax is no rarity. A kernel is compiled for each order of steps: not for all 15."""
+    rng = np.random.default_rng(11)
+    x, good, status = rng.integers(-4, 5, (8, 44, 48)).astype(np.float32), np.ones((44, 48), bool), np.zeros((8, 44, 48), np.uint8)
+    good[:22, :24] = good[25] = good[:, 40] = False      # a bank, a row, a column
+    x[1, 22:, 24:] += 3     # cormax, for many
+    x[2, :22, 24:] = 900    # above the threshold: none is counted
+    x[3, 30] = 900
+    x[3, :, 3] = -1e9       # beyond what a mean or a histogram takes
+    status[4, 22:, :24][np.arange(22)[:, None] + np.arange(24) > 9] = 1         # rows and columns of 10 pixels and fewer
+    status[5, 22:, :24][np.arange(22)[:, None] // 2 * 2 + np.arange(24) > 11] = 1
+    x[6] = rng.choice(np.array([0.0, -0.0], np.float32), x[6].shape)
+    x[7] = np.nan
+    every = [s for k in (1, 2, 3) for s in permutations(("bank", "rows", "cols"), k)]
+    seen = []
+    for steps in ORDERS[statistic] if target.backend.kernels else every:
+        op = CommonMode(BANK, steps, good, 3.0, 7, statistic, 500.0, bin_width=0.5, report=True)
+        out = run(target, op, energy=x, pixel_status=status, frame_status=np.full(8, 5, np.uint32))
+        for f in range(8):
+            energy, modes = by_groups(x[f], good & (status[f] == 0) & np.isfinite(x[f]), op)
+            near = {"rtol": 0, "atol": 1e-4 if statistic == "mean_below" else 0, "equal_nan": True}
+            assert np.allclose(out["common_mode"][f], modes, **near) and np.allclose(out["energy"][f], energy.astype(np.float32), **near), (steps, f)
+            assert out["frame_status"][f] == 5 | (LEFT if np.isnan(modes).any() else 0), (steps, f)
+        seen.append(out["frame_status"] & LEFT > 0)
+    assert not np.any(seen, axis=0)[6:].any() and np.any(seen, axis=0)[1:5].all() and not np.all(seen)
+
+
+def test_what_stays_stays_bit_for_bit(target: Target) -> None:
+    """-0 too, of which x - -0 makes +0; and 0 is what is said of steps not asked for."""
+    rng = np.random.default_rng(12)
+    x = rng.choice(np.array([0.0, -0.0, 1e-45, -1e-45, 3.0, 1e38, np.nan, -np.inf], np.float32), (3, 44, 48))
+    for fields in ({"cormax": 0.0}, {"npix_min": 600}, {"threshold": -1e38}):
+        out = run(target, CommonMode(BANK, ("bank", "cols"), report=True, **fields), energy=x, frame_status=np.zeros(3, np.uint32))
+        assert np.array_equal(out["energy"].view(np.uint32), x.view(np.uint32))
+        said = out["common_mode"].view(np.uint32)
+        assert (said[..., 1:23] == 0).all() and (np.delete(said, np.s_[1:23], axis=2) == 0x7FC00000).all() and (out["frame_status"] == LEFT).all()
 
 
 def test_mean_and_peak(target: Target) -> None:
@@ -171,6 +253,29 @@ def test_gain_and_common_mode_are_one_pass(target: Target) -> None:
         assert np.abs(got[f] - by_masked_arrays(x[f], raw[f] < 0x4000, BANK, ("bank", "rows", "cols"), np.inf, 10, np.inf)).max() < 1e-3
     if target.backend.kernels:
         assert [p.ops for p in plan.passes] == ["calib.gain + calib.common_mode"]
+
+
+def test_the_bit_goes_through_a_chain(target: Target) -> None:
+    """Beside calib.gain's own bits, whether it runs by itself or is taken in; calib.Calibrate hands it on."""
+    rng = np.random.default_rng(13)
+    raw = rng.integers(2990, 3010, (4, 44, 48), dtype=np.uint16)
+    raw[1, 5, 5] = raw[3, 6, 6] = 0x8000       # gain bits that are never sent
+    raw[2:, 22:, 24:] |= 0x4000                # switched, all but 7 of a bank
+    raw[2:, 22, 24:31] &= 0x3FFF
+    constants = {"pedestal": np.full((3, 44, 48), 2900.0), "gain": np.ones((3, 44, 48))}
+    mode = CommonMode(BANK, exclude_stages=(1,), report=True)
+    chain = Chain([Gain(**constants, gain_stage=True, status=True), mode], keep=("energy", "common_mode", "frame_status"))
+    plan = chain.plan(target.put(raw), backend=target.backend.name)
+    out = [target.get(a) for a in plan(target.put(raw))]
+    assert out[2].tolist() == [0, 1, LEFT, LEFT | 1]
+    assert np.isnan(out[1]).sum(axis=2).tolist() == [[0] * 4, [0] * 4, [0, 0, 0, 9], [0, 0, 0, 9]]     # the bank, its row, seven columns
+    assert not target.backend.kernels or len(plan.passes) == 1
+    alone = Chain(chain.ops, keep=("frame_status",))
+    assert np.array_equal(target.get(alone(target.put(raw), backend=target.backend.name)), out[2])
+    kind = replace(DETECTORS["jungfrau1M"], shape=(44, 48))
+    calibrated = Calibrate(kind, constants, common_mode=mode)
+    named = calibrated(target.put(raw), frame_status=target.put(np.zeros(4, np.uint32)), backend=target.backend.name)
+    assert np.array_equal(target.get(named.frame_status), out[2]) and np.array_equal(target.get(named.common_mode), out[1], equal_nan=True)
 
 
 GOOD = {"bank": BANK}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..op import Op, Plan, Spec, carries, live_rows, vector
-from ..status import MOST_PLANES
+from ..status import MOST_PLANES, Frame
 from .common_mode_numba import common_mode_banks
 
 TINY = np.finfo(np.float32).tiny
@@ -34,9 +34,11 @@ class CommonMode(Op):
     in:  energy (n, [panels,] rows, cols) f32 [ADU]; pixel_status (n, ...) u8, 0 = use; gain_stage (n, ...) u8; frame_status (n,) u32; live (1,) i32
     out: energy (n, [panels,] rows, cols) f32: a pixel is corrected where it is used: good, status 0, stage not excluded, x finite. All others stay bit
          for bit what they were; but gain, where given, converts every pixel of status 0, to NaN if its stage has no plane or its plane no number
-         common_mode (n, banks, 1 + rows + cols of a bank) f32, with report=True: what was subtracted, of the bank, its rows, its columns; +0 where
-         nothing was. Banks are in the order of the frame: panels, then from top to bottom, then from left to right
-         frame_status (n,) u32, when given: unchanged, or with the bits of a per-pixel op that was fused in
+         common_mode (n, banks, 1 + rows + cols of a bank) f32, with report=True: what was subtracted, of the bank, its rows, its columns; NaN where
+         pixels are used and stay as they are, for too few were counted or |mode| is not below cormax; +0 where no pixel is used, and of steps not
+         asked for. Banks are in the order of the frame: panels, then from top to bottom, then from left to right
+         frame_status (n,) u32, when given: with NOT_CORRECTED where common_mode has, or would have, a NaN; and with the bits of a per-pixel op that
+         was fused in
     exact: bit-identical on every backend, for nothing depends on an order. median: the middle value, of an even count (a + b) * 0.5 of the two, in float32.
            mean_below: float32(float64(sum) / count * 2**-16), sum of the integers rint(x * 2**16), of |x| < 2**26. zero_peak: q * bin_width, q the fullest of
            the bins rint(x * (1 / bin_width)) from -127 to 127; of equals the one nearest zero, of two such the negative one. A mode of -0 is +0
@@ -153,26 +155,26 @@ class CommonMode(Op):
             if self.good is not None:
                 used &= plan.constants["good"] != 0
             x, use = self._banks(energy[f]), self._banks(used)
-            mode = np.zeros((len(x), 1 + rows + cols), np.float32)
+            said = np.zeros((len(x), 1 + rows + cols), np.float32)
             with np.errstate(over="ignore", invalid="ignore"):
                 for step in self.steps:
                     if step == "bank":
-                        mode[:, 0] = m = self._modes(x.reshape(-1, rows * cols), use.reshape(-1, rows * cols))
+                        m, said[:, 0] = self._modes(x.reshape(-1, rows * cols), use.reshape(-1, rows * cols))
                         x = x - m[:, None, None]
                     elif step == "rows":
-                        mode[:, 1 : 1 + rows] = m = self._modes(x, use)
+                        m, said[:, 1 : 1 + rows] = self._modes(x, use)
                         x = x - m[:, :, None]
                     else:
-                        mode[:, 1 + rows :] = m = self._modes(x.swapaxes(1, 2), use.swapaxes(1, 2))
+                        m, said[:, 1 + rows :] = self._modes(x.swapaxes(1, 2), use.swapaxes(1, 2))
                         x = x - m[:, None, :]
                 corrected[f] = np.where(used, self._frame(x, energy[f].shape), energy[f])
                 if self.gain is not None:
                     y = self._convert(corrected[f], stage, plan.constants["factor"])
                     corrected[f] = np.where(status == 0, y, corrected[f])
             if modes is not None:
-                modes[f] = mode
+                modes[f] = said
             if new_status is not None:
-                new_status[f] = frame_status[f]
+                new_status[f] = frame_status[f] | (Frame.NOT_CORRECTED if np.isnan(said).any() else 0)
 
     def _banks(self, frame: np.ndarray) -> np.ndarray:
         """(banks, rows, cols) of a frame."""
@@ -183,13 +185,14 @@ class CommonMode(Op):
         (rows, cols), width = self.bank, shape[-1]
         return banks.reshape(-1, width // cols, rows, cols).swapaxes(1, 2).reshape(shape)
 
-    def _modes(self, x: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """What is subtracted from each group, the last axis."""
+    def _modes(self, x: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is subtracted from each group, the last axis, and what is said of it."""
         cormax, threshold, *_ = self._limits()
         counted = used & (x <= threshold)
         mode, n = {"median": _median, "mean_below": _mean, "zero_peak": self._peak}[self.statistic](x, counted)
-        applied: np.ndarray = np.where((n > self.npix_min) & (np.abs(mode) < cormax), mode + np.float32(0), np.float32(0))
-        return applied
+        fits = (n > self.npix_min) & (np.abs(mode) < cormax)
+        subtracted = np.where(fits, mode + np.float32(0), np.float32(0))
+        return subtracted, np.where(fits | ~used.any(axis=-1), subtracted, np.float32(np.nan))
 
     def _peak(self, x: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         width, inverse = self._limits()[2:]
@@ -222,13 +225,14 @@ class CommonMode(Op):
         flat = [nothing if a is None else a.reshape(len(energy), npix)[:n] for a in (energy, pixel_status, gain_stage, corrected)]
         good = held["good"].reshape(-1) if "good" in held else np.frombuffer(b"", np.uint8)
         factor = held["factor"].reshape(-1, npix) if "factor" in held else np.empty((0, 0), np.float32)
+        left = np.zeros(0 if new_status is None else n, np.bool_)
         common_mode_banks(
-            *flat, np.empty((n, 0, 0), np.float32) if modes is None else modes[:n], good, factor, (*self.bank, energy.shape[-1]),
+            *flat, np.empty((n, 0, 0), np.float32) if modes is None else modes[:n], left, good, factor, (*self.bank, energy.shape[-1]),
             np.array([STEPS.index(s) for s in self.steps]),
             STATISTICS.index(self.statistic), self.excluded, self._limits(), self.npix_min,
         )
         if new_status is not None:
-            new_status[:n] = frame_status[:n]
+            new_status[:n] = frame_status[:n] | np.where(left, np.uint32(Frame.NOT_CORRECTED), np.uint32(0))
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, gain_stage: Any, frame_status: Any, live: Any, *out: Any) -> None:
         corrected, modes, new_status = plan.every_output(out)
@@ -239,7 +243,7 @@ class CommonMode(Op):
         if n * banks >= 2**31:
             raise ValueError(f"{self.name}: {n} frames of {banks} banks are more than one launch holds; plan for fewer")
         good, factor = plan.constants.get("good"), plan.constants.get("factor")
-        optional = [corrected if a is None else a for a in (good, factor, modes, new_status if carry else None, live)]
+        optional = [corrected if a is None else a for a in (good, factor, modes, new_status, live)]
         limits = (*self._limits(), *(np.uint32(k) for k in (self.npix_min, n, npix, width)))
         shared, defines = self._layout(plan, width)
         plan.launch(
@@ -247,7 +251,7 @@ class CommonMode(Op):
             load=(energy, pixel_status, gain_stage), shared=shared, VECTOR=vector(npix, plan.device.vector),
             STATUS=pixel_status is not None, STAGES=gain_stage is not None, EXCLUDED=f"{self.excluded}u", GOOD=good is not None,
             PLANES=0 if self.gain is None else len(self.gain),
-            REPORT=modes is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
+            REPORT=modes is not None, FRAME_STATUS=new_status is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
         )
 
     def _layout(self, plan: Plan, width: int) -> tuple[int, dict[str, Any]]:

@@ -14,6 +14,8 @@ ADDRESS, WORD = types.uint64, ir.IntType(64)
 TOGETHER = 393216       # bytes of banks side by side that a thread takes, corrects and gives in whole rows: they stay in its L2 cache
 INFINITE = float("inf")
 NAN = np.float32(np.nan)
+LEFT = np.float32(-0.0)    # the mode of a group that is not corrected, until _say has read it: modes themselves end on + 0, which leaves no -0
+MARK = np.uint32(0x80000000)        # its bits
 
 
 # ------------------------------------------------------------------------------------------------- vectors of 16 values
@@ -148,7 +150,7 @@ def _medians(typingctx, where, step, count, mode, guess, spread, threshold, corm
         median, sure = _choose(builder, rank, even, below, found)
         size = _call(builder, "llvm.fabs.v16f32", FLOATS, median)
         fits = builder.and_(wanted, builder.fcmp_ordered("<", size, _all(builder, cormax)))
-        _store(builder, builder.select(fits, builder.fadd(median, _fixed(0.0)), _fixed(0.0)), mode)
+        _store(builder, builder.select(fits, builder.fadd(median, _fixed(0.0)), _fixed(-0.0)), mode)
         return builder.zext(builder.bitcast(builder.and_(wanted, builder.not_(sure)), BITS), ir.IntType(32))
 
     return types.uint32(*[ADDRESS] * 4, *[types.float32] * 4, types.int32), codegen
@@ -251,8 +253,8 @@ fast = njit(cache=True, nogil=True, error_model="numpy")
 
 # ------------------------------------------------------------------------------------------------------------ the banks
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, steps, statistic, excluded, limits, npix_min):
-    """Fill out (n, npix) and modes (n, banks, 1 + rows + cols), a row of banks of a frame at a time.
+def common_mode_banks(energy, status, stage, out, modes, left, good, factor, shape, steps, statistic, excluded, limits, npix_min):
+    """Fill out (n, npix), modes (n, banks, 1 + rows + cols) and, where a used pixel stays as it is, left (n,); a row of banks of a frame at a time.
 
     shape: rows and cols of a bank, width of the frame; steps: 0 bank, 1 rows, 2 cols; limits: cormax, threshold, bin width, 1 / it.
     What is not there has no pixels, so that this is compiled once, not once for each choice."""
@@ -272,6 +274,8 @@ def common_mode_banks(energy, status, stage, out, modes, good, factor, shape, st
         spread = np.float32(0)      # that of the first bank will do for its neighbours
         for b in range(banks):
             spread = _correct(work[b], turned, chosen, pending[b], mode[b], shape, steps, statistic, limits, npix_min, spread)
+            if _say(work[b], mode[b], shape) and left.shape[0]:
+                left[f] = True
         _give(energy[f], out[f], work, pending, origin, shape)
         for b in range(banks):
             if factor.shape[0]:
@@ -365,7 +369,7 @@ def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limit
                 m = _mode(work[:rows, :cols], chosen, statistic, limits, npix_min)
             mode[0] = m
             guess -= m
-            _subtract_one(work, m)
+            _subtract_one(work, m + np.float32(0))      # no -0: x - -0 makes +0 of -0
         elif steps[k] == 1:
             if statistic == 0:
                 _row_medians(work, turned, chosen, row_mode, rows, guess, spread, limits, npix_min)
@@ -379,8 +383,41 @@ def _correct(work, turned, chosen, pending, mode, shape, steps, statistic, limit
             else:
                 for c in range(cols):
                     col_mode[c] = _mode(work[:rows, c : c + 1], chosen, statistic, limits, npix_min)
-            pending[:] = col_mode
+            for c in range(np.uint64(pending.shape[0])):
+                pending[c] = col_mode[c] + np.float32(0)
     return spread
+
+
+@fast
+def _say(work, mode, shape):
+    """In place of each mark NaN, if the group has a pixel that is used, else 0. Whether there is a NaN."""
+    rows, cols, first_col = np.int64(shape[0]), np.int64(shape[1]), 1 + work.shape[0]
+    marks, marked, left = mode.view(np.uint32), False, False
+    for i in range(np.uint64(marks.shape[0])):
+        marked |= marks[i] == MARK
+    if not marked:
+        return False
+    if marks[0] == MARK:
+        mode[0] = _said(work[:rows, :cols])
+        left |= mode[0] != 0
+    for r in range(rows):
+        if marks[1 + r] == MARK:
+            mode[1 + r] = _said(work[r : r + 1, :cols])
+            left |= mode[1 + r] != 0
+    for c in range(cols):
+        if marks[first_col + c] == MARK:
+            mode[first_col + c] = _said(work[:rows, c : c + 1])
+            left |= mode[first_col + c] != 0
+    return left
+
+
+@fast
+def _said(x):
+    for r in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            if x[r, c] == x[r, c]:
+                return NAN
+    return np.float32(0)
 
 
 @fast
@@ -393,7 +430,7 @@ def _subtract_one(work, m):
 @fast
 def _subtract_rows(work, mode):
     for r in range(np.uint64(work.shape[0])):
-        row, m = work[r], mode[r]
+        row, m = work[r], mode[r] + np.float32(0)
         for c in range(np.uint64(work.shape[1])):
             row[c] -= m
 
@@ -484,7 +521,7 @@ def _bank_median(work, chosen, guess, spread, limits, npix_min):
         for i in range(k + 1, found):
             after = min(after, chosen[i])
         m = (m + after) * np.float32(0.5)
-    return m + np.float32(0) if abs(m) < cormax else np.float32(0)
+    return m + np.float32(0) if abs(m) < cormax else LEFT
 
 
 # ------------------------------------------------------------------------------------------------- one group by itself
@@ -504,7 +541,7 @@ def _mode(x, chosen, statistic, limits, npix_min):
         n, mode = _peak(chosen[:n], width, inverse)
     elif n > npix_min:
         mode = _median(chosen[:n])
-    return mode + np.float32(0) if n > npix_min and abs(mode) < cormax else np.float32(0)
+    return mode + np.float32(0) if n > npix_min and abs(mode) < cormax else LEFT
 
 
 @fast
