@@ -67,6 +67,10 @@ def dark_sums() -> Iterator[Case]:
         yield sums_case(f"cells{cells}-{frame}", jungfrau, frame, 37, 33, gate=True, cells=cells)
     yield sums_case("a batch of 300 saturated frames", epix100, (5, 13), 300, 299, gate=True)
     yield sums_case("one frame, plain", FIVE, (9, 64), 1, 1)
+    for kind, gate in ((jungfrau, True), (jungfrau, False), (epix100, True)):
+        case = sums_case(f"{kind.name}, every word of the stage, gate={gate}", kind, (3, 100), 29, None, gate=gate)     # 16 + 8 + 4 + 1 frames
+        case.inputs["raw"] = seeded(case.name).choice(np.array([0, 1, 2999, 3000, kind.adc_mask - 1, kind.adc_mask], np.uint16), (29, 3, 100))
+        yield case
 
 
 def sized_dark_sums(shape: tuple[int, ...], n: int, scattered: bool) -> Case:

@@ -1,4 +1,4 @@
-"""The tiles of calib.dark_sums for the CPU: 64 pixels of 4 frames at a time in vector registers. Over 200 lines: the instruction and the loops that it
+"""The tiles of calib.dark_sums for the CPU: 64 pixels of 8 frames at a time in vector registers. Over 200 lines: the instruction and the loops that it
 serves."""
 
 import numpy as np
@@ -9,7 +9,8 @@ from numba.extending import intrinsic
 TILE = 8192         # pixels whose sums stay in the L2 cache while the frames go by
 ROW = TILE + 32     # elements between rows of sums: a power of two apart, they would share the same few lines of a cache
 WIDE = 64           # pixels that are decided on together
-TOGETHER = 4        # frames side by side; more would not fit: frames lie a power of two apart, and a cache has 8 places for such
+TOGETHER = 8        # frames side by side; more would not fit: frames lie a power of two apart, and a cache has 8 places for such
+FIT = 4             # words of 14 bits whose sum fits into 16
 FEW = 8             # words outside a gate that are summed one by one
 CARRY = 16          # frames of 14 bits, so many of whose squares fit into 32
 SUM, SUM2, OTHER, LOST, BEYOND, MANY_BEYOND = range(6)      # rows of the narrow sums; beyond: outside the gate, which is rare
@@ -30,7 +31,7 @@ def _store(builder, value, where):
 
 def _all_lanes(builder, value, kind):
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(HALF, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(HALF, WIDE), [0] * WIDE))
+    return builder.shuffle_vector(one, one, _order([0] * WIDE))
 
 
 def _at(builder, where, nbytes):
@@ -49,12 +50,47 @@ def _grow(builder, where, more):
     _store(builder, builder.add(_load(builder, where, more.type), more), where)
 
 
-def _grow_all(builder, adc, squares, where, where2):
+def _order(lanes):
+    return ir.Constant(ir.VectorType(HALF, len(lanes)), list(lanes))
+
+
+def _multiply_add(context):
+    """x[2i] * y[2i] + x[2i+1] * y[2i+1] of signed words, in 32 bits: how many words and the name, if this processor has it."""
+    features = context.codegen().magic_tuple()[2]
+    return (32, "llvm.x86.avx512.pmaddw.d.512") if "+avx512bw" in features else (16, "llvm.x86.avx2.pmadd.wd") if "+avx2" in features else (0, "")
+
+
+def _squares(context, builder, adc):
+    """The sum of the squares of some vectors of words of 14 bits, in 32 bits: at best two frames' words side by side, with one multiplication for both."""
+    width, name = _multiply_add(context)
+    if not width:
+        return _total(builder, [builder.mul(a, a) for a in [builder.zext(a, HALVES) for a in adc]])
+    adc, kind = [*adc, ir.Constant(WORDS, [0] * WIDE)], ir.VectorType(HALF, width // 2)      # the last stays alone, or falls off
+    call = builder.module.declare_intrinsic(name, (), ir.FunctionType(kind, [ir.VectorType(WORD, width)] * 2))
+    in_order = _order([p % 8 // 4 * (width // 2) + p // 8 * 4 + p % 4 for p in range(width)])
+    parts = []
+    for begin in range(0, WIDE, width):
+        sums = []
+        for four in (begin, begin + 4):     # the first and the last four of each 8 words: within 16 bytes they move most cheaply
+            beside = _order([word for k in range(four, four + width, 8) for p in range(k, k + 4) for word in (p, WIDE + p)])
+            pairs = [builder.shuffle_vector(a, b, beside) for a, b in zip(adc[:-1:2], adc[1::2], strict=False)]
+            sums.append(_total(builder, [builder.call(call, [x, x]) for x in pairs]))
+        parts.append(builder.shuffle_vector(*sums, in_order))
+    while len(parts) > 1:
+        parts = [builder.shuffle_vector(a, b, _order(range(2 * a.type.count))) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _grow_all(context, builder, adc, squares, where, where2):
     """Sum and sum of squares take in some vectors of words."""
-    x = [builder.zext(a, HALVES) for a in adc]
-    y = [builder.mul(a, a) for a in x]
+    if squares is HALVES:
+        x = [builder.zext(_total(builder, adc[k : k + FIT]), HALVES) for k in range(0, len(adc), FIT)]
+        square = _squares(context, builder, adc)
+    else:
+        x = [builder.zext(a, HALVES) for a in adc]
+        square = _total(builder, [builder.zext(builder.mul(a, a), squares) for a in x])
     _grow(builder, where, _total(builder, x))
-    _grow(builder, where2, _total(builder, y if squares is HALVES else [builder.zext(a, squares) for a in y]))
+    _grow(builder, where2, square)
 
 
 def _bits(builder, lanes):
@@ -89,15 +125,15 @@ def _summer(frames, gated, squares):
     """An instruction: the sums of 64 pixels take in so many frames; squares: the width of a sum of squares."""
 
     @intrinsic
-    def sum_frames(typingctx, first, second, third, fourth, masks, gate, small, square, ends, found):
-        """By address: words of the frames; the masks of the adc and of the gain bits, and the stage's gain bits; the gate and the sums, in rows of ROW
-        elements; found (4,) u64: one bit a pixel, for words of each frame outside the gate. Not zero if a word has other gain bits than the stage's:
-        then no sum was changed."""
+    def sum_frames(typingctx, rows, offset, masks, gate, small, square, ends, found):
+        """By address: where the frames' rows lie, and the words in them; the masks of the adc and of the gain bits, and the stage's gain bits; the gate
+        and the sums, in rows of ROW elements; found (8,) u64: one bit a pixel, for words of each frame outside the gate. Not zero if a word has other
+        gain bits than the stage's: then no sum was changed."""
 
         def codegen(context, builder, sig, args):
-            *rows, masks, gate, small, square, ends, found = args
+            rows, offset, masks, gate, small, square, ends, found = args
             adc_mask, gain_bits, stage = (_all_lanes(builder, _load(builder, _at(builder, masks, 2 * k), WORD), WORDS) for k in range(3))
-            words = [_load(builder, row, WORDS) for row in rows[:frames]]
+            words = [_load(builder, builder.add(_load(builder, _at(builder, rows, 8 * k), LONG), offset), WORDS) for k in range(frames)]
             odd = [builder.xor(builder.and_(w, gain_bits), stage) for w in words]
             wrong = _bits(builder, builder.icmp_unsigned("!=", _any(builder, odd), ir.Constant(WORDS, [0] * WIDE)))
             adc = [builder.and_(w, adc_mask) for w in words]
@@ -105,17 +141,18 @@ def _summer(frames, gated, squares):
             for k, bits in enumerate(beyond):
                 _store(builder, bits, _at(builder, found, 8 * k))
             with builder.if_then(builder.icmp_unsigned("==", wrong, ir.Constant(LONG, 0)), likely=True):
-                _grow_all(builder, adc, squares, small, square)
+                _grow_all(context, builder, adc, squares, small, square)
                 _grow_ends(builder, adc, adc, ends)
             return wrong
 
-        return types.uint64(*[ADDRESS] * 10), codegen
+        return types.uint64(*[ADDRESS] * 8), codegen
 
     return sum_frames
 
 
-_sum1, _sum4, _gated1, _gated4 = (_summer(frames, gated, HALVES) for gated in (False, True) for frames in (1, 4))
-_big1, _big4, _big_gated1, _big_gated4 = (_summer(frames, gated, LONGS) for gated in (False, True) for frames in (1, 4))
+SIZES = (1, 4, TOGETHER)
+_sum1, _sum4, _sum8, _gated1, _gated4, _gated8 = (_summer(frames, gated, HALVES) for gated in (False, True) for frames in SIZES)
+_big1, _big4, _big8, _big_gated1, _big_gated4, _big_gated8 = (_summer(frames, gated, LONGS) for gated in (False, True) for frames in SIZES)
 
 
 def _chooser(gated, squares):
@@ -130,7 +167,7 @@ def _chooser(gated, squares):
             chosen = builder.bitcast(mine, ir.VectorType(ir.IntType(1), WIDE))
             adc = builder.and_(_load(builder, words, WORDS), _all_lanes(builder, _load(builder, masks, WORD), WORDS))
             for_sum, for_least = (builder.select(chosen, adc, ir.Constant(WORDS, [v] * WIDE)) for v in (0, 65535))
-            _grow_all(builder, [for_sum], squares, small, square)
+            _grow_all(context, builder, [for_sum], squares, small, square)
             _grow_ends(builder, [for_least], [for_sum], ends)
             return builder.and_(mine, _bits(builder, _outside(builder, [adc], gate, squares)[0])) if gated else ir.Constant(LONG, 0)
 
@@ -151,7 +188,7 @@ def _outside_many(typingctx, words, beyond, masks, small, wide):
         chosen = builder.bitcast(beyond, ir.VectorType(ir.IntType(1), WIDE))
         adc = builder.and_(_load(builder, words, WORDS), _all_lanes(builder, _load(builder, masks, WORD), WORDS))
         masked = builder.select(chosen, adc, ir.Constant(WORDS, [0] * WIDE))
-        _grow_all(builder, [masked], LONGS, _at(builder, small, 4 * ROW * BEYOND), _at(builder, wide, 8 * ROW))
+        _grow_all(context, builder, [masked], LONGS, _at(builder, small, 4 * ROW * BEYOND), _at(builder, wide, 8 * ROW))
         _grow(builder, _at(builder, small, 4 * ROW * MANY_BEYOND), builder.zext(chosen, HALVES))
         return context.get_dummy_value()
 
@@ -296,65 +333,60 @@ def _address(raw, f, begin):
 
 @fast
 def _sum_tile(raw, frames, f, last, begin, n, gated, big, limits, small, square, wide, ends, word_class, masks, looks):
-    """Frames f to last of a tile: 64 pixels of four frames at a time where all words are of the stage; else, and at the end, one by one."""
-    found, outside, there = np.zeros(5, np.uint64), np.empty(TOGETHER * TILE // WIDE, np.uint64), np.empty((TOGETHER * TILE // WIDE, 2), np.int64)
+    """Frames f to last of a tile: 64 pixels of eight frames at a time where all words are of the stage; else, and at the end, one by one."""
+    found, rows, following = np.zeros(TOGETHER, np.uint64), np.empty(TOGETHER, np.uint64), np.empty(TOGETHER, np.uint64)
+    outside, there = np.empty(TOGETHER * TILE // WIDE, np.uint64), np.empty(TOGETHER * TILE // WIDE, np.int64)
     to = (np.uint64(masks.ctypes.data), np.uint64(limits.ctypes.data), np.uint64(small.ctypes.data), np.uint64(square.ctypes.data),
           np.uint64(ends.ctypes.data), np.uint64(found.ctypes.data))
-    whole, size = n // WIDE * WIDE, np.uint64(8 if big else 4)
+    whole, size, rows_at = n // WIDE * WIDE, np.uint64(8 if big else 4), np.uint64(rows.ctypes.data)
     while f < last:
-        many = TOGETHER if f + TOGETHER <= last else 1
-        g, h = f + many // 4, f + many // 2
-        rows = (_address(raw, frames[f], begin), _address(raw, frames[g], begin), _address(raw, frames[h], begin), _address(raw, frames[f + many - 1], begin))
-        following, events = _following(raw, frames, f + many, begin), np.uint64(0)
+        many = TOGETHER if f + TOGETHER <= last else 4 if f + 4 <= last else 1
+        _rows(raw, frames, f, begin, rows)
+        _rows(raw, frames, f + many, begin, following)
+        events = np.uint64(0)
         for a in range(0, whole, WIDE):
-            two, four = np.uint64(2 * a), np.uint64(4 * a)
-            words = (rows[0] + two, rows[1] + two, rows[2] + two, rows[3] + two)
+            two, four, odd = np.uint64(2 * a), np.uint64(4 * a), np.uint64(0)
             at = (to[0], to[1] + two, to[2] + four, to[3] + size * np.uint64(a), to[4] + two, to[5])
-            _ask(following[0] + two)
-            if many == TOGETHER:
-                _ask(following[1] + two)
-                _ask(following[2] + two)
-                _ask(following[3] + two)
-            found[4] = 0
+            for k in range(many):
+                _ask(following[k] + two)
             for i in range(len(looks)):
                 for k in range(many):
-                    found[4] |= _which_is(words[k], np.uint16(0xFFFF), looks[i])
-            if found[4] or _block(words, many, gated, big, at):
+                    odd |= _which_is(rows[k] + two, np.uint16(0xFFFF), looks[i])
+            if odd or _block(rows_at, two, many, gated, big, at):
                 for k in range(many):
-                    found[k] = _choose(words[k], raw, frames[f + k], begin, a, gated, big, at, limits, small, square, wide, ends, word_class, masks, looks)
+                    found[k] = _choose(rows[k] + two, raw, frames[f + k], begin, a, gated, big, at, limits, small, square, wide, ends, word_class, masks, looks)
             if gated:
                 for k in range(many):       # no branch: whether a word lies outside cannot be foreseen
-                    outside[events], there[events, 0], there[events, 1] = found[k], frames[f + k], a
+                    outside[events], there[events] = found[k], a + k
                     events += np.uint64(found[k] != 0)
         for e in range(events):
-            _leave(outside[e], raw, there[e, 0], begin, there[e, 1], to, small, wide, masks)
+            _leave(outside[e], raw, frames[f + there[e] % WIDE], begin, there[e] // WIDE * WIDE, to, small, wide, masks)
         _by_word(raw, frames[f : f + many], begin, whole, n, gated, limits, small, square, wide, ends, word_class, masks)
         f += many
 
 
 @fast
-def _following(raw, frames, f, begin):
-    """Where the next four frames' words lie; behind the last frame, those of the next tile in the first ones."""
-    if f < len(frames):
-        last = len(frames) - 1
-        return (_address(raw, frames[f], begin), _address(raw, frames[min(f + 1, last)], begin), _address(raw, frames[min(f + 2, last)], begin),
-                _address(raw, frames[min(f + 3, last)], begin))
-    last, begin = min(3, len(frames) - 1), begin + TILE
-    return (_address(raw, frames[0], begin), _address(raw, frames[min(1, last)], begin), _address(raw, frames[min(2, last)], begin),
-            _address(raw, frames[last], begin))
+def _rows(raw, frames, f, begin, rows):
+    """Where the words of eight frames lie; behind the last frame, those of the next tile in the first ones."""
+    last = len(frames) - 1
+    for k in range(TOGETHER):
+        rows[k] = _address(raw, frames[min(f + k, last)], begin) if f <= last else _address(raw, frames[min(k, last)], begin + TILE)
 
 
 @fast
-def _block(words, many, gated, big, at):
+def _block(rows, offset, many, gated, big, at):
     """sum_frames for what is asked."""
-    a, b, c, d = words
     if many == TOGETHER:
         if gated:
-            return _big_gated4(a, b, c, d, *at) if big else _gated4(a, b, c, d, *at)
-        return _big4(a, b, c, d, *at) if big else _sum4(a, b, c, d, *at)
+            return _big_gated8(rows, offset, *at) if big else _gated8(rows, offset, *at)
+        return _big8(rows, offset, *at) if big else _sum8(rows, offset, *at)
+    if many == 4:
+        if gated:
+            return _big_gated4(rows, offset, *at) if big else _gated4(rows, offset, *at)
+        return _big4(rows, offset, *at) if big else _sum4(rows, offset, *at)
     if gated:
-        return _big_gated1(a, b, c, d, *at) if big else _gated1(a, b, c, d, *at)
-    return _big1(a, b, c, d, *at) if big else _sum1(a, b, c, d, *at)
+        return _big_gated1(rows, offset, *at) if big else _gated1(rows, offset, *at)
+    return _big1(rows, offset, *at) if big else _sum1(rows, offset, *at)
 
 
 @fast
