@@ -42,7 +42,22 @@ class Step:
 
 
 def fuse(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
-    """Let each op that reads through LOAD take in the per-pixel ops that feed it; drop producers nobody else needs. Then let kernels end with GIVE."""
+    """Kernels that end with GIVE take in the per-pixel ops before them, and then those behind; then all others those before them. Drops producers that
+    nobody else needs."""
+    handed = {s.written(s.op.gives, slots) for s in steps if s.op.gives}
+    _load(steps, slots, handed)
+    left = _give(steps, slots, outs)
+    _load(left, slots, set())
+    left = _drop(left, slots, outs)
+    for giver in [s for s in left if s.given]:
+        read = {r for s in left for t in s.all if t is not giver and t not in giver.given for r in t.reads} | set(outs)
+        for s in (giver, *giver.given):
+            s.unwritten = {w for w in s.writes if w not in read and slots[w].name != "frame_status"}
+    return left
+
+
+def _load(steps: list[Step], slots: list[Spec], handed: set[int | None]) -> None:
+    """Let each op that reads through LOAD take in the per-pixel ops that feed it, where they do not begin with what may be handed on to them."""
     writer = {w: s for s in steps for w in s.writes}
     for step in steps:
         loads = [step.op.input_names.index(n) for n in step.op.loads]
@@ -55,9 +70,13 @@ def fuse(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
         made = {n: first[n] for n in line[-1].op.loads} | {slots[w].name: w for s in reversed(line) for w in s.writes}     # by the last that gives it
         marks = [r for r in (step.reads[i] for i in loads[1:]) if r is not None]
         once = len({type(s.op) for s in (step, *line)}) == 1 + len(line)        # a stage's names are its file's
-        if once and all(r == made.get(slots[r].name) for r in marks):
+        if once and all(r == made.get(slots[r].name) for r in marks) and not (line[-1].op.loads and line[-1].reads[0] in handed):
             step.producer = producer
             step.through_load = tuple(i for i in loads if step.reads[i] is not None)
+
+
+def _drop(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
+    """The steps, less the per-pixel ops whose arrays nobody needs in memory, or somebody stores who takes them in."""
     kept = steps
     for producer in reversed([s for s in steps if s.op.pixel_output]):
         others = [s for s in kept if s is not producer]
@@ -70,7 +89,7 @@ def fuse(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
         for s in others:
             s.reads = tuple(before if r is not None and r == status else r for r in s.reads)
         kept = others
-    return _give(kept, slots, outs)
+    return kept
 
 
 def _wanted(producer: Step, others: list[Step], status: int | None, outs: list[int]) -> set[int]:
@@ -80,8 +99,12 @@ def _wanted(producer: Step, others: list[Step], status: int | None, outs: list[i
 
 
 def _from_memory(step: Step, producer: Step) -> set[int]:
-    loaded = step.through_load if producer in step.producers else ()
-    return {r for i, r in enumerate(step.reads) if r in producer.writes and r is not None and i not in loaded}
+    """Which arrays of the producer a step reads otherwise than through LOAD, or a step of its line."""
+    found = set()
+    for s in (step, *step.producers):
+        loaded = s.through_load if producer in s.producers else ()
+        found |= {r for i, r in enumerate(s.reads) if r in producer.writes and r is not None and i not in loaded}
+    return found
 
 
 def _store(producer: Step, wanted: set[int], others: list[Step], slots: list[Spec]) -> bool:
@@ -107,11 +130,14 @@ def _room(step: Step, producer: Step, names: set[str], slots: list[Spec]) -> boo
 # ------------------------------------------------------------------------------------------------------------------ GIVE
 @dataclass
 class _Handed:
-    """What GIVE hands on at one place of its line: the slots of the value and of the marks (None: of no array), and the ops so far."""
+    """What GIVE hands on at one place of its line: the slots of the value and of the marks (None: of no array), and the names of the stages so far."""
 
     value: int | None
     marks: dict[str, int | None]
     names: list[str]
+
+
+MARKS = ("pixel_status", "gain_stage")
 
 
 def _give(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
@@ -123,58 +149,40 @@ def _give(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
         start = {n: giver.written(n, slots) if n in giver.op.writes else giver.read(n) for n in MARKS}
         handed = _Handed(giver.written(giver.op.gives, slots), start, [type(s.op).__name__ for s in giver.all])
         while handed.value is not None:
-            fitting = [s for s in left[left.index(giver) + 1 :] if _fits(giver, s, handed, made, slots) and _status_is_its(giver, s, left, slots, outs)]
-            taker = next((s for s in fitting if not _changes(s)), fitting[0] if fitting else None)
+            fitting = [s for s in left[left.index(giver) + 1 :] if _fits(giver, s, handed, made) and _status_is_its(giver, s, left, slots, outs)]
+            taker = next((s for s in fitting if not _handed_on(s)), fitting[0] if fitting else None)
             if taker is None:
                 break
             left.remove(taker)
             giver.given.append(taker)
-            status = giver.written("frame_status", slots)
-            if taker.written("frame_status", slots) is not None:
-                last = taker.written("frame_status", slots)
-                giver.writes = tuple(w if w != status or last is None else last for w in giver.writes)
-                taker.writes = tuple(w for w in taker.writes if w != last)
+            mine, status = taker.written("frame_status", slots), giver.written("frame_status", slots)
+            if mine is not None:        # the giver writes it in the taker's place
+                giver.writes = tuple(mine if w == status else w for w in giver.writes)
+                taker.writes = tuple(w for w in taker.writes if w != mine)
             handed.names += _names(taker)
-            if _changes(taker):
+            if _handed_on(taker):
                 new = {n: taker.written(n, slots) for n in MARKS if n in taker.op.writes}
                 handed.value, handed.marks = taker.written(_handed_on(taker), slots), handed.marks | new
-        if giver.given:
-            read = {r for s in left for t in s.all if t not in giver.all for r in t.reads} | set(outs)
-            for s in (giver, *giver.given):
-                s.unwritten = {w for w in s.writes if w not in read and slots[w].name != "frame_status"}
     return left
 
 
-MARKS = ("pixel_status", "gain_stage")
+def _names(taker: Step) -> list[str]:
+    """Of the stages that a taker is: each can stand in one kernel once."""
+    return [type(taker.op).__name__, taker.op.given_by]
 
 
-def _names(step: Step) -> list[str]:
-    """Of the stages that a taker is, with what it takes in: each can stand in one kernel once."""
-    return [*(type(s.op).__name__ for s in (step, *step.producers)), step.op.given_by]
+def _handed_on(taker: Step) -> str:
+    """The output that GIVE hands on behind a taker: a per-pixel op's own, or what it says; none, if the value stays the same."""
+    return taker.op.hands_on or taker.op.pixel_output
 
 
-def _handed_on(step: Step) -> str:
-    """The output that GIVE hands on behind a taker: a per-pixel op's own, or what it says; none, if the value is the same."""
-    return step.op.hands_on or step.op.pixel_output
-
-
-def _changes(step: Step) -> bool:
-    return bool(_handed_on(step) or step.producers)
-
-
-def _fits(giver: Step, taker: Step, handed: _Handed, made: set[int], slots: list[Spec]) -> bool:
-    """Whether an op takes what is handed on here, and nothing else that is not there before the giver."""
-    line = (taker, *taker.producers)        # ops of LOAD in front of it become steps of GIVE
-    new = _names(taker)
-    if not taker.op.given_by or taker.stored or line[-1].reads[0] != handed.value or set(new) & set(handed.names) or len(set(new)) < len(new):
+def _fits(giver: Step, taker: Step, handed: _Handed, made: set[int]) -> bool:
+    """Whether an op takes what is handed on here, and else nothing that is not there before the giver."""
+    if not taker.op.given_by or taker.producer or taker.reads[0] != handed.value or set(_names(taker)) & set(handed.names):
         return False
-    for s in line:
-        of_line = {o for p in s.producers for o in p.writes} | {handed.value}
-        for name, r in zip(s.op.input_names, s.reads, strict=True):
-            if r is None or r in of_line or name == "frame_status":
-                continue
-            if r != (handed.marks.get(name) if name in MARKS else giver.read(name) if name == "live" else r) or (name not in MARKS and r in made):
-                return False
+    for name, r in zip(taker.op.input_names[1:], taker.reads[1:], strict=True):
+        if r is not None and name != "frame_status" and (r != handed.marks.get(name) if name in MARKS else r in made and r != giver.read(name)):
+            return False
     return taker.read("live") == giver.read("live")
 
 

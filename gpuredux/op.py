@@ -754,7 +754,7 @@ class _Feed:
 
 def _plans(feed: _Feed | None, takers: Sequence[_Taker]) -> tuple[Plan, ...]:
     """Those of the ops that a step takes in."""
-    return (*(feed.plans() if feed else ()), *(p for t in takers for p in t.plans()))
+    return (*(feed.plans() if feed else ()), *(t.plan for t in takers))
 
 
 def _through(step: Step, feed: _Feed | None, x: list[Any], arrays: dict[Any, Any]) -> list[Any]:
@@ -767,24 +767,17 @@ def _through(step: Step, feed: _Feed | None, x: list[Any], arrays: dict[Any, Any
 
 
 class _Taker:
-    """An op that another's kernel ends with: its plan, which is never run by itself, and those of the steps of GIVE in front of it."""
+    """An op that another's kernel ends with; its plan is never run by itself."""
 
     def __init__(self, chain: _ChainPlan, step: Step) -> None:
         self.step, specs = step, chain.specs_by_slot
-        self.line = [(s, _Feeder(s.op, tuple(specs[r] for r in s.reads), chain.backend, chain.device, chain.stream)) for s in reversed(step.producers)]
         self.plan = _TakerPlan(step.op, tuple(specs[r] for r in step.reads), chain.backend, chain.device, chain.stream)
         kept = {chain._slots[w].name: w for w in step.writes if w not in step.unwritten}
         self.outs = [kept.get(name) for name in step.op.writes]
 
     def add_to(self, given: Given, arrays: dict[Any, Any]) -> None:
-        for step, plan in self.line:
-            file, args, defines = step.op.pixel(plan, *(arrays[r] for r in step.reads))
-            given.add(file, "APPLY", args, defines)
         for stage in self.step.op.give(self.plan, tuple(arrays[r] for r in self.step.reads), tuple(arrays[w] for w in self.outs)):
             given.add(*stage)
-
-    def plans(self) -> tuple[Plan, ...]:
-        return (self.plan, *(plan for _, plan in self.line))
 
 
 class _ChainPlan(Plan):
@@ -850,18 +843,16 @@ class _ChainPlan(Plan):
     def passes(self) -> tuple[Pass, ...]:
         """One entry a pass; fused ops share one, less the arrays that are never written.
 
-        A pass ends where an op reads what is no per-pixel op's (common mode, neighbours, images: what follows reads memory), where two ops take the
-        same ones in (each reads the first one's inputs), and behind an op that somebody wants an array of, if none that takes it in can store that."""
+        A pass ends where an op reads what no per-pixel op gives, and no kernel ends with it (neighbours, say: what follows a stencil reads memory), where
+        two ops take the same ones in (each reads the first one's inputs), and behind an op that somebody wants an array of, if none stores that."""
         rows = []
         for step, _, feed, _ in self._steps:
             moved = nbytes(*(self._slots[w] for w in step.stored.values())) - nbytes(*(self._slots[w] for w in step.unwritten))
             names = [step.op.name]
-            for t in (t for taker in step.given for t in (*reversed(taker.producers), taker)):
+            for t in step.given:
                 names.append(t.op.name)
-                read = [s for s in _specs(t, self._slots) if s is not None]
-                lost = t.unwritten if t in step.given else t.writes
-                handed = nbytes(*(s for s in read if s.name in (t.op.inputs[0], *MARKS)), *(self._slots[w] for w in lost))
-                moved += t.op.traffic(*_specs(t, self._slots)) - handed
+                handed = [s for s in _specs(t, self._slots) if s is not None and s.name in (t.op.inputs[0], *MARKS)]
+                moved += t.op.traffic(*_specs(t, self._slots)) - nbytes(*handed, *(self._slots[w] for w in t.unwritten))
             moved += step.op.traffic(*_through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot))
             while feed is not None:
                 names = [feed.step.op.name, *names]

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]     # compile what was installed, not the checkout
 
 import numpy as np  # noqa: E402
+import test_fusing  # noqa: E402
+import test_giving  # noqa: E402
 from cuda.bindings import nvrtc  # noqa: E402
 
 import gpuredux  # noqa: E402
@@ -101,7 +103,7 @@ def read_log(log: str, kernel: str) -> Usage:
 
 
 def collect() -> Collector:
-    """Dry-run plans of every case, and of every pair that can be fused."""
+    """Dry-run plans of every case, of every pair that can be fused, and of the tests' longer chains."""
     collector = Collector()
     BACKENDS[collector.name] = collector
     (device,) = collector.devices()
@@ -115,6 +117,9 @@ def collect() -> Collector:
             plan(case.op, case.inputs, f"{name} {case.name}")
             for feeds, fed in fed_by(case):
                 plan(gpuredux.Chain([case.op, fed.op]), case.inputs | fed.inputs, f"{name} + {feeds} {case.name}")
+    for name, line in (test_fusing.LINES | test_giving.LINES).items():
+        chain = gpuredux.Chain(line.ops, keep=line.keep)
+        plan(chain, {k: v for k, v in line.inputs.items() if k in chain.input_names}, f"chain: {name}")
     return collector
 
 

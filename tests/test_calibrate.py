@@ -277,7 +277,7 @@ def test_nothing_is_a_silent_number(target: Target) -> None:
 
 
 def test_what_is_one_pass_on_a_device(device_target: Target) -> None:
-    """However many steps: source, curve and common mode share a pass; so do source and image."""
+    """However many steps: source, curve, common mode, photons and image share a pass, and variances and marks beside them."""
     flat = [Panel(f"{p}", np.array([60.0 * p, 0, 0]), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), (32, 48), segment=p) for p in range(2)]
     image, cm, bend = assembly.by_map(Geometry(flat)), CommonMode(bank=BANK), np.stack([np.zeros((3, *SIM.shape)), np.ones((3, *SIM.shape))], axis=1)
     cases: list[tuple[dict[str, Any], list[str]]] = [
@@ -286,6 +286,11 @@ def test_what_is_one_pass_on_a_device(device_target: Target) -> None:
         ({"nonlinearity": Polynomial(bend), "common_mode": cm}, ["calib.gain + calib.polynomial + calib.common_mode"]),
         ({"nonlinearity": Polynomial(bend), "assemble": image}, ["calib.gain + calib.polynomial + calib.scale + calib.assemble"]),
         ({"variance": True}, ["calib.gain + calib.variance"]), ({"photons": Photons(8.0)}, ["calib.gain + calib.photons"]),
+        ({"photons": Photons(8.0), "assemble": image}, ["calib.gain + calib.photons + calib.assemble"]),
+        ({"common_mode": cm, "assemble": image}, ["calib.gain + calib.common_mode + calib.assemble"]),
+        ({"common_mode": cm, "nonlinearity": Polynomial(bend), "photons": Photons(8.0), "assemble": image, "divide": [2.0], "status": True},
+         ["calib.gain + calib.polynomial + calib.common_mode + calib.photons + calib.assemble"]),
+        ({"common_mode": cm, "variance": True, "status": True}, ["calib.gain + calib.common_mode + calib.variance"]),
         ({"photons": Photons(8.0), "status_count": True}, ["calib.gain + calib.photons", "calib.status_count"]),
         ({"variance": 8.0, "nonlinearity": Polynomial(bend), "assemble": image},       # the slope is an array
          ["calib.gain + calib.polynomial", "calib.gain + calib.polynomial + calib.scale + calib.assemble",

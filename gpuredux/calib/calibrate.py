@@ -44,10 +44,10 @@ class Calibrate(Chain):
          variance f32 of the shape of energy or of image [its unit squared]: NaN where a pixel has a status; in gaps the image's fill
          status_count (n, 8) u32: pixels of the detector with each bit of status.Pixel, behind the last step that sets one: photons if they are there.
          With image_status image_status_count (n, 8) u32 too: pixels of the image, so that pixels in no image, or twice in it, count so often
-         common_mode (n, banks, 1 + rows + cols of a bank) f32, of a CommonMode with report=True
-    On a device all steps up to the first common mode, crosstalk or image are one pass over the raw words, pixel_status and variance included. What
-    follows those reads memory: photons, image or variance behind a common mode are a pass each. status_count is a pass of its own, and so is the slope
-    that a variance behind a nonlinearity takes. `plan.passes` lists them
+         common_mode (n, banks, 1 + rows + cols of a bank) f32, of a CommonMode with report=True: NaN where a group stays as it is
+    On a device all steps are one pass over the raw words, photons, image, pixel_status and variance included: up to a crosstalk, which reads neighbours,
+    and an image that splits pixels; what follows these reads memory. status_count, an image's variance and the slope that a variance behind a
+    nonlinearity takes are passes of their own. `plan.passes` lists them
     exact: bit-identical on every backend
     source: the order of the field's detectors: what the electronics add is taken off in ADU, before the gain
     """

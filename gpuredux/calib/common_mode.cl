@@ -432,7 +432,7 @@ INLINE bool is_used(f32 x, u32 bits, GLOBAL const u8 *good, u64 pixel) {
 
 /* AGAIN: pixels are loaded a second time at the end: their gain stages are wanted, or the output held the bank. Else a pixel that is not used
  * is written as soon as it is seen, and no more. Never a LOAD in a branch: PoCL 3.1 lost what stood beside it (tried: zeros). */
-#define AGAIN (IN_GLOBAL || (PLANES > 0 && STAGES && !(TOGETHER > 1)))
+#define AGAIN (GIVES || IN_GLOBAL || (PLANES > 0 && STAGES && !(TOGETHER > 1)))
 #define MARK_STAGES (PLANES > 0 && STAGES && !AGAIN)
 #undef LOAD_FIRST
 #define LOAD_FIRST first_time
@@ -675,11 +675,19 @@ INLINE void correct(Work work, GLOBAL f32 *modes, u32 width, Limits q, Parts par
     THIRD_STEP(work, modes, width, q, part, &guess, spread);
 }
 
+#if GIVES
+#define HAND_ON(mine)                                                                                            \
+    GIVE_BEGIN(given, pixel, npix);                                                                              \
+    GIVE(given, frame, pixel, npix, x, bits, mine);                                                              \
+    if (GIVE_FLAGS) for (u32 k = 0; k < VECTOR; k++) given_seen |= (mine) >> k & 1u ? STATUS_OF(bits[k]) : 0u;
+#else
+#define HAND_ON(mine) (void)given;
+#endif
 #define GROUPS ((COLS + 2 * VECTOR - 2) / VECTOR) /* of VECTOR pixels, that a row of the bank can touch */
 
-KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL const f32 *per_gain, GLOBAL f32 *common_mode, GLOBAL u32 *frame_status,
-                                   GLOBAL const i32 *live, GLOBAL f32 *energy, f32 cormax, f32 threshold, f32 bin_width, f32 inverse_width,
-                                   u32 npix_min, u32 n, u32 npix, u32 width) {
+KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GIVE_PARAMS GLOBAL const u8 *good, GLOBAL const f32 *per_gain, GLOBAL f32 *common_mode,
+                                   GLOBAL u32 *frame_status, GLOBAL const i32 *live, GLOBAL f32 *energy, f32 cormax, f32 threshold,
+                                   f32 bin_width, f32 inverse_width, u32 npix_min, u32 n, u32 npix, u32 width) {
     u32 frame = BLOCK % n, bank = BLOCK / n * TOGETHER, across = width / COLS;
     if (frame >= LIVE_ROWS(live, n)) return;
     SHARED Total totals[THREADS + 16];
@@ -704,6 +712,8 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
     f32 x[VECTOR];
     u32 bits[VECTOR];
     bool first_time = true;
+    Given given;
+    u32 given_seen = 0u;
 #if TOGETHER > 1
     SHARED_PTR u8 *marks = (SHARED_PTR u8 *)(words + SPAN + LEAD * THREADS + ROWS);
     for (u32 r = 0; r < ROWS; r++)
@@ -746,7 +756,9 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
                 bits[0] = (mark ? mark - 1u : 0u) << 8;
 #endif
                 f32 z = result_of(y, y, bits[0], per_gain, pixel, npix, COLS % THREADS == 0u);
-                energy[first + (Index)r * width + c] = y == y ? z : before;
+                x[0] = y == y ? z : before;
+                if (STORED) energy[first + (Index)r * width + c] = x[0];
+                HAND_ON(1u)
             }
         }
         SYNC;
@@ -797,7 +809,9 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             LOAD_BEGIN(held, pixel, npix);
             LOAD(held, frame, pixel, npix, x, bits);
 #endif
-            if (AGAIN || y == y) energy[(u64)frame * npix + pixel] = result_of(y, x[0], bits[0], per_gain, pixel, npix, false);
+            if (AGAIN || y == y) x[0] = result_of(y, x[0], bits[0], per_gain, pixel, npix, false);
+            if (STORED && (AGAIN || y == y)) energy[(u64)frame * npix + pixel] = x[0];
+            HAND_ON(1u)
         }
 #else
     for (u32 round = 0; round < (ROWS * GROUPS + THREADS - 1u) / THREADS; round++) {
@@ -805,8 +819,10 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
         if (r < ROWS && pixel < start + COLS) {
             f32 y[VECTOR];
             bool whole = pixel >= start && pixel + VECTOR <= start + COLS;
+            u32 mine = 0u;
             for (u32 k = 0; k < VECTOR; k++) {
-                y[k] = pixel + k >= start && pixel + k < start + COLS ? work[AT(r, pixel + k - start)] : NOT_USED;
+                mine |= pixel + k >= start && pixel + k < start + COLS ? 1u << k : 0u;
+                y[k] = mine >> k & 1u ? work[AT(r, pixel + k - start)] : NOT_USED;
                 x[k] = y[k];
                 bits[k] = 0u;
                 whole = whole && (AGAIN || y[k] == y[k]);
@@ -816,15 +832,21 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL co
             LOAD(held, frame, pixel, npix, x, bits);
 #endif
             if (whole) {
-                for (u32 k = 0; k < VECTOR; k++) y[k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix, false);
-                store_f32(energy + (u64)frame * npix + pixel, y);
+                for (u32 k = 0; k < VECTOR; k++) x[k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix, false);
+                if (STORED) store_f32(energy + (u64)frame * npix + pixel, x);
             } else
                 for (u32 k = 0; k < VECTOR; k++) {
-                    if (pixel + k >= start && pixel + k < start + COLS && (AGAIN || y[k] == y[k]))
-                        energy[(u64)frame * npix + pixel + k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix, false);
+                    if (mine >> k & 1u && (AGAIN || y[k] == y[k])) {
+                        x[k] = result_of(y[k], x[k], bits[k], per_gain, pixel + k, npix, false);
+                        if (STORED) energy[(u64)frame * npix + pixel + k] = x[k];
+                    }
                 }
+            HAND_ON(mine)
         }
     }
+#endif
+#if GIVES && GIVE_FLAGS
+    if (given_seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, given_seen & PIXEL_FROM_DATA);
 #endif
 #endif
 }

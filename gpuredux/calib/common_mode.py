@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, live_rows, vector
+from ..op import Fused, Op, Plan, Spec, carries, live_rows, vector
 from ..status import MOST_PLANES, Frame
 from .common_mode_numba import common_mode_banks
 
@@ -51,6 +51,7 @@ class CommonMode(Op):
     writes: ClassVar[tuple[str, ...]] = ("energy", "common_mode")
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status", "gain_stage")
     stores: ClassVar[bool] = True
+    gives: ClassVar[str] = "energy"
 
     bank: tuple[int, int]
     steps: tuple[str, ...] = STEPS
@@ -243,19 +244,28 @@ class CommonMode(Op):
         if n * banks >= 2**31:
             raise ValueError(f"{self.name}: {n} frames of {banks} banks are more than one launch holds; plan for fewer")
         good, factor = plan.constants.get("good"), plan.constants.get("factor")
+        stages = (len(energy.stages) if isinstance(energy, Fused) else 1) + (self.gain is not None) + (len(plan.given.stages) if plan.given else 0)
+        shared, defines = self._layout(plan, width, stages)
+        stored, given = corrected is not None, plan.given
+        if corrected is None and (defines["IN_GLOBAL"] or defines["TOGETHER"] > 1):     # nobody wants it, but that is where banks lie
+            if "banks" not in plan.scratch:
+                plan.scratch["banks"] = plan.backend.empty(tuple(energy.shape), np.float32, plan.device, plan.stream)
+            corrected = plan.scratch["banks"]
+        elif corrected is None and given is not None:
+            corrected = given.some
         optional = [corrected if a is None else a for a in (good, factor, modes, new_status, live)]
         limits = (*self._limits(), *(np.uint32(k) for k in (self.npix_min, n, npix, width)))
-        shared, defines = self._layout(plan, width)
         plan.launch(
             "calib/common_mode.cl", "common_mode", (n * banks // int(defines["TOGETHER"]),), int(defines["THREADS"]), (*optional, corrected, *limits),
-            load=(energy, pixel_status, gain_stage), shared=shared, VECTOR=vector(npix, plan.device.vector),
+            load=(energy, pixel_status, gain_stage), shared=shared, give=given, VECTOR=vector(npix, plan.device.vector),
             STATUS=pixel_status is not None, STAGES=gain_stage is not None, EXCLUDED=f"{self.excluded}u", GOOD=good is not None,
             PLANES=0 if self.gain is None else len(self.gain),
-            REPORT=modes is not None, FRAME_STATUS=new_status is not None, CARRY_STATUS=carry, LIVE=live is not None, **defines,
+            REPORT=modes is not None, FRAME_STATUS=new_status is not None, CARRY_STATUS=carry, LIVE=live is not None, STORED=stored,
+            GIVE_FLAGS=given is not None and given.flags and new_status is not None, **defines,
         )
 
-    def _layout(self, plan: Plan, width: int) -> tuple[int, dict[str, Any]]:
-        """The bytes of SHARED, and how the kernel lays a bank out: in SHARED, or where that is too small, in the output."""
+    def _layout(self, plan: Plan, width: int, stages: int) -> tuple[int, dict[str, Any]]:
+        """The bytes of SHARED, and how the kernel lays a bank out: in SHARED, or where that is too small, in the output. stages: that a pixel goes through."""
         rows, cols = self.bank
         turned = plan.device.vector == 1        # the compiler makes vectors of the threads: a block is one vector
         threads = 16 if turned else min(256, max(64, -(-max(rows, cols) // 32) * 32))
@@ -263,7 +273,7 @@ class CommonMode(Op):
         words = -(-rows * lead // threads) * threads + turned * (lead * threads + rows)
         room = plan.device.shared - 24 * threads - 2048     # less the kernel's own SHARED arrays, at most
         in_global = 4 * words + 16 > room
-        blocks = 65536 // (80 * threads)        # on a multiprocessor at once: 80 registers a thread are enough
+        blocks = 65536 // ((80 if stages < 3 else 128) * threads)      # on a multiprocessor at once: so many registers a thread are enough
         if not in_global:
             blocks = max(1, min(blocks, plan.device.shared // (plan.device.shared - room + 4 * words)))
         fits = min(TOGETHER, 4 * (room - 16 - 4 * words)) // (4 * rows * cols) if turned and not in_global else 1

@@ -6,6 +6,8 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..turn_numba import turned
+
 PEAK = 127
 LANES = 16
 PASSES = 9      # counting passes for 16 medians at a time, at most; what is not found then is selected one by one
@@ -209,12 +211,7 @@ def _turn(typingctx, source, step, target):
         for _ in range(LANES):
             v.append(_load(builder, source))
             source = builder.add(source, step)
-        for half in (8, 4, 2, 1):       # vectors `half` apart exchange the quarters, eighths ... that stand in the wrong one
-            low = [i + (0 if not i & half else LANES - half) for i in range(LANES)]
-            high = [i + (half if not i & half else LANES) for i in range(LANES)]
-            for a in (i for i in range(LANES) if not i & half):
-                b = a + half
-                v[a], v[b] = (builder.shuffle_vector(v[a], v[b], ir.Constant(INTS, order)) for order in (low, high))
+        v = turned(builder, v)
         for k in range(LANES):
             _store(builder, v[k], builder.add(target, ir.Constant(WORD, 4 * LANES * k)))
         return context.get_dummy_value()
