@@ -53,6 +53,10 @@ def fuse(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
         read = {r for s in left for t in s.all if t is not giver and t not in giver.given for r in t.reads} | set(outs)
         for s in (giver, *giver.given):
             s.unwritten = {w for w in s.writes if w not in read and slots[w].name != "frame_status"}
+            if s is not giver and not _handed_on(s):        # what ends there is written in any case
+                s.unwritten.discard(s.writes[0])
+        if all(set(s.writes) <= s.unwritten for s in giver.given):      # a kernel must have an array to write
+            giver.given[-1].unwritten.discard(giver.given[-1].writes[0])
     return left
 
 
@@ -69,10 +73,16 @@ def _load(steps: list[Step], slots: list[Spec], handed: set[int | None]) -> None
         first = dict(zip(line[-1].op.input_names, line[-1].reads, strict=True))
         made = {n: first[n] for n in line[-1].op.loads} | {slots[w].name: w for s in reversed(line) for w in s.writes}     # by the last that gives it
         marks = [r for r in (step.reads[i] for i in loads[1:]) if r is not None]
-        once = len({type(s.op) for s in (step, *line)}) == 1 + len(line)        # a stage's names are its file's
+        once = len({_stage_of(s) for s in (*line, step, *step.given)}) == len(line) + 1 + len(step.given)      # a stage's names are its file's
         if once and all(r == made.get(slots[r].name) for r in marks) and not (line[-1].op.loads and line[-1].reads[0] in handed):
             step.producer = producer
             step.through_load = tuple(i for i in loads if step.reads[i] is not None)
+
+
+def _stage_of(step: Step) -> type:
+    """The class that says which .cl an op's stage is."""
+    mro = type(step.op).__mro__
+    return next((c for c in mro if "stage" in vars(c) or "pixel" in vars(c)), mro[0]) if step.op.pixel_output else mro[0]
 
 
 def _drop(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
@@ -134,7 +144,7 @@ class _Handed:
 
     value: int | None
     marks: dict[str, int | None]
-    names: list[str]
+    names: list[object]
 
 
 MARKS = ("pixel_status", "gain_stage")
@@ -147,7 +157,7 @@ def _give(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
         if not giver.op.gives or giver not in left:
             continue
         start = {n: giver.written(n, slots) if n in giver.op.writes else giver.read(n) for n in MARKS}
-        handed = _Handed(giver.written(giver.op.gives, slots), start, [type(s.op).__name__ for s in giver.all])
+        handed = _Handed(giver.written(giver.op.gives, slots), start, [_stage_of(s) for s in giver.all])
         while handed.value is not None:
             fitting = [s for s in left[left.index(giver) + 1 :] if _fits(giver, s, handed, made) and _status_is_its(giver, s, left, slots, outs)]
             taker = next((s for s in fitting if not _handed_on(s)), fitting[0] if fitting else None)
@@ -166,9 +176,9 @@ def _give(steps: list[Step], slots: list[Spec], outs: list[int]) -> list[Step]:
     return left
 
 
-def _names(taker: Step) -> list[str]:
+def _names(taker: Step) -> list[object]:
     """Of the stages that a taker is: each can stand in one kernel once."""
-    return [type(taker.op).__name__, taker.op.given_by]
+    return [_stage_of(taker), taker.op.given_by]
 
 
 def _handed_on(taker: Step) -> str:

@@ -9,7 +9,7 @@ import math
 import numbers
 import threading
 from collections import OrderedDict, namedtuple
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -108,6 +108,7 @@ class Op:
     stores: ClassVar[bool] = False           # its kernels LOAD all pixels of all live frames, and no others: on the way they can store what they take in
     state: ClassVar[tuple[str, ...]] = ()    # the inputs that hold what earlier batches left, and no rows of this one
     gives: ClassVar[str] = ""                # the output that its kernel hands on, pixel by pixel, by GIVE, to ops that follow
+    given_constants: ClassVar[bool] = True   # whether that stage reads constants()
     given_by: ClassVar[str] = ""             # the .cl of its stage of GIVE, which takes its first input and the marks from another kernel, and stores
     flags_frames: ClassVar[bool] = False     # whether, in GIVE, frame_status takes in the marks as they are behind that stage
     hands_on: ClassVar[str] = ""             # the output that GIVE holds behind that stage, if it is another value
@@ -295,13 +296,19 @@ class Op:
 
     def device_constants(self, device: Device, stream: Any = None) -> dict[str, Array]:
         """The constants on this device, uploaded at the first call and shared by all plans and streams."""
-        shared = self._shared()
-        with shared.lock:
-            if device not in shared.constants:
+        return self._uploaded(self._shared().constants, self.constants, device, stream)
+
+    def device_tables(self, device: Device, stream: Any = None) -> dict[str, Array]:
+        """The same of give_tables."""
+        return self._uploaded(self._shared().tables, self.give_tables, device, stream)
+
+    def _uploaded(self, held: dict[Device, dict[str, Array]], made: Callable[[], dict[str, np.ndarray]], device: Device, stream: Any) -> dict[str, Array]:
+        with self._shared().lock:
+            if device not in held:
                 put = BACKENDS[device.backend].put
-                shared.constants[device] = {k: put(v, device, stream) for k, v in self.constants().items()}
+                held[device] = {k: put(v, device, stream) for k, v in made().items()}
                 BACKENDS[device.backend].wait(device, stream)       # plans on other streams will read them
-            return shared.constants[device]
+            return held[device]
 
     def plan(self, *x: Any, backend: str | None = None, device: Device | None = None, stream: Any = None, **named: Any) -> Plan:
         """A plan for inputs like these (arrays, or Specs together with backend=): constants uploaded, scratch allocated, kernels compiled."""
@@ -331,11 +338,12 @@ class Op:
 
 
 class _Shared:
-    """Of one op: its constants by device and its recent plans. Never pickled, never copied."""
+    """Of one op: its constants and tables by device and its recent plans. Never pickled, never copied."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.constants: dict[Device, dict[str, Array]] = {}
+        self.tables: dict[Device, dict[str, Array]] = {}
         self.plans: OrderedDict[Any, Plan] = OrderedDict()
         self.latest: dict[Device, Op] = {}      # what update() made of the op
 
@@ -403,6 +411,13 @@ class Fused:
             self.defines = {**self.defines, **{f"STORE_{k}": n in stored for k, n in names.items()}}
 
 
+class _HandedOn(Fused):
+    """What GIVE hands on, for Op.traffic: it is not read from memory."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.shape, self.dtype, self.stages = spec.shape, spec.dtype, (PLAIN,)
+
+
 def carries(value: Any) -> bool:
     """Whether a kernel that takes this value in must OR its status bits into frame_status: a source in it saw the data, and may not run by itself."""
     return isinstance(value, Fused) and value.stages[0] != PLAIN
@@ -430,7 +445,7 @@ class Given:
 
     def add(self, file: str, kind: str, args: tuple[Any, ...], defines: dict[str, Any]) -> None:
         self.stages.append((file, kind))
-        self.args, self.defines = (*self.args, *args), {**self.defines, **defines}
+        self.args, self.defines = (*self.args, *args), _agreed(file, self.defines, defines)
 
     @property
     def some(self) -> Any:
@@ -439,7 +454,8 @@ class Given:
 
     def extend(self, other: Given) -> None:
         """All that the other one holds, behind."""
-        self.stages, self.args, self.defines = [*self.stages, *other.stages], (*self.args, *other.args), {**self.defines, **other.defines}
+        self.stages, self.args = [*self.stages, *other.stages], (*self.args, *other.args)
+        self.defines = _agreed("GIVE", self.defines, other.defines)
 
 
 class Plan:
@@ -548,11 +564,11 @@ class Plan:
         stages: tuple[str, ...] = ()
         if give is not None:
             args = (*(give.some if a is None else a for a in give.args), *args)
-            defines = _agreed(self.op, give.defines, defines)
+            defines = _agreed(self.op.name, give.defines, defines)
         if load is not None:
             stages, first, extra = _stages(load if isinstance(load, tuple) else (load,))
             args = (*first, *args)
-            defines = _agreed(self.op, extra, defines)
+            defines = _agreed(self.op.name, extra, defines)
         if shared:
             defines["SHARED_SIZE"] = shared
         behind = tuple(give.stages) if give is not None else ()
@@ -611,11 +627,11 @@ def _updated(op: Op, device: Device, stream: Any, fields: dict[str, Any]) -> tup
     return new, values
 
 
-def _agreed(op: Op, some: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+def _agreed(who: str, some: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     """The defines of stages and of the kernel."""
     clash = {k for k in some if k in others and others[k] != some[k]}
     if clash:
-        raise ValueError(f"{op.name}: fused kernels disagree on {', '.join(sorted(clash))}")
+        raise ValueError(f"{who}: fused kernels disagree on {', '.join(sorted(clash))}")
     return {**some, **others}
 
 
@@ -728,9 +744,12 @@ class _TakerPlan(_Feeder):
     """The plan of an op that another's kernel ends with."""
 
     def _prepare(self, x: tuple[Any, ...]) -> None:
-        super()._prepare(x)
-        self.scratch = {k: self.backend.put(v, self.device, self.stream) for k, v in self.op.give_tables().items()}
-        self._dry = True
+        self.constants = self.op.device_constants(self.device, self.stream) if self.op.given_constants else {}
+        self.scratch, self._dry = self.op.device_tables(self.device, self.stream), True
+
+    def take_constants(self) -> None:
+        if self.op.given_constants:
+            super().take_constants()
 
 
 class _Feed:
@@ -851,8 +870,8 @@ class _ChainPlan(Plan):
             names = [step.op.name]
             for t in step.given:
                 names.append(t.op.name)
-                handed = [s for s in _specs(t, self._slots) if s is not None and s.name in (t.op.inputs[0], *MARKS)]
-                moved += t.op.traffic(*_specs(t, self._slots)) - nbytes(*handed, *(self._slots[w] for w in t.unwritten))
+                x = [_HandedOn(s) if s is not None and s.name in (t.op.inputs[0], *MARKS) else s for s in _specs(t, self._slots)]
+                moved += t.op.traffic(*x) - nbytes(*(self._slots[w] for w in t.unwritten))
             moved += step.op.traffic(*_through(step, feed, list(_specs(step, self._slots)), self.specs_by_slot))
             while feed is not None:
                 names = [feed.step.op.name, *names]

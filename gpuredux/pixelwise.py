@@ -94,7 +94,6 @@ class Pixelwise(Op):
         stem = file.rpartition("/")[2].removesuffix(".cl").upper()
         return file, args, {f"{stem}_STATUS": pixel_status is not None, f"{stem}_PLANES": self.planes, **{f"{stem}_{k}": v for k, v in defines.items()}}
 
-
     def give(self, plan: Plan, x: tuple[Any, ...], out: tuple[Any, ...]) -> list[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
         file, args, defines = self.pixel(plan, *x)
         step = [(file, "APPLY", args, defines)]

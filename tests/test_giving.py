@@ -13,6 +13,7 @@ from gpuredux import Op
 from gpuredux.calib import Assemble, AssembleSplit, AssembleTiles, CommonMode, Gain, Photons, Scale
 from gpuredux.datasets.case import seeded
 
+NARROW = (2, 10, 28)        # rows of whole groups of 8 pixels, and banks that are none
 PH, AS, SC = "calib.photons", "calib.assemble", "calib.scale"
 
 
@@ -55,6 +56,10 @@ def of_common_mode() -> dict[str, Line]:
     bank = CommonMode((8, 24), ("rows",), npix_min=3, exclude_stages=(1,), statistic="mean_below", report=True)      # quickly compiled
     odd, huge = CommonMode((5, 7), ("rows",), npix_min=3, statistic="mean_below"), CommonMode((512, 128), ("bank",), statistic="mean_below")
     count, flat, image = Photons(9.5, status=True), Scale(planes(EVEN)), place(EVEN)
+    clear, clean = source(JUNGFRAU, EVEN)
+    clean = clean | {"raw": clean["raw"] & np.uint16(0x3FFF)}       # no word that is a status by itself
+    narrow, some = source(JUNGFRAU, NARROW, 3)
+    few_held, signed = Photons(0.1, dtype="uint8", status=True), Photons(1e-9, dtype="int32", status=True)
     energy = {"energy": seeded("given").normal(0, 40, (3, *ODD)).astype(np.float32)}
     return {
         "photons": Line([gain, bank, count], words, ("photons", "pixel_status", "common_mode", "frame_status"), [f"{G} + {CM} + {PH}"]),
@@ -69,6 +74,14 @@ def of_common_mode() -> dict[str, Line]:
                           [f"{G} + {CM} + {SC} + {PH} + {AS}"]),
         "two of one value": Line([gain, bank, image, count], words, ("image", "image_status", "photons", "frame_status"), [f"{G} + {CM} + {AS} + {PH}"]),
         "a curve before, a variance behind": Line([gain, CURVE, bank, NOISE], words, ("energy", "variance", *MARKS), [f"{G} + {P} + {CM} + calib.variance"]),
+        "frame bits of photons": Line([clear, bank, few_held], clean, ("photons", "pixel_status", "frame_status"), [f"{G} + {CM} + {PH}"]),
+        "groups that reach into neighbours": Line([narrow, odd, count, place(NARROW).photons()], some, ("photons", *MARKS[:1], "image", "energy"),
+                                                  [f"{G} + {CM} + {PH} + {AS}"]),
+        "whole numbers of both signs": Line([gain, bank, signed, image.photons()], words, ("image", "frame_status"), [f"{G} + {CM} + {PH} + {AS}"]),
+        "the image's marks alone": Line([gain, bank, image], words, ("image_status", "energy"), [f"{G} + {CM} + {AS}"]),
+        "frame bits alone": Line([gain, bank, count, image.photons()], words, ("frame_status",), [f"{G} + {CM} + {PH} + {AS}"]),
+        "frame bits of photons alone": Line([clear, bank, few_held], clean, ("frame_status",), [f"{G} + {CM} + {PH}"]),
+        "what nobody wants": Line([gain, bank, count], words, ("energy",), [f"{G} + {CM} + {PH}"]),
         "arrays": Line([odd, place(ODD, status=False)], energy, ("image",), [f"{CM} + {AS}"]),
     }
 
@@ -81,6 +94,8 @@ def of_what_does_not_fit() -> dict[str, Line]:
     again: list[Op] = [gain, Scale(planes(EVEN)), bank, Scale(planes(EVEN))]
     return {
         "an image of sums": Line([plain, bank, split], words, ("image",), [f"{G} + {CM}", "calib.assemble_split"]),
+        "one op thrice": Line([*again[:3], CommonMode((8, 24), ("cols",), statistic="mean_below"), Scale(planes(EVEN))], words, ("energy",),
+                              [f"{G} + {SC} + {CM}", f"{CM} + {SC}"]),
         "one op twice": Line(again, words, ("energy",), [f"{G} + {SC} + {CM}", SC]),
         "two images": Line([gain, bank, place(EVEN, status=False), NOISE, place(EVEN).variance()], words, ("image", "variance"),
                            [f"{G} + {CM} + {AS} + calib.variance", AS]),

@@ -26,6 +26,7 @@ class Assembly(Op):
     loads: ClassVar[tuple[str, ...]] = ("energy", "pixel_status")
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
     given_by: ClassVar[str] = "calib/place.cl"
+    given_constants: ClassVar[bool] = False     # it goes by give_tables
 
     frame: tuple[int, ...] = ()
     fill: float = math.nan

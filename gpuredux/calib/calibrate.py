@@ -45,9 +45,10 @@ class Calibrate(Chain):
          status_count (n, 8) u32: pixels of the detector with each bit of status.Pixel, behind the last step that sets one: photons if they are there.
          With image_status image_status_count (n, 8) u32 too: pixels of the image, so that pixels in no image, or twice in it, count so often
          common_mode (n, banks, 1 + rows + cols of a bank) f32, of a CommonMode with report=True: NaN where a group stays as it is
-    On a device all steps are one pass over the raw words, photons, image, pixel_status and variance included: up to a crosstalk, which reads neighbours,
-    and an image that splits pixels; what follows these reads memory. status_count, an image's variance and the slope that a variance behind a
-    nonlinearity takes are passes of their own. `plan.passes` lists them
+    On a device the steps are one pass over the raw words, photons and image included, up to one that reads neighbours (crosstalk, SharedPhotons) or mixes
+    pixels (an assembly that splits): what follows these reads memory. Passes of their own are status_count, an image's variance, the slope that a
+    variance behind a nonlinearity takes with that variance, and, without common mode and photons, the pixel_status beside an image. `plan.passes`
+    lists them
     exact: bit-identical on every backend
     source: the order of the field's detectors: what the electronics add is taken off in ADU, before the gain
     """

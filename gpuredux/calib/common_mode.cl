@@ -527,7 +527,7 @@ INLINE void step_rows(STEP_PARAMS) {
             turned[c * THREADS + THREAD] = bits_f32((u32)two);
             turned[(c + 1u) * THREADS + THREAD] = bits_f32((u32)(two >> 32));
         }
-        f32 m = mode_alone(turned + THREAD, COLS, THREADS, q, *guess, spread), said = say(m, turned + THREAD, COLS, THREADS, part);
+        f32 m = mode_alone(turned + THREAD, COLS, THREADS, q, *guess, spread), said = say(r < ROWS ? m : 0.0f, turned + THREAD, COLS, THREADS, part);
         if (r < ROWS) {
             mode[r] = m + 0.0f;
             REPORT_MODE(1u + r, said);
@@ -548,7 +548,7 @@ INLINE void step_rows(STEP_PARAMS) {
         if (r < ROWS)
 #endif
         {
-            f32 m = mode_alone(work + AT(at, 0u), COLS, 1u, q, *guess, spread), said = say(m, work + AT(at, 0u), COLS, 1u, part);
+            f32 m = mode_alone(work + AT(at, 0u), COLS, 1u, q, *guess, spread), said = say(r < ROWS ? m : 0.0f, work + AT(at, 0u), COLS, 1u, part);
             m += 0.0f;
             if (r < ROWS) {
                 for (u32 c = 0; c < COLS; c++) work[AT(r, c)] -= m;
@@ -845,8 +845,8 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GIVE_PARAMS GLOBAL const u8 *goo
         }
     }
 #endif
+#endif
 #if GIVES && GIVE_FLAGS
     if (given_seen & PIXEL_FROM_DATA) atomic_or_u32(frame_status + frame, given_seen & PIXEL_FROM_DATA);
-#endif
 #endif
 }
