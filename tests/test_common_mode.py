@@ -309,3 +309,14 @@ def test_bad_inputs() -> None:
     good = masked[0] > 0
     out = CommonMode(BANK, good=good, gain=masked)(x)
     assert np.isnan(out[:, 0, 0]).all() and np.isfinite(out[:, good]).all()
+
+
+@pytest.mark.parametrize("bank", [(4, 8), (8, 24)])
+def test_columns_before_rows(target: Target, bank: tuple[int, int]) -> None:
+    """With a report and live: PoCL once let the rows see columns that were not corrected yet."""
+    x, live = np.random.default_rng(0).normal(0, 9, (2, 8, 24)).astype(np.float32), np.array([1], np.int32)
+    op = CommonMode(bank, ("cols", "rows"), npix_min=3, report=True)
+    want = op(x, live=live, backend="numpy")
+    got = run(target, op, energy=x, live=live)
+    assert np.array_equal(got["energy"][:1].view(np.uint32), want.energy[:1].view(np.uint32))
+    assert np.array_equal(got["common_mode"][:1].view(np.uint32), want.common_mode[:1].view(np.uint32))

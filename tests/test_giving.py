@@ -9,7 +9,7 @@ import pytest
 from conftest import Target
 from test_fusing import CM, CURVE, EVEN, JUNGFRAU, MARKS, NOISE, ODD, G, Line, P, check, planes, source
 
-from gpuredux import Op
+from gpuredux import Chain, Op
 from gpuredux.calib import Assemble, AssembleSplit, AssembleTiles, CommonMode, Gain, Photons, Scale
 from gpuredux.datasets.case import seeded
 
@@ -108,3 +108,18 @@ LINES = of_photons() | of_common_mode() | of_what_does_not_fit()
 @pytest.mark.parametrize("name", LINES)
 def test_what_a_kernel_ends_with(target: Target, name: str) -> None:
     check(target, LINES[name])
+
+
+def test_an_update_reaches_what_a_kernel_ends_with(target: Target) -> None:
+    """The plane of a flat field behind a common mode; the image's places cannot be moved."""
+    gain, words = source(JUNGFRAU, EVEN)
+    bank, flat, image = CommonMode((8, 24), ("rows",), statistic="mean_below"), Scale(planes(EVEN)), place(EVEN, status=False)
+    inputs, new = {"raw": words["raw"]}, planes(EVEN, 5.0)
+    plan = Chain([gain, bank, flat, image], keep=("image",)).plan(target.put(inputs["raw"]), backend=target.backend.name)
+    before = target.get(plan(target.put(inputs["raw"])))
+    plan.update(plane=new)
+    after = target.get(plan(target.put(inputs["raw"])))
+    want = [Chain([gain, bank, Scale(p), image], keep=("image",))(**inputs, backend="numpy") for p in (planes(EVEN), new)]
+    assert np.array_equal(before.view(np.uint32), want[0].view(np.uint32)) and np.array_equal(after.view(np.uint32), want[1].view(np.uint32))
+    with pytest.raises(ValueError, match="part of the plan"):
+        plan.update(source=np.zeros(image.shape, np.int32))

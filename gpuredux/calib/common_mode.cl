@@ -310,7 +310,8 @@ typedef struct {
 #if STATISTIC == 2
 /* of the bank, by all threads */
 INLINE f32 mode_together(Work work, u32 width, Limits q, Parts part, f32 *guess, f32 spread) {
-    for (u32 i = LID; i < 256u; i += THREADS) part.bin[i] = 0u;
+    for (u32 first = 0; first < 256u; first += THREADS)
+        if (first + LID < 256u) part.bin[first + LID] = 0u;
     SYNC;
     WALK(i) {
         i32 bin = peak_bin(work[EACH(i)], q);
@@ -608,9 +609,10 @@ INLINE void step_cols(STEP_PARAMS) {
     }
     f32 mode = median_of(&s, &m, q, wanted, work + c, ROWS, STRIDE), said = say(mode, work + c, ROWS, STRIDE, part);
     mode += 0.0f;
-    if (LID < COLS) REPORT_MODE(1u + ROWS + c, said);
     SYNC;
     for (u32 i = 0; i < size; i++) v[(Index)i * STRIDE] -= mode;
+    SYNC;
+    if (LID < COLS) REPORT_MODE(1u + ROWS + c, said); /* before: PoCL 3.1 then lets rows see columns that are not corrected, where a batch has `live` */
     SYNC;
 }
 #else
@@ -667,7 +669,8 @@ INLINE void correct(Work work, GLOBAL f32 *modes, u32 width, Limits q, Parts par
     f32 guess = 0.0f, spread = 1.0f;
     sample(work, width, part, &guess, &spread);
 #if REPORT
-    for (u32 i = LID; i < 1u + ROWS + COLS; i += THREADS) modes[i] = 0.0f;
+    for (u32 first = 0; first < 1u + ROWS + COLS; first += THREADS)
+        if (first + LID < 1u + ROWS + COLS) modes[first + LID] = 0.0f;
     SYNC;
 #endif
     FIRST_STEP(work, modes, width, q, part, &guess, spread);
@@ -703,8 +706,9 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GIVE_PARAMS GLOBAL const u8 *goo
     Work work = (Work)words;
 #endif
 #if !IN_GLOBAL
-    for (u32 r = LID; r < ROWS; r += THREADS)
-        for (u32 c = COLS; c < LEAD; c++) work[AT(r, c)] = NOT_USED;
+    for (u32 first = 0; first < ROWS; first += THREADS)
+        if (first + LID < ROWS)
+            for (u32 c = COLS; c < LEAD; c++) work[AT(first + LID, c)] = NOT_USED;
     if (ROWS * LEAD + LID < SPAN) work[ROWS * LEAD + LID] = NOT_USED;
 #endif
     u32 seen = 0u;
