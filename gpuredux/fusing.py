@@ -1,4 +1,4 @@
-"""Who shares a pass over memory: the steps of a Chain, and the rules by which a kernel takes in the per-pixel ops before it and behind it."""
+"""Who shares a pass over memory: the rules by which a kernel takes ops in. Over 200 lines: LOAD and GIVE compete for the same steps of a Chain."""
 
 from __future__ import annotations
 

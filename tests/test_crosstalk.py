@@ -118,7 +118,7 @@ WRONG = [
     ({"weights": np.ones((2, 2))}, "weights must be"), ({"weights": np.ones((9, 9))}, "weights must be"), ({"weights": np.ones((3, 5))}, "weights must be"),
     ({"weights": np.full((3, 3), np.nan)}, "magnitude"), ({"weights": np.full((3, 3), 1e30)}, "magnitude"), ({"weights": np.eye(3), "edge": "wrap"}, "edge"),
     ({"weights": np.eye(3), "asic": (0, 4)}, "asic"), ({"weights": np.eye(3), "asic": (4,)}, "asic"), ({"weights": np.eye(3), "full_scale": 0}, "full_scale"),
-    ({"weights": np.ones((3, 3)), "solve": True}, "outweighs its neighbours.* got 8"), ({"weights": np.zeros((3, 3)), "solve": True}, "outweighs"),
+    ({"weights": np.ones((3, 3)), "solve": True}, "outweighs its neighbours.* got 8"), ({"weights": np.zeros((3, 3))}, "all be 0"),
     ({"weights": [[0, 0, 0], [1, 1, -1], [0, 0, 0]], "edge": "renormalise"}, "renormalise"),
 ]
 

@@ -239,3 +239,9 @@ def test_recorded_epix10ka_is_in_fixed_low_gain(real) -> None:
     assert (folding.states(config, 0, kind) == kind.config.names.index("FL")).all()
     constants = np.arange(7, dtype=np.float32)[:, None, None, None] * np.ones(kind.shape, np.float32)
     assert (folding.fold(constants, config, 0, kind) == 2).all()
+
+
+@pytest.mark.parametrize("trbit", [2, -1, None, np.full((352, 384), 2)])
+def test_a_transfer_bit_beside_a_name_is_a_bit(trbit: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="trbit"):
+        folding.states("FL", trbit, "epix10ka")     # type: ignore[arg-type]

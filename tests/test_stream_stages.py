@@ -441,7 +441,7 @@ TABLE_OF_FAULTS = [
      ["12: stages[1].low: must be numbers (1, 16, 32) or (3, 16, 32), one for each gain stage, got float64 (1, 8, 32)"]),
     (TEXT + STAGES["breakpoint"].replace("/low", "/nan") + CODES, ["12: stages[1].low: must be finite, got nan at (0, 2, 3) (plane, pixel)"]),
     (TEXT + STAGES["look_up"].replace("/which", "/long") + CODES, ["12: stages[1].which: must be uint8 (16, 32), the table of each pixel, got int64 (16, 32)"]),
-    (TEXT + STAGES["look_up"].replace("step: 256.0", "step: 0") + CODES, ["12: stages[1].start: must be finite and step above 0, got 0.0 and 0.0"]),
+    (TEXT + STAGES["look_up"].replace("step: 256.0", "step: 0") + CODES, ["12: stages[1].step: must be above 0 and 1 / step a float32, got 0.0"]),
     (TEXT + STAGES["look_up"].replace("/table", "/curve") + CODES,
      ["12: stages[1].table: must be numbers (1, tables, nodes) or (3, tables, nodes), one for each gain stage, got float32 (1, 3, 16, 32)"]),
     (TEXT + STAGES["stencil"].replace("[16, 16]", "[16, 10]") + CODES,

@@ -43,6 +43,8 @@ def _named(name: str, trbit: int | np.ndarray, kind: Detector) -> tuple[np.ndarr
     code, high = known[mode]
     given = plain("folding: trbit", trbit)
     free = table.transfer and not any(mask & table.transfer for state, mask, _ in table.states if state.partition("_")[0] == mode)
+    if given.dtype.kind not in "uib" or ((given != 0) & (given != 1)).any():
+        raise ValueError(f"folding: trbit must be 0 or 1, got {given.tolist() if given.size < 9 else given.dtype}")
     if ((given != 0) & (given != high)).any() and not free:
         raise ValueError(f"folding: {name} of {kind.name} has the trbit {high}, got {trbit}; leave it out (0) beside a name")
     return np.full(kind.shape, code), high

@@ -44,8 +44,10 @@ class LookUp(Pixelwise):
             raise ValueError(f"{self.name}: which must be uint8 (*frame) below {table.shape[1]}, the number of tables, got {which.dtype} {which.shape}"
                              + (f" up to {which.max()}" if which.size else ""))
         step = np.float64(self.number("step"))
-        if not (np.isfinite(np.float32(self.number("start"))) and step > 0 and np.isfinite(np.float32(1 / step)) and np.float32(1 / step) > 0):
-            raise ValueError(f"{self.name}: start must be finite and step above 0, got {self.start} and {self.step}")
+        if not np.isfinite(np.float32(self.number("start"))):
+            raise ValueError(f"{self.name}: start must be finite, got {self.start}")
+        if not (step > 0 and np.isfinite(np.float32(1 / step)) and np.float32(1 / step) > 0):
+            raise ValueError(f"{self.name}: step must be above 0 and 1 / step a float32, got {self.step}")
 
     def slope(self) -> LookUp:
         """The op that writes slope (n, *frame) f32, (b - a) * (1 / step) of each pixel's nodes: what its errors are multiplied by."""

@@ -49,6 +49,8 @@ class Stencil(Crosstalk):
         if weights.ndim != 2 or weights.shape[0] != weights.shape[1] or weights.shape[0] not in (1, 3, 5, 7):
             raise ValueError(f"{self.name}: weights must be (k, k), k = 1, 3, 5 or 7, got {weights.shape}")
         magnitude = np.abs(weights)
+        if not magnitude.any():
+            raise ValueError(f"{self.name}: weights must not all be 0, got {weights.tolist()}")
         if not ((magnitude == 0) | ((magnitude >= 2.0**-40) & (magnitude <= 2.0**40))).all():
             raise ValueError(f"{self.name}: weights must be 0 or 2**-40 to 2**40 in magnitude, got {weights.tolist()}")
         self.one_of("edge", "zero", "renormalise")
