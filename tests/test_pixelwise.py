@@ -148,7 +148,7 @@ def test_numpy_methods_warn_of_nothing(name: str) -> None:
     (lambda: Polynomial(np.full((1, 2, 2, 2), np.inf)), "must be finite"), (lambda: Breakpoint(np.ones((1, 2)), np.ones((1, 3)), np.ones((1, 2))), "like knee"),
     (lambda: LookUp(np.ones((1, 1, 1)), np.zeros((2, 2), np.uint8)), "2 to 65536 nodes"),
     (lambda: LookUp(np.ones((1, 1, 2)), np.ones((2, 2), np.uint8)), "below 1, the number of tables"),
-    (lambda: LookUp(np.ones((1, 1, 2)), np.zeros((2, 2), np.uint8), step=0.0), "step must be above 0"), (lambda: Variance(np.full((1, 2, 2), -1.0)), "0 or more"),
+    (lambda: LookUp(np.ones((1, 1, 2)), np.zeros((2, 2), np.uint8), step=0.0), "must be above 0"), (lambda: Variance(np.full((1, 2, 2), -1.0)), "0 or more"),
     (lambda: Variance(np.ones((1, 2, 2)), quantum=np.inf), "quantum must be 0 or more"),
     (lambda: Scale(np.ones((3, 2, 2)))(np.ones((1, 2, 2), np.float32)), "3 gain stages need the input gain_stage"),
 ])
