@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -150,7 +151,6 @@ class Op:
         """For fusion: the .cl that defines a stage of LOAD, the arguments of its STEM_PARAMS, its defines."""
         raise NotImplementedError
 
-    # ------------------------------------------------------------------ what every op has
     def give(self, plan: Plan, x: tuple[Any, ...], out: tuple[Any, ...]) -> list[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
         """For given_by: stages of GIVE: the .cl, "APPLY" or "GIVE", the arguments of its STEM_PARAMS, its defines. What it is given is no array of x; of
         out, one for each name of op.writes, what nobody wants is None."""
@@ -160,6 +160,7 @@ class Op:
         """What its stage of GIVE reads besides its constants: plan.scratch."""
         return {}
 
+    # ------------------------------------------------------------------ what every op has
     def _fields(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
@@ -817,7 +818,7 @@ class _ChainPlan(Plan):
         self.scratch = {f"{self._slots[i].name} {i}" if i >= 0 else "zeros": a for i, a in self._own.items()}
         self._steps = [(s, *self._step_plans(s)) for s in steps]
 
-    @property
+    @cached_property
     def specs_by_slot(self) -> dict[Any, Any]:
         """What stands for arrays where there are none yet."""
         return {None: None, **dict(enumerate(self._slots)), -1: Spec("frame_status", (self._slots[0].shape[0],), np.dtype(np.uint32))}
@@ -836,8 +837,9 @@ class _ChainPlan(Plan):
     def _given(self, step: Step, takers: list[_Taker], arrays: dict[Any, Any]) -> Given:
         """What the kernel of a step ends with. arrays: or their specs."""
         given = Given({self._slots[w].name for w in step.unwritten}, any(t.step.op.flags_frames and t.step.read("frame_status") is not None for t in takers))
+        known = {**self.specs_by_slot, **arrays}
         for taker in takers:
-            taker.add_to(given, {**self.specs_by_slot, **arrays})
+            taker.add_to(given, known)
         return given
 
     def parts(self) -> tuple[Plan, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from gpuredux.stream.cli import app
+from gpuredux.stream.pipeline import Pipeline
 from gpuredux.stream.session import execute, prepare
 from gpuredux.stream.sink import OURS
 
@@ -137,3 +139,18 @@ def content(folder: Path) -> dict[str, bytes]:
                         found[f"{part.name}:{name}:{i}"] = bytes(item.id.read_direct_chunk((i, 0, 0))[1])
             f.visititems(visit)
     return found
+
+
+def built(document: Any, source: Any) -> tuple[Pipeline, int]:
+    """A pipeline as a run builds it, and the bytes that NumPy's allocator handed out for that."""
+    not_ours = tracemalloc.Filter(False, "*/numba/np/random/*")       # tables that numba reads in when a process first compiles
+    tracemalloc.start()
+    try:
+        pipeline = Pipeline(document, source)
+        slots = [pipeline.slot() for _ in range(document.config.run.slots)]
+        for slot in slots:
+            slot.live[0] = 0
+        shot = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain), not_ours])
+    finally:
+        tracemalloc.stop()
+    return pipeline, sum(s.size for s in shot.statistics("filename"))

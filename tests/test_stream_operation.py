@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 import pytest
 from rich.console import Console
-from test_stream_kit import BASE, SHAPE, config, parts, run
+from test_stream_kit import BASE, SHAPE, built, config, parts, run
 from typer.testing import CliRunner
 
 import gpuredux
@@ -265,16 +265,7 @@ def test_check_predicts_the_memory(tmp_path: Path, text: str) -> None:
     document = load(config(tmp_path, text, batch="8"))
     source = FromSimulation(document)
     own = [source.constant(k) for k in ("pedestal", "gain", "good")]
-    tracemalloc.start()
-    try:
-        pipeline = Pipeline(document, source)
-        slots = [pipeline.slot() for _ in range(3)]
-        for slot in slots:
-            slot.live[0] = 0
-        shot = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
-    finally:
-        tracemalloc.stop()
-    held = sum(s.size for s in shot.statistics("filename"))
+    pipeline, held = built(document, source)
     found = memory(pipeline)
     predicted = sum(found.values()) - sum(a.nbytes for a in own[:2] if a is not None)
     assert abs(held - predicted) < 20_000, (held, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +13,7 @@ import hdf5plugin  # noqa: F401 - a stock reader: h5py finds the filter by this
 import numpy as np
 import pytest
 from scipy import ndimage, signal
-from test_stream_kit import config, content, parts, raw_file, run, said
+from test_stream_kit import built, config, content, parts, raw_file, run, said
 from typer.testing import CliRunner
 
 from gpuredux import backends
@@ -28,7 +27,6 @@ from gpuredux.status import Pixel
 from gpuredux.stream.cli import app
 from gpuredux.stream.config import load
 from gpuredux.stream.memory import memory
-from gpuredux.stream.pipeline import Pipeline
 from gpuredux.stream.source_hdf5 import FromHdf5
 
 SHAPE, N, ABS = (16, 32), 20, 0.01
@@ -402,17 +400,11 @@ def test_check_predicts_memory_and_traffic(place: Path, name: str) -> None:
     path = configured(place, mixed_words(), stages, NOISY if name == "variance" else TEXT)
     document = load(path)
     source = FromHdf5(document, document.config.source)
-    tracemalloc.start()
     try:
-        pipeline = Pipeline(document, source)
-        slots = [pipeline.slot() for _ in range(2)]
-        for slot in slots:
-            slot.live[0] = 0
-        shot = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
+        pipeline, held = built(document, source)
     finally:
-        tracemalloc.stop()
         source.close()
-    held, found = sum(s.size for s in shot.statistics("filename")), memory(pipeline)
+    found = memory(pipeline)
     assert abs(held - sum(found.values())) < 20_000, (held, found)
     shown = CliRunner().invoke(app, ["check", str(path)])
     stores = {"photons": "photons of (16, 32), uint8; beside it pixel_status, uint8, without loss", "crosstalk": "codes of (16, 32), int16\n",
