@@ -273,7 +273,7 @@ class CommonMode(Op):
         words = -(-rows * lead // threads) * threads + turned * (lead * threads + rows)
         room = plan.device.shared - 24 * threads - 2048     # less the kernel's own SHARED arrays, at most
         in_global = 4 * words + 16 > room
-        blocks = 65536 // ((80 if stages < 3 and plan.given is None else 128) * threads)     # on a multiprocessor at once: so many registers are enough
+        blocks = 65536 // ((96 if stages < 3 and plan.given is None else 128) * threads)     # on a multiprocessor at once: so many registers are enough
         if not in_global:
             blocks = max(1, min(blocks, plan.device.shared // (plan.device.shared - room + 4 * words)))
         fits = min(TOGETHER, 4 * (room - 16 - 4 * words)) // (4 * rows * cols) if turned and not in_global else 1
