@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,9 +15,11 @@ sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]     # `python -
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+import gpuredux  # noqa: E402
 from gpuredux import backends  # noqa: E402
 from gpuredux.backends import BackendUnavailable, Device  # noqa: E402
 from gpuredux.datasets import real as recorded  # noqa: E402
+from gpuredux.op import Op  # noqa: E402
 
 
 class Target(NamedTuple):
@@ -47,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--backends", help="comma-separated, each must run here; default: numba, and opencl and cupy where found")
     group.addoption("--opencl-platform", default="", help="only OpenCL devices whose name holds this, e.g. Intel or Portable")
     group.addoption("--warp-tier", type=int, choices=(2, 3), help="force this tier of warp operations on the OpenCL devices")
+    group.addoption("--barriers", action="store_true", help="only cases of ops whose kernels have barriers; of two fused ops one pair for each second")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,6 +78,28 @@ def targets_of(name: str, platform: str, tier: int | None) -> list[Target]:
 
 def pytest_report_header() -> list[str]:
     return [f"gpuredux: on {', '.join(map(str, FOUND))}", *(f"gpuredux: not on {reason}" for reason in ABSENT)]
+
+
+def has_barriers(op: Op) -> bool:
+    """Whether an op's .cl has barriers or warp operations: those without cannot tell one tier of warp operations from another."""
+    return re.search(r"\b(SYNC|warp_\w+|block_scan)\b", (Path(gpuredux.__file__).parent / (op.name.replace(".", "/") + ".cl")).read_text()) is not None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """--barriers drops tests whose case is of an op without barriers, and of two fused ops all but the first with the same second one: to compile them
+    all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
+    if not config.getoption("--barriers"):
+        return
+    kept, dropped, seconds = [], [], set()
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        case = params.get("case", params.get("consumer"))
+        again = "consumer" in params and (params["target"], case.op.name) in seconds
+        if "consumer" in params:
+            seconds.add((params["target"], case.op.name))
+        (dropped if case is not None and (again or not has_barriers(case.op)) else kept).append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
