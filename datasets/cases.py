@@ -17,7 +17,7 @@ from gpuredux import calib, compress, veto
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
-from . import cases_assemble, cases_pixelwise
+from . import cases_assemble, cases_binning, cases_pixelwise
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
@@ -559,7 +559,7 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
     return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
 
 
-FAMILIES: Any = (cases_pixelwise, cases_assemble)      # modules with one table of MAKERS each
+FAMILIES: Any = (cases_pixelwise, cases_assemble, cases_binning)      # modules with one table of MAKERS each
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **{name: partial(module.cases_of, name) for module in FAMILIES for name in module.MAKERS},
     "calib.status_count": status_count, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums, "calib.dark_median": dark_median,
@@ -581,7 +581,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "compress.bitshuffle_lz4": sized_bitshuffle_lz4, "compress.bitshuffle_lz4_decode": sized_bitshuffle_lz4_decode,
 }
 FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {
-    **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES for name in module.MAKERS},
+    **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES if hasattr(module, "fed") for name in module.MAKERS},
     "calib.status_count": lambda frame, n: iter([Case("count", calib.StatusCount(), {})] if frame in ((24, 17), (16, 40)) else []),
     "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode, "calib.photons": fed_photons,
 }

@@ -1,3 +1,7 @@
-"""..."""
+"""What a frame becomes: peaks, regions, curves, bins, sums over frames."""
 
-OPS = ()
+from .bin import Bin
+
+OPS = (Bin,)
+
+__all__ = ["OPS", "Bin"]

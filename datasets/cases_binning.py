@@ -1,0 +1,103 @@
+"""Inputs of features.bin, running, cube and histogram: frames of every dtype with its ends, masks that leave nothing, sizes that do not divide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpuredux import features
+
+from .case import Case, live_of, seeded, spots
+
+ODD = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, 3.4e38, -3.4e38, 1e9, -8388608.5, 2**31, 0.001953125, 0.005859375], np.float32)
+
+
+def frames_of(rng: np.random.Generator, dtype: str, n: int, frame: tuple[int, ...]) -> np.ndarray:
+    """Ordinary values; the type's ends at the spots; a frame of the largest value, one of the least, one of NaN, one of -0.0."""
+    npix, dt = int(np.prod(frame)), np.dtype(dtype)
+    if dt.kind == "f":
+        x = rng.normal(3, 40, (n, npix)).astype(np.float32)
+        ends, whole = ODD, [3.4e38, -3.4e38, np.nan, -0.0]
+    else:
+        info = np.iinfo(dt)
+        x = rng.integers(max(info.min, -50), min(info.max, 300), (n, npix)).astype(dt)
+        ends, whole = np.array([info.min, info.max, info.max - 1, 0], dt), [info.max, info.min]
+    for f in range(n):
+        where = spots(rng, npix)
+        x[f, where] = rng.choice(ends, where.size)
+        if f % 9 >= 9 - len(whole):
+            x[f] = whole[f % 9 - 9]
+    return x.reshape(n, *frame)
+
+
+def marks_of(rng: np.random.Generator, n: int, frame: tuple[int, ...]) -> np.ndarray:
+    """Mostly 0; of every fifth frame no pixel is left."""
+    status = rng.choice(np.array([0] * 12 + [1, 2, 8, 255], np.uint8), (n, *frame))
+    status[4::5] = 16
+    return status
+
+
+def good_of(rng: np.random.Generator, frame: tuple[int, ...]) -> np.ndarray:
+    """A fifth of the pixels is masked, and a corner wholly."""
+    good = rng.random(frame) > 0.2
+    good[..., : max(1, frame[-2] // 3), : max(1, frame[-1] // 3)] = False
+    return good
+
+
+def inputs_of(rng: np.random.Generator, dtype: str, n: int, frame: tuple[int, ...], rows: int | None, given: str) -> dict[str, np.ndarray]:
+    inputs = {"energy": frames_of(rng, dtype, n, frame), **live_of(rows)}
+    return inputs | ({"pixel_status": marks_of(rng, n, frame)} if "status" in given else {})
+
+
+# ----------------------------------------------------------------------------------------------------------- features.bin
+BINS: tuple[tuple[str, tuple[int, ...], int, int | None, str, dict[str, Any]], ...] = (
+    ("uint16", (37, 53), 18, 18, "", {}),
+    ("uint16", (2, 16, 40), 5, 3, "", {}),
+    ("uint16", (1, 1), 3, 3, "", {}),
+    ("uint16", (8, 9), 0, 0, "", {}),
+    ("uint16", (8, 9), 35, 20, "", {}),
+    ("uint16", (8, 9), 5, 0, "", {}),
+    ("uint16", (8, 9), 5, 9, "", {}),
+    ("uint16", (8, 9), 5, -3, "", {}),
+    ("float32", (37, 53), 18, 18, "status good", {"statistic": "mean", "min_good": 3, "count": True, "status": True}),
+    ("float32", (2, 7, 129), 16, 15, "status good", {"statistic": "mean", "min_good": 3, "count": True, "status": True}),
+    ("float32", (24, 17), 19, None, "", {"size": (5, 3)}),
+    ("float32", (1, 1), 19, None, "", {"size": (5, 3)}),
+    ("float32", (33, 20), 18, None, "status", {"statistic": "max", "size": (4, 4), "count": True}),
+    ("int16", (33, 20), 18, None, "good", {"statistic": "max", "size": (1, 3), "min_good": 2, "status": True}),
+    ("uint32", (37, 131), 9, None, "", {"statistic": "mean", "size": (31, 130)}),
+)
+
+
+def bin_case(dtype: str, frame: tuple[int, ...], n: int, rows: int | None, given: str, fields: dict[str, Any]) -> Case:
+    name = f"{dtype}-{frame}-{n}-live{rows}-{'-'.join(f'{k}{v}' for k, v in fields.items())}"
+    rng = seeded(f"bin {name}")
+    return Case(name, features.Bin(good=good_of(rng, frame) if "good" in given else None, **fields), inputs_of(rng, dtype, n, frame, rows, given))
+
+
+def bins() -> Iterator[Case]:
+    yield from (bin_case(*row) for row in BINS)
+
+
+def sized_words(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Poisson counts, u16."""
+    some = rng.poisson(3, (1 << 18) + n * 977).astype(np.uint16)
+    return np.stack([np.resize(some[977 * f : 977 * f + (1 << 18)], shape) for f in range(n)])
+
+
+def sized_bin(shape: tuple[int, ...], n: int) -> Case:
+    return Case("2 x 2 sums of u16", features.Bin(), {"energy": sized_words(shape, n, seeded("bin"))})
+
+
+MAKERS: dict[str, Any] = {"features.bin": (bins, sized_bin)}
+
+
+def cases_of(name: str) -> Iterator[Case]:
+    yield from MAKERS[name][0]()
+
+
+def sized(name: str, shape: tuple[int, ...], n: int) -> Case:
+    case: Case = MAKERS[name][1](shape, n)
+    return case

@@ -1,0 +1,136 @@
+"""features.bin, running, cube and histogram against NumPy in float64, on the host; that every backend gives those bytes is the contract's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpuredux import Chain, calib
+from gpuredux.datasets.cases_binning import ODD, frames_of, good_of, marks_of
+from gpuredux.features import Bin
+from gpuredux.features.frames import WORDS
+
+HOST = ("numpy", "numba")
+every_host = pytest.mark.parametrize("backend", HOST)
+
+
+def random(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def blocks(x: np.ndarray, a: int, b: int, fill: Any) -> np.ndarray:
+    """(..., R, C, a * b): the pixels of each bin, by padding and reshape."""
+    *lead, rows, cols = x.shape
+    down, across = -(-rows // a), -(-cols // b)
+    padded = np.full((*lead, down * a, across * b), fill, x.dtype)
+    padded[..., :rows, :cols] = x
+    return np.moveaxis(padded.reshape(*lead, down, a, across, b), -2, -3).reshape(*lead, down, across, a * b)
+
+
+# ----------------------------------------------------------------------------------------------------------- features.bin
+@pytest.mark.parametrize(("backend", "dtype"), [("numpy", d) for d in WORDS] + [("numba", d) for d in ("uint16", "int32", "float32")])    # each compiles
+@pytest.mark.parametrize(("frame", "size"), [((8, 12), (2, 2)), ((7, 13), (2, 2)), ((3, 5, 9), (4, 3)), ((1, 1), (3, 3)), ((6, 6), (1, 1))])
+def test_bins_are_those_of_a_reshape(backend: str, dtype: str, frame: tuple[int, ...], size: tuple[int, int]) -> None:
+    rng = random(1)
+    x, good, status = frames_of(rng, dtype, 12, frame), good_of(rng, frame), marks_of(rng, 12, frame)
+    use = blocks(good & (status == 0) & np.isfinite(x), *size, False)
+    wide = blocks(np.where(np.isfinite(x), x, 0).astype(np.float64), *size, 0.0)       # of 32 bits each is exact
+    count, total = use.sum(-1), np.where(use, wide, 0).sum(-1)
+    for statistic in ("sum", "mean", "max"):
+        got = Bin(size, statistic, good=good, count=True, status=True)(x, status, backend=backend)
+        assert got.bin_count.dtype == np.uint16 and np.array_equal(got.bin_count, count)
+        assert np.array_equal(got.bin_status, np.where(count > 0, 0, 8))
+        empty = np.isnan(got.binned) if got.binned.dtype.kind == "f" else got.binned == 0
+        assert empty[count == 0].all()
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            want = {"sum": total, "mean": total / count, "max": np.where(use, wide, -np.inf).max(-1)}[statistic][count > 0]
+            if statistic == "sum" and dtype == "float32":      # any order: the f64 sum may differ in its last bits, where large ones cancel too
+                scale = np.where(use, np.abs(wide), 0).sum(-1)[count > 0]
+                ends = np.isinf(want.astype(np.float32))
+                assert np.array_equal(got.binned[count > 0][ends], want.astype(np.float32)[ends])
+                assert (np.abs(got.binned[count > 0] - want) <= 2.0**-23 * np.abs(want) + 2.0**-48 * scale)[~ends].all()
+            elif dtype == "float32" and statistic == "mean":
+                scale = (np.where(use, np.abs(wide), 0).sum(-1) / np.maximum(count, 1))[count > 0]
+                assert (np.abs(got.binned[count > 0] - want) <= 2.0**-23 * np.abs(want) + 2.0**-48 * scale).all()
+            else:
+                assert np.array_equal(got.binned[count > 0], want.astype(got.binned.dtype))
+
+
+@every_host
+def test_a_sum_does_not_wrap(backend: str) -> None:
+    """In the pixels' own type it would; a bin of the most pixels that may be."""
+    x = np.full((1, 255, 257), 65535, np.uint16)
+    assert Bin((255, 257))(x, backend=backend).tolist() == [[[65535 * 65535]]]
+    assert Bin((255, 257))(x, backend=backend).dtype == np.int64 and Bin()(x, backend=backend).dtype == np.int32
+    for word, value in ((np.uint32, 2**32 - 1), (np.int32, -(2**31))):
+        assert Bin((255, 257))(np.full((1, 255, 257), value, word), backend=backend).item() == 65535 * value
+        mean = Bin((255, 257), "mean")(np.full((1, 255, 257), value, word), backend=backend)
+        assert mean.item() == np.float32(value)
+    assert Bin((2, 2), "max")(np.full((1, 3, 3), -(2**31), np.int32), backend=backend).tolist() == [[[-(2**31)] * 2] * 2]
+
+
+@every_host
+def test_a_float_sum_is_taken_in_f64_in_raster_order(backend: str) -> None:
+    """2**60 + 1 - 2**60 is 0 in that order and 1 in others; 2**24 + 1 + 1 needs more than 24 bits. Too much for f32 is Inf."""
+    x = np.array([[[2.0**60, 1, 2.0**24, 1], [-(2.0**60), 0, 1, 0]]], np.float32)
+    assert Bin()(x, backend=backend).tolist() == [[[0.0, 16777218.0]]]
+    assert np.isposinf(Bin()(np.full((1, 2, 2), 3e38, np.float32), backend=backend)).all()
+    assert Bin((2, 2), "mean")(np.full((1, 2, 2), 3e38, np.float32), backend=backend).item() == np.float32(3e38)
+
+
+@every_host
+def test_a_bin_with_too_few_pixels_is_empty(backend: str) -> None:
+    """Partial bins at the edge included: they are kept, and min_good decides on them as on others."""
+    x = np.arange(15, dtype=np.uint16).reshape(1, 3, 5)
+    got = Bin(min_good=3, count=True, status=True)(x, backend=backend)
+    assert got.bin_count.tolist() == [[[4, 4, 2], [2, 2, 1]]]
+    assert got.binned.tolist() == [[[0 + 1 + 5 + 6, 2 + 3 + 7 + 8, 0], [0, 0, 0]]]
+    assert got.bin_status.tolist() == [[[0, 0, 8], [8, 8, 8]]]
+    assert np.isnan(Bin(min_good=4)(x.astype(np.float32), backend=backend)).tolist() == [[[False, False, True], [True] * 3]]
+    masked = Bin(good=np.zeros((3, 5), bool), count=True, status=True)(np.full((2, 3, 5), np.nan, np.float32), backend=backend)
+    assert np.isnan(masked.binned).all() and not masked.bin_count.any() and (masked.bin_status == 8).all()
+
+
+@every_host
+def test_zeros_of_bins_are_plus_zero(backend: str) -> None:
+    x = np.full((1, 2, 2), -0.0, np.float32)
+    assert not any(np.signbit(Bin((2, 2), s)(x, backend=backend)).any() for s in ("sum", "mean", "max"))
+    assert Bin((2, 2), "max")(ODD[:4].reshape(1, 2, 2), backend=backend).view(np.uint32).item() == 0x7FC00000
+
+
+def test_geometry_follows() -> None:
+    """The mask and the positions of bins are those of their pixels, by reshape."""
+    rng = random(2)
+    good, op = rng.random((3, 7, 11)) > 0.6, Bin((2, 3), min_good=3)
+    assert np.array_equal(op.good_bins(good), blocks(good, 2, 3, False).sum(-1) >= 3)
+    y = rng.normal(0, 100, (3, 7, 11))
+    assert np.allclose(op.positions(y), np.nanmean(blocks(y, 2, 3, np.nan), axis=-1), rtol=0, atol=1e-12)
+    x = np.ones((1, 3, 7, 11), np.uint16)
+    status = Bin((2, 3), good=good, min_good=3, status=True)(x).bin_status[0]
+    assert np.array_equal(status == 0, op.good_bins(good))
+
+
+def test_bins_behind_other_ops() -> None:
+    """of= names what is binned: energies of a gain, which the chain feeds by name."""
+    raw = random(3).integers(0, 0x4000, (3, 8, 8), dtype=np.uint16)
+    gain = calib.Gain(np.zeros((3, 8, 8)), np.ones((3, 8, 8)))
+    chained = Chain([gain, Bin()], keep=["binned"])(raw)
+    assert np.array_equal(chained, raw.reshape(3, 4, 2, 4, 2).sum((2, 4)).astype(np.float32))
+    assert np.array_equal(Bin(of="raw")(raw), raw.reshape(3, 4, 2, 4, 2).sum((2, 4)))
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"size": (0, 2)}, "size must be"), ({"size": (256, 256)}, "at most 65535"), ({"size": 2}, "size must be"), ({"statistic": "median"}, "statistic must be"),
+    ({"min_good": 5}, "min_good must be 1 to 4"), ({"good": np.ones((2, 2))}, "good must be bool"), ({"of": "live"}, "of must be"),
+])
+def test_bins_that_cannot_be(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"features.bin: .*{words}"):
+        Bin(**fields)
+
+
+def test_frames_that_cannot_be_binned() -> None:
+    for shape in ((3, 4), (2, 3, 4, 5, 6), (2, 0, 4)):
+        with pytest.raises(ValueError, match=r"must be \(n, rows, cols\) or"):
+            Bin()(np.zeros(shape, np.uint16))
