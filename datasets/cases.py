@@ -17,7 +17,7 @@ from gpuredux import calib, compress, veto
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
-from . import cases_assemble, cases_binning, cases_pixelwise
+from . import cases_assemble, cases_binning, cases_pixelwise, cases_wavelet
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
@@ -566,6 +566,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "calib.counts": counts, "calib.photons": photons, "calib.shared_photons": shared_photons,
     "calib.stencil": stencil, "calib.recursive": recursive,
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
+    **cases_wavelet.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
 }
@@ -576,6 +577,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "calib.counts": sized_counts, "calib.photons": sized_photons, "calib.shared_photons": sized_shared_photons,
     "calib.stencil": sized_stencil, "calib.recursive": sized_recursive,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
+    **cases_wavelet.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
     "compress.bitshuffle_lz4": sized_bitshuffle_lz4, "compress.bitshuffle_lz4_decode": sized_bitshuffle_lz4_decode,

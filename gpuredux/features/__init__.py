@@ -1,7 +1,8 @@
 """What a frame becomes: peaks, regions, curves, bins, sums over frames."""
 
 from .bin import Bin
+from .dwt import DWT
 
-OPS = (Bin,)
+OPS = (Bin, DWT)
 
-__all__ = ["OPS", "Bin"]
+__all__ = ["DWT", "OPS", "Bin"]

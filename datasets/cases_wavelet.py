@@ -1,0 +1,62 @@
+"""Inputs of the wavelet ops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpuredux.features.dwt import DWT
+
+from .case import Case, live_of, seeded
+
+# wavelet, mode, levels, axes, frame, rows, live: modes, lengths of filters, sizes and folds of short signals, all once; few kernels
+GIVEN = (
+    ("db2", "symmetric", 3, 2, (37, 53), 3, None), ("db2", "symmetric", 2, 2, (3, 130), 2, 1), ("db2", "symmetric", None, 2, (2, 3, 8), 4, 3),
+    ("db2", "symmetric", 3, 2, (1, 1), 2, None), ("db2", "symmetric", 2, 2, (64, 40), 0, None), ("db2", "symmetric", 2, 2, (16, 40), 5, 0),
+    ("db2", "symmetric", 1, 2, (16, 40), 5, 9), ("db2", "symmetric", 2, 2, (5, 7), 5, -3),
+    ("bior4.4", "periodization", 3, 2, (133, 257), 2, None), ("bior4.4", "periodization", 2, 2, (3, 5), 3, 2),
+    ("bior4.4", "antireflect", 3, 2, (37, 53), 2, None), ("bior4.4", "antireflect", 3, 2, (2, 3), 3, 2),
+    ("db2", "smooth", 2, 1, (3, 261), 4, 3), ("db2", "smooth", 3, 1, (2, 3, 5), 3, None), ("db2", "smooth", 3, 1, (1,), 3, None),
+)
+
+
+def frames(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, wild: bool) -> np.ndarray:
+    """Of many magnitudes, with zeros of both signs and subnormals; wild: with NaN, Inf and values that overflow."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        x = rng.poisson(3, shape).astype(dtype)
+        x.flat[::7], x.flat[3::11] = np.iinfo(dtype).max, np.iinfo(dtype).min
+        return x
+    x = (rng.normal(0, 1, shape) * 10.0 ** rng.integers(-4, 4, shape)).astype(dtype)
+    x.flat[::5], x.flat[3::7], x.flat[6::29] = -0.0, 0.0, 1e-42
+    if wild and x.size:
+        x.flat[rng.integers(0, x.size, 4 + x.size // 300)] = rng.choice(np.array([np.nan, -np.nan, np.inf, -np.inf, 3e38, -3e38], dtype), 4 + x.size // 300)
+    return x
+
+
+def transform_case(given: tuple[Any, ...], dtype: Any = np.float32, wild: bool = False, to: str | None = None) -> Case:
+    wavelet, mode, levels, axes, frame, n, rows = given
+    name = f"{wavelet}-{mode}-{levels}-{axes}d-{frame}-{n}-live{rows}-{np.dtype(dtype).name}{'-wild' * wild}"
+    known = None if wild or np.dtype(dtype).kind != "f" or to else frame     # only what an inverse can give back has one
+    return Case(name, DWT(wavelet, mode, levels, axes, known, to), {"energy": frames(seeded(name), (n, *frame), dtype, wild), **live_of(rows)})
+
+
+def dwt() -> Iterator[Case]:
+    for given in GIVEN:
+        yield transform_case(given)
+    yield transform_case(GIVEN[0], wild=True)
+    yield transform_case(GIVEN[10], np.float64, wild=True)
+    yield transform_case(GIVEN[11], np.float64)
+    yield transform_case(GIVEN[0], np.uint16)
+    yield transform_case(GIVEN[2], np.int32, to="float32")
+
+
+def sized_dwt(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    energy = seeded("dwt").normal(100, 10, (n, *shape)).astype(np.float32)
+    return Case("bior4.4, 3 levels", DWT("bior4.4", "symmetric", 3), {"energy": energy})
+
+
+CASES = {"features.dwt": dwt}
+SIZED = {"features.dwt": sized_dwt}
