@@ -2,7 +2,9 @@
 
 from .bin import Bin
 from .dwt import DWT
+from .region_sums import RegionSums
+from .regions import Regions
 
-OPS = (Bin, DWT)
+OPS = (Bin, DWT, RegionSums)
 
-__all__ = ["DWT", "OPS", "Bin"]
+__all__ = ["DWT", "OPS", "Bin", "RegionSums", "Regions"]
