@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuredux import features
 
-from .case import Case, live_of, seeded, spots
+from .case import Case, frame_bits, live_of, seeded, spots
 
 ODD = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, 3.4e38, -3.4e38, 1e9, -8388608.5, 2**31, 0.001953125, 0.005859375], np.float32)
 
@@ -91,7 +91,53 @@ def sized_bin(shape: tuple[int, ...], n: int) -> Case:
     return Case("2 x 2 sums of u16", features.Bin(), {"energy": sized_words(shape, n, seeded("bin"))})
 
 
-MAKERS: dict[str, Any] = {"features.bin": (bins, sized_bin)}
+# ------------------------------------------------------------------------------------------------------- features.running
+RUNNING: tuple[tuple[str, tuple[int, ...], int, int | None, str, dict[str, Any]], ...] = (
+    ("uint16", (37, 53), 18, 17, "", {}),
+    ("uint16", (1, 1), 3, 3, "", {}),
+    ("uint16", (8, 9), 0, 0, "", {}),
+    ("uint16", (8, 9), 5, 0, "", {}),
+    ("uint16", (8, 9), 5, -3, "", {}),
+    ("uint16", (8, 9), 35, 99, "", {}),
+    ("float32", (37, 53), 19, 18, "status good frame", {"classes": 3}),
+    ("float32", (2, 3, 700), 12, 12, "status good frame", {"classes": 3}),
+    ("float32", (24, 17), 19, None, "frame", {"unit": 2.0**-3}),
+    ("float32", (1, 1), 19, None, "frame", {"unit": 2.0**-3}),
+    ("uint32", (37, 131), 9, None, "good", {"extremes": False, "classes": 2}),
+    ("int32", (16, 40), 18, None, "", {}),
+    ("int16", (3, 5), 18, None, "status", {"squares": False}),
+)
+
+
+def running_case(dtype: str, frame: tuple[int, ...], n: int, rows: int | None, given: str, fields: dict[str, Any]) -> Case:
+    """On top of a state that already holds much."""
+    name = f"{dtype}-{frame}-{n}-live{rows}-{'-'.join(f'{k}{v}' for k, v in fields.items())}"
+    rng = seeded(f"running {name}")
+    op = features.Running(good=good_of(rng, frame) if "good" in given else None, **fields)
+    inputs = inputs_of(rng, dtype, n, frame, rows, given)
+    for key, value in op.start(frame, dtype).items():
+        held = {"running_count": [0, 1, 2**31 - n], "running_sum": [0, -1, 2**40, -(2**62)], "running_sum2": [0, 2**32 - 1, 2**63], "running_stray": [7]}
+        inputs[key] = frames_of(rng, dtype, 2, value.shape[1:]) if key == "running_extreme" else rng.choice(np.array(held[key], value.dtype), value.shape)
+        if key == "running_extreme":
+            inputs[key] = np.where(rng.random(value.shape) < 0.5, value, np.where(np.isnan(inputs[key]), value, inputs[key] + value.dtype.type(0)))
+    if op.classes:
+        inputs["event_class"] = rng.integers(0, op.classes + 1, n).astype(np.uint8)
+        inputs["event_class"][:2] = 255
+    if "frame" in given:
+        inputs["frame_status"] = frame_bits(n)
+    return Case(name, op, inputs)
+
+
+def runnings() -> Iterator[Case]:
+    yield from (running_case(*row) for row in RUNNING)
+
+
+def sized_running(shape: tuple[int, ...], n: int) -> Case:
+    op = features.Running()
+    return Case("a powder of u16", op, {"energy": sized_words(shape, n, seeded("running")), **op.start(shape, np.uint16)})
+
+
+MAKERS: dict[str, Any] = {"features.bin": (bins, sized_bin), "features.running": (runnings, sized_running)}
 
 
 def cases_of(name: str) -> Iterator[Case]:

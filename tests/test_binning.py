@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from gpuredux import Chain, calib
 from gpuredux.datasets.cases_binning import ODD, frames_of, good_of, marks_of
-from gpuredux.features import Bin
+from gpuredux.features import Bin, Running
 from gpuredux.features.frames import WORDS
 
 HOST = ("numpy", "numba")
@@ -134,3 +135,101 @@ def test_frames_that_cannot_be_binned() -> None:
     for shape in ((3, 4), (2, 3, 4, 5, 6), (2, 0, 4)):
         with pytest.raises(ValueError, match=r"must be \(n, rows, cols\) or"):
             Bin()(np.zeros(shape, np.uint16))
+
+
+# ------------------------------------------------------------------------------------------------------- features.running
+def taken(op: Running, x: np.ndarray, backend: str, batches: list[Any], state: Any = None, **given: np.ndarray) -> dict[str, np.ndarray]:
+    """The state behind these batches of frames (lists of their numbers)."""
+    state = op.start(x.shape[1:], x.dtype) if state is None else state
+    for rows in batches:
+        out = op(x[rows], **state, **{k: v[rows] for k, v in given.items()}, backend=backend)
+        state = {k: getattr(out, k) for k in state}
+    return state
+
+
+@every_host
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32", "float32"])
+def test_running_moments_are_those_of_all_frames(backend: str, dtype: str) -> None:
+    rng, frame = random(4), (5, 7)
+    x = frames_of(rng, dtype, 30, frame)
+    if dtype == "float32":      # in whole units, and never beyond: then the sums are exact
+        x[~(np.abs(x) < 1e6)] = np.nan
+        x = np.rint(x * 256) / 256
+    good, status = good_of(rng, frame), marks_of(rng, 30, frame)
+    op = Running(good=good)
+    state = taken(op, x, backend, [[*range(7)], [], [*range(7, 30)]], pixel_status=status)
+    use = good & (status == 0) & np.isfinite(x)
+    values = [[int(v * 256) if dtype == "float32" else int(v) for v in x[:, r, c][use[:, r, c]]] for r, c in np.ndindex(frame)]
+    assert state["running_count"].ravel().tolist() == [len(v) for v in values]
+    assert state["running_sum"].ravel().tolist() == [sum(v) for v in values]
+    squares = state["running_sum2"].astype(object)
+    assert sum(s << 32 * k for k, s in enumerate(squares)).ravel().tolist() == [sum(q * q for q in v) for v in values]
+    wide = np.where(use, x.astype(np.float64), np.nan)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)     # of pixels that are never used
+        np.testing.assert_allclose(op.mean(state), np.nanmean(wide, axis=0), rtol=1e-14, atol=1e-14 * 2**32)
+        np.testing.assert_allclose(op.variance(state), np.nanvar(wide, axis=0), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(op.variance(state, 1), np.nanvar(wide, axis=0, ddof=1), rtol=1e-9, atol=1e-9)
+        least, most = np.nanmin(wide, axis=0), np.nanmax(wide, axis=0)
+    some = state["running_count"] > 0
+    assert np.array_equal(state["running_extreme"][0][some], least[some]) and np.array_equal(state["running_extreme"][1][some], most[some])
+    assert np.isnan(op.mean(state)[~some]).all() and (~some).any()
+
+
+@every_host
+def test_running_states_merge(backend: str) -> None:
+    """Two processes with frames of two classes, in any order, have what one has; floats too, and each class is what it is alone."""
+    rng = random(5)
+    x = rng.normal(1000, 300, (24, 3, 4)).astype(np.float32)
+    x[3, 1, 1], x[5] = np.nan, np.inf
+    which = rng.integers(0, 4, 24).astype(np.uint8)
+    op = Running(classes=3)
+    whole = taken(op, x, backend, [[*range(24)]], event_class=which)
+    parts = [taken(op, x, backend, [[*rows[:5]], [*rows[5:]]], event_class=which) for rows in (range(23, 11, -1), range(12))]
+    merged = op.merge(*parts)
+    assert {k: v.tobytes() for k, v in merged.items()} == {k: v.tobytes() for k, v in whole.items()}
+    assert whole["running_stray"].tolist() == [(which == 3).sum()] and (which == 3).any()
+    for k in range(3):
+        alone = taken(Running(), x, backend, [[*np.flatnonzero(which == k)]])
+        assert all(np.array_equal(alone[name], whole[name][k]) for name in ("running_count", "running_sum"))
+        assert all(np.array_equal(alone[name], whole[name][:, k]) for name in ("running_sum2", "running_extreme"))
+    with pytest.raises(ValueError, match="cannot be merged"):
+        op.merge(whole, Running().start((3, 4)))
+
+
+@every_host
+def test_a_variance_does_not_cancel(backend: str) -> None:
+    """One count of noise on the largest words; and the widest spread that there is."""
+    for dtype, top in ((np.uint16, 65535), (np.uint32, 2**32 - 1), (np.int32, -(2**31) + 1)):
+        x = np.full((64, 1, 2), top, dtype)
+        x[::2] -= 1
+        state = taken(Running(), x, backend, [[*range(64)]])
+        assert Running().variance(state).tolist() == [[0.25, 0.25]] and Running().mean(state).tolist() == [[top - 0.5] * 2]
+    x = np.full((64, 1, 1), 2**31 - 1, np.int32)
+    x[::2] = -(2**31)
+    state = taken(Running(), x, backend, [[*range(64)]])
+    np.testing.assert_allclose(Running().variance(state), (2.0**31 - 0.5) ** 2, rtol=1e-15)
+
+
+@every_host
+def test_pixels_beyond_the_unit_are_limited_and_flagged(backend: str) -> None:
+    x = np.zeros((4, 1, 2), np.float32)
+    x[1, 0, 0], x[2, 0, 0], x[3, 0, 1] = 2147483520 / 256, 2147483648 / 256, -np.inf
+    state = Running().start((1, 2))
+    out = Running()(x, **state, frame_status=np.array([1, 2, 4, 8], np.uint32), backend=backend)
+    assert out.frame_status.tolist() == [1, 2, 4 | 1 << 11, 8]
+    assert out.running_sum.tolist() == [[2 * 2147483520, 0]] and out.running_count.tolist() == [[4, 3]]
+    assert out.running_extreme[1, 0, 0] == 8388608
+
+
+def test_running_says_what_is_wrong() -> None:
+    x, op = np.zeros((2, 3, 4), np.uint16), Running(extremes=False)
+    with pytest.raises(ValueError, match="give scale="):
+        op.mean(op.start((3, 4), np.uint16))
+    with pytest.raises(ValueError, match="running_extreme was given, but not asked for"):
+        op(x, **Running().start((3, 4), np.uint16))
+    with pytest.raises(TypeError, match="running_extreme must be uint16"):
+        Running(squares=False)(x, **Running(squares=False).start((3, 4), np.float32))
+    for fields, words in (({"classes": 257}, "classes must be"), ({"unit": 0.3}, "unit must be a power of two")):
+        with pytest.raises(ValueError, match=words):
+            Running(**fields)

@@ -4,7 +4,8 @@ from .bin import Bin
 from .dwt import DWT
 from .region_sums import RegionSums
 from .regions import Regions
+from .running import Running
 
-OPS = (Bin, DWT, RegionSums)
+OPS = (Bin, DWT, RegionSums, Running)
 
-__all__ = ["DWT", "OPS", "Bin", "RegionSums", "Regions"]
+__all__ = ["DWT", "OPS", "Bin", "RegionSums", "Regions", "Running"]

@@ -18,7 +18,7 @@ def bin_rows(x, good, pixel_status, binned, bin_count, bin_status, n, high, wide
         used = np.empty(x.shape[3], np.uint8)
         for r in range(to * high, min(to * high + high, rows)):
             row = x[f, p, r]
-            _used(row, None if good is None else good[p, r], None if pixel_status is None else pixel_status[f, p, r], used)
+            used_pixels(row, None if good is None else good[p, r], None if pixel_status is None else pixel_status[f, p, r], used)
             if statistic == MAX:
                 _most(row, used, wide, held, count)
             elif wide == 2:
@@ -34,7 +34,7 @@ def bin_rows(x, good, pixel_status, binned, bin_count, bin_status, n, high, wide
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _used(row, good, status, used):
+def used_pixels(row, good, status, used):
     """1 for a pixel that is a measurement. Loops without branches: they vectorise."""
     for j in range(len(row)):
         used[j] = np.uint8(np.isfinite(row[j]))
