@@ -24,6 +24,7 @@ from .cases_counts import counts, sized_counts
 from .cases_crosstalk import recursive, sized_recursive, sized_stencil, stencil
 from .cases_dark_median import dark_median, sized_dark_median
 from .cases_dark_sums import dark_sums, sized_dark_sums
+from .cases_peaks import peak_finder8, sized_peak_finder8
 from .cases_photons import fed_photons, photons, shared_photons, sized_photons, sized_shared_photons
 
 # ------------------------------------------------------------------------------------------------------------- calib.gain
@@ -566,6 +567,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "calib.counts": counts, "calib.photons": photons, "calib.shared_photons": shared_photons,
     "calib.stencil": stencil, "calib.recursive": recursive,
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
+    "features.peak_finder8": peak_finder8,
     **cases_wavelet.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
@@ -577,6 +579,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "calib.counts": sized_counts, "calib.photons": sized_photons, "calib.shared_photons": sized_shared_photons,
     "calib.stencil": sized_stencil, "calib.recursive": sized_recursive,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
+    "features.peak_finder8": sized_peak_finder8,
     **cases_wavelet.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,

@@ -50,6 +50,7 @@ typedef double f64;
 #define atomic_or_u32(p, v) atomicOr(p, v)
 #define atomic_add_u32(p, v) atomicAdd(p, v)
 #define atomic_max_u32(p, v) atomicMax(p, v)
+#define atomic_min_u32(p, v) atomicMin(p, v)
 #define WARP_TIER 1
 #elif defined(__OPENCL_VERSION__) /* ---------------------------------------------------------- OpenCL: tiers 2 and 3 */
 #pragma OPENCL FP_CONTRACT OFF
@@ -96,6 +97,7 @@ typedef double f64;
 #define atomic_or_u32(p, v) atomic_or(p, v)
 #define atomic_add_u32(p, v) atomic_add(p, v)
 #define atomic_max_u32(p, v) atomic_max(p, v)
+#define atomic_min_u32(p, v) atomic_min(p, v)
 #else
 #error "gpuredux: neither CUDA nor OpenCL"
 #endif

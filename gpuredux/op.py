@@ -12,7 +12,7 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -40,6 +40,18 @@ class Spec(NamedTuple):
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@runtime_checkable
+class Static(Protocol):
+    """A field that is neither a number nor an array: arrays that ops share, uploaded once, never updated."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def arrays(self) -> dict[str, np.ndarray]: ...
+
+    def on(self, device: Device, stream: Any = None) -> dict[str, Array]: ...
 
 
 class Pass(NamedTuple):
@@ -132,6 +144,10 @@ class Op:
         """What a device keeps, once for all plans: by default the array fields as they are."""
         return {k: v for k, v in self._fields().items() if isinstance(v, np.ndarray)}
 
+    def statics(self) -> tuple[Static, ...]:
+        """Objects that several ops share: each says what of it lies on a device, by on(device, stream). By default the fields that can."""
+        return tuple(v for v in self._fields().values() if isinstance(v, Static))
+
     def check_update(self, new: Op) -> None:
         """Raises ValueError if a plan made for this op cannot run with the constants of `new`, by more than their shapes and dtypes."""
 
@@ -206,7 +222,7 @@ class Op:
             raise ValueError(f"{self.name}: {field} must be 0 or NaN, got {getattr(self, field)}")
 
     def config(self) -> dict[str, Any]:
-        """The scalar fields, ready for JSON."""
+        """The scalar fields, ready for JSON; of what ops share, the digest."""
         return {k: _plain(v) for k, v in self._fields().items() if not isinstance(v, np.ndarray)}
 
     def digest(self) -> str:
@@ -356,6 +372,8 @@ _UPDATES = threading.Lock()     # one update at a time
 def _plain(value: Any) -> Any:
     if isinstance(value, Op):
         return {"op": value.name, **value.config()}
+    if isinstance(value, Static):
+        return {"digest": value.digest}
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -476,6 +494,7 @@ class Plan:
 
     def _prepare(self, x: tuple[Any, ...]) -> None:
         self.constants = self.op.device_constants(self.device, self.stream)
+        self.statics = {k: a for s in self.op.statics() for k, a in s.on(self.device, self.stream).items()}
         self.scratch = {s.name: self.backend.empty(s.shape, s.dtype, self.device, self.stream) for s in self.op.scratch(*x)}
         impl = next((i for i in self.backend.impls if getattr(type(self.op), i, None) is not getattr(Op, i, None)), None)
         if impl is None:

@@ -24,6 +24,7 @@ class Frame(IntFlag):
     CORRUPT = 1 << 9            # a compressed chunk that could not be decoded in full
     NOT_CORRECTED = 1 << 10     # common mode: a bank, row or column had too few pixels, or a mode beyond cormax, and stays as it is
     BEYOND_UNIT = 1 << 11       # features: a value was more units than 32 bits count, and was taken as the most that they do
+    TOO_MANY = 1 << 12          # features: more pixels above threshold than the op looks at: none of them is listed
 
 
 FROM_DATA = int(Pixel.INVALID_CODE | Pixel.SATURATED | Pixel.MISSING)

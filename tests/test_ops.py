@@ -229,7 +229,8 @@ def check_plan(plan: gpuredux.Plan) -> None:
     traffic = plan.op.traffic(*plan.specs)
     assert only == (plan.op.name, traffic) and isinstance(traffic, int)
     needed = [s for s, n in zip(plan.specs, plan.op.inputs, strict=True) if not n.endswith("?") and n not in LISTS and (plan.op.name, n) not in UNREAD]
-    everything = nbytes(*plan.specs) + nbytes(*plan.outs) + nbytes(*plan.op.constants().values())
+    constants = [*plan.op.constants().values(), *(a for s in plan.op.statics() for a in s.arrays().values())]
+    everything = nbytes(*plan.specs) + nbytes(*plan.outs) + nbytes(*constants)
     assert 0 <= traffic <= everything
     if plan.specs[0].shape[0]:
         assert traffic >= nbytes(*needed) > 0

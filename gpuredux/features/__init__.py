@@ -2,10 +2,14 @@
 
 from .bin import Bin
 from .dwt import DWT
+from .peak_finder8 import PeakFinder8
+from .projections import Projections
 from .region_sums import RegionSums
 from .regions import Regions
+from .rings import Rings
 from .running import Running
+from .windows import Windows
 
-OPS = (Bin, DWT, RegionSums, Running)
+OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections)
 
-__all__ = ["DWT", "OPS", "Bin", "RegionSums", "Regions", "Running"]
+__all__ = ["DWT", "OPS", "Bin", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows"]

@@ -1,0 +1,170 @@
+/* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks, peaks to the table. */
+
+INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
+
+#ifdef THRESHOLD
+/* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is above its ring's threshold. */
+KERNEL(128) threshold(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u16 *label, GLOBAL const f32 *high, GLOBAL const i32 *live, GLOBAL u32 *bits,
+                      u32 n, u32 rings, u32 npix, u32 words) {
+    WARP_SCRATCH(w, 128);
+    u32 frame = BLOCK_Y;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    u64 at = (u64)frame * npix;
+    for (u32 k = 0u; k < 8u; k++) {
+        u32 pixel = BLOCK * 1024u + k * 128u + LID;
+        bool strong = false;
+        if (pixel < npix) {
+            u32 ring = label[pixel];
+            f32 x = (f32)image[at + pixel];
+            strong = ring < rings && is_finite(x) && x > high[(u64)frame * rings + (ring < rings ? ring : 0u)];
+#if MARKED
+            strong = strong && marks[at + pixel] == 0u;
+#endif
+        }
+        u32 all = warp_ballot(w, strong);
+        if (LANE == 0u && pixel / 32u < words) bits[(u64)frame * words + pixel / 32u] = all;
+    }
+}
+#endif
+
+#ifdef PEAKS
+typedef struct {
+    f64 row, col;
+    bool good;
+} Centre;
+
+/* sum(w * position) / |sum w|; w: the value, or that less the ring's mean */
+INLINE Centre centroid(GLOBAL const WORD *image, GLOBAL const u32 *strong, GLOBAL const u32 *members, u32 count, GLOBAL const u16 *label,
+                       GLOBAL const f32 *mean, u32 panel_size, u32 cols, bool net) {
+    f64 total = 0.0, row = 0.0, col = 0.0;
+    IN_ORDER
+    for (u32 k = 0u; k < count; k++) {
+        u32 pixel = strong[members[k]];
+        f64 weight = (f64)(f32)image[pixel];
+        if (net) weight -= (f64)mean[label[pixel]];
+        total += weight;
+        row += weight * (f64)(pixel % panel_size / cols);
+        col += weight * (f64)(pixel % cols);
+    }
+    f64 size = total < 0.0 ? -total : total;
+    Centre c;
+    c.good = size >= 1e-10;
+    c.row = row / (c.good ? size : 1.0);
+    c.col = col / (c.good ? size : 1.0);
+    return c;
+}
+
+/* grid: BLOCK = 128 components, a thread each, BLOCK_Y = frame. columns of candidates: (n, capacity) words, pixels = 0 where a component is no peak */
+KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLOBAL const u16 *label, GLOBAL const f32 *all_mean, GLOBAL const f32 *all_high,
+                  GLOBAL const u32 *all_strong, GLOBAL const u32 *all_start, GLOBAL const u32 *all_members, GLOBAL const u32 *components,
+                  GLOBAL const i32 *live, GLOBAL u32 *all_columns, f64 min_snr, u32 n, u32 rings, u32 npix, u32 capacity, u32 panel_rows, u32 cols,
+                  i32 tile_rows, i32 tile_cols, i32 reach) {
+    u32 frame = BLOCK_Y, t = BLOCK * 128u + LID;
+    if (frame >= LIVE_ROWS(live, n) || t >= components[frame]) return;
+    GLOBAL const WORD *image = all_images + (u64)frame * npix;
+#if MARKED
+    GLOBAL const u8 *marks = all_marks + (u64)frame * npix;
+#endif
+    GLOBAL const f32 *mean = all_mean + (u64)frame * rings, *high = all_high + (u64)frame * rings;
+    GLOBAL const u32 *strong = all_strong + (u64)frame * capacity, *members = all_members + (u64)frame * capacity;
+    GLOBAL u32 *columns = all_columns + (u64)frame * 9u * capacity + t;
+    u32 begin = all_start[(u64)frame * (capacity + 1u) + t], count = all_start[(u64)frame * (capacity + 1u) + t + 1u] - begin;
+    u32 panel_size = panel_rows * cols, panel = strong[members[begin]] / panel_size, within = strong[members[begin]] % panel_size;
+    i32 top = (i32)(within / cols) / tile_rows * tile_rows, left = (i32)(within % cols) / tile_cols * tile_cols;
+    i32 bottom = top + tile_rows, right = left + tile_cols;
+    columns[3u * capacity] = 0u;
+    Centre centre = centroid(image, strong, members + begin, count, label, mean, panel_size, cols, true);
+    f64 near_row = rint(centre.row), near_col = rint(centre.col);
+    if (!(centre.good && near_row >= (f64)top && near_row < (f64)bottom && near_col >= (f64)left && near_col < (f64)right)) return;
+    i32 row = (i32)near_row, col = (i32)near_col;
+    GLOBAL const WORD *on_panel = image + (u64)panel * panel_size;
+    f64 many = 0.0, sum = 0.0, squares = 0.0, most = 0.0;
+    IN_ORDER
+    for (i32 r = row - reach; r < row + reach; r++) {
+        IN_ORDER
+        for (i32 c = col - reach; c < col + reach; c++) {
+            i32 dr = r - row, dc = c - col;
+            if (r >= top && r < bottom && c >= left && c < right && dr * dr + dc * dc <= reach * reach) {
+                u32 inside = (u32)r * cols + (u32)c, pixel = panel * panel_size + inside, ring = label[pixel];
+                f32 x = (f32)on_panel[inside];
+                bool below = ring < rings && is_finite(x) && x < high[ring < rings ? ring : 0u];
+#if MARKED
+                below = below && marks[pixel] == 0u;
+#endif
+                if (below) {
+                    f64 y = (f64)x;
+                    many += 1.0;
+                    sum += y;
+                    squares += y * y;
+                    most = y > most ? y : most;
+                }
+            }
+        }
+    }
+    u32 ring = label[panel * panel_size + (u32)row * cols + (u32)col];
+    f64 offset = ring < rings ? (f64)mean[ring < rings ? ring : 0u] : 0.0, sigma = 0.01;
+    if (many > 0.0) {
+        offset = sum / many;
+        f64 variance = squares / many - offset * offset;
+        sigma = sqrt(variance > 0.0 ? variance : 0.0);
+        if (!LEGACY && sigma < 1e-10) sigma = 0.01;
+    }
+    f64 total = 0.0, highest = 0.0;
+    IN_ORDER
+    for (u32 k = 0u; k < count; k++) {
+        f64 net = (f64)(f32)image[strong[members[begin + k]]] - offset;
+        total += net;
+        highest = net > highest ? net : highest;
+    }
+    if (LEGACY) centre = centroid(image, strong, members + begin, count, label, mean, panel_size, cols, false);
+    f64 snr = sigma < 1e-10 ? 0.0 : total / sigma;
+    if (!centre.good || snr < min_snr || highest < most - offset) return;
+    if (!(centre.row >= (f64)top && centre.row < (f64)bottom && centre.col >= (f64)left && centre.col < (f64)right)) return;
+    columns[0] = panel;
+    columns[1u * capacity] = f32_bits((f32)centre.row);
+    columns[2u * capacity] = f32_bits((f32)centre.col);
+    columns[3u * capacity] = count;
+    columns[4u * capacity] = f32_bits((f32)total);
+    columns[5u * capacity] = f32_bits((f32)highest);
+    columns[6u * capacity] = f32_bits((f32)offset);
+    columns[7u * capacity] = f32_bits((f32)sigma);
+    columns[8u * capacity] = f32_bits((f32)snr);
+}
+#endif
+
+#ifdef EMIT
+/* grid: a block a frame: the peaks among the components, in order, to the table; zeros behind them. */
+KERNEL(128) emit(GLOBAL const u32 *all_columns, GLOBAL const u32 *components, GLOBAL const i32 *live, GLOBAL u32 *c0, GLOBAL u32 *c1, GLOBAL u32 *c2, GLOBAL u32 *c3,
+                 GLOBAL u32 *c4, GLOBAL u32 *c5, GLOBAL u32 *c6, GLOBAL u32 *c7, GLOBAL u32 *c8, GLOBAL i32 *peak_count, u32 n, u32 capacity, u32 rows) {
+    WARP_SCRATCH(w, 128);
+    SHARED u32 sums[4];
+    u32 frame = BLOCK, some = 0u;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    GLOBAL const u32 *columns = all_columns + (u64)frame * 9u * capacity;
+    u32 count = components[frame];
+    u64 at = (u64)frame * rows;
+    for (u32 base = 0u; base < count; base += 128u) {
+        u32 t = base + LID, all;
+        bool peak = t < count && columns[3u * capacity + t] > 0u;
+        u32 place = some + block_scan(w, sums, peak ? 1u : 0u, &all) - 1u;
+        if (peak && place < rows) {
+            c0[at + place] = columns[t];
+            c1[at + place] = columns[1u * capacity + t];
+            c2[at + place] = columns[2u * capacity + t];
+            c3[at + place] = columns[3u * capacity + t];
+            c4[at + place] = columns[4u * capacity + t];
+            c5[at + place] = columns[5u * capacity + t];
+            c6[at + place] = columns[6u * capacity + t];
+            c7[at + place] = columns[7u * capacity + t];
+            c8[at + place] = columns[8u * capacity + t];
+        }
+        some += all;
+        SYNC;
+    }
+    for (u32 base = some; base < rows; base += 128u) {
+        u32 k = base + LID;
+        if (k < rows) c0[at + k] = c1[at + k] = c2[at + k] = c3[at + k] = c4[at + k] = c5[at + k] = c6[at + k] = c7[at + k] = c8[at + k] = 0u;
+    }
+    if (LID == 0u) peak_count[frame] = (i32)some;
+}
+#endif

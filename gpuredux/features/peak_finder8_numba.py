@@ -1,0 +1,394 @@
+"""features.peak_finder8 for the CPU: one look at each pixel. Over 200 lines: one method, from the rings to the table.
+
+A ring's bounds in all rounds of clipping need only sums of the pixels well inside, which never leave, and the few others one by one. What is well inside
+is guessed from a sample, and checked: where a bound comes to lie inside, the ring is clipped again pixel by pixel."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from ..status import Frame
+
+SAMPLE = 32         # pixels of a ring that its first guess looks at
+LEFT_OUT = 3        # the largest of them that are left out
+INSIDE = 0.75       # of min_snr sigma: how far the guess reaches
+ROUNDS = 5
+FLAT = 0.01
+LEAST, MOST = np.float32(1.17549435e-38), np.float32(3.4028234663852886e38)
+LARGEST = np.float32(2147483520.0)
+BEYOND_UNIT, TOO_MANY = int(Frame.BEYOND_UNIT), int(Frame.TOO_MANY)
+fast = njit(cache=True, nogil=True, error_model="numpy")
+
+
+class RingTable(NamedTuple):
+    """label (npix,) u16: count for pixels of no ring; the rest as in Rings; sample (count, SAMPLE) u32: some of each ring, sampled: how many."""
+
+    label: np.ndarray
+    order: np.ndarray
+    first: np.ndarray
+    sample: np.ndarray
+    sampled: np.ndarray
+    most: int       # q^2 of pixels inside may be summed in 64 bits up to this
+
+
+class Numbers(NamedTuple):
+    """The fields of the op."""
+
+    panel_rows: int
+    cols: int
+    tile_rows: int
+    tile_cols: int
+    adc: float
+    snr: float
+    min_pix: int
+    max_pix: int
+    reach: int
+    legacy: bool
+    capacity: int
+    unit: float
+    marked: bool
+
+
+def ring_table(label, order, first):
+    """Of Rings, flat."""
+    count, sizes = len(first) - 1, np.diff(first.astype(np.int64))
+    sampled = np.minimum(sizes, SAMPLE)
+    step = np.arange(SAMPLE) * sizes[:, None] // np.maximum(sampled, 1)[:, None]
+    place = np.minimum(first[:-1, None] + np.where(np.arange(SAMPLE) < sampled[:, None], step, 0), max(len(order) - 1, 0))
+    sample = order[place] if len(order) else np.zeros((count, SAMPLE), np.uint32)
+    most = min(2**24, math.isqrt(2**62 // max(int(sizes.max(initial=1)), 1)))
+    label = np.minimum(label.reshape(-1), count).astype(np.uint16)
+    return RingTable(label, order, first.astype(np.int64), sample.astype(np.uint32), sampled.astype(np.int64), most)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def find(frames, marks, rings, numbers, columns, peak_count, strong_count):
+    """Fill the tables of all frames; what is to be added to each one's frame_status. marks: one row that nobody looks at, unless numbers.marked."""
+    n = len(frames)
+    status = np.zeros(n, np.uint32)
+    for f in prange(n):
+        status[f] = _frame(frames[f], marks[np.int64(f) if numbers.marked else np.int64(0)], rings, numbers, columns, f, peak_count, strong_count)
+    return status
+
+
+@fast
+def _frame(v, marks, rings, numbers, columns, f, peak_count, strong_count):
+    strong, mean, high, beyond = _strong(v, marks, rings, numbers)
+    strong_count[f] = len(strong)
+    capacity = columns[0].shape[1]
+    count, too_many = 0, len(strong) > numbers.capacity
+    if not too_many:
+        start, members = _components(strong, numbers)
+        for k in range(len(start) - 1):
+            count += _peak(v, marks, strong[members[start[k] : start[k + 1]]], rings.label, mean, high, numbers, columns, f, count)
+    peak_count[f] = count
+    for column in columns[:1] + columns[3:4]:
+        column[f, min(count, capacity) :] = 0
+    for column in columns[1:3] + columns[4:]:
+        column[f, min(count, capacity) :] = 0
+    return np.uint32((BEYOND_UNIT if beyond else 0) | (TOO_MANY if too_many else 0))
+
+
+# ------------------------------------------------------------------------------------------------------------------ rings
+@fast
+def _steps(x, scale):
+    """x in units, as an i64, and whether it was beyond them."""
+    s = np.rint(x * scale)
+    if s > LARGEST:
+        return np.int64(LARGEST), True
+    if s < -LARGEST:
+        return -np.int64(LARGEST), True
+    return np.int64(s), False
+
+
+@fast
+def _usable(v, marks, marked, i):
+    return np.isfinite(np.float32(v[i])) and (not marked or marks[i] == 0)
+
+
+@fast
+def _guess(v, rings, numbers):
+    """(2 * (count + 1)) f32: what is well inside a ring: low <= v < high; behind the last ring everything."""
+    count = len(rings.sampled)
+    core = np.empty(2 * (count + 1), np.float32)
+    values, limit = np.empty(SAMPLE, np.float32), np.float32(rings.most * numbers.unit)
+    for k in range(count):
+        n = rings.sampled[k]
+        for a in range(n):
+            x = np.float32(v[rings.sample[k, a]])
+            b = a
+            while b > 0 and values[b - 1] > x:
+                values[b] = values[b - 1]
+                b -= 1
+            values[b] = x
+        n = max(n - LEFT_OUT, min(n, 1))
+        total = squares = 0.0
+        for a in range(n):
+            total += values[a]
+        mean = total / max(n, 1)
+        for a in range(n):
+            squares += (values[a] - mean) ** 2
+        reach = INSIDE * numbers.snr * 1.2 * math.sqrt(squares / max(n, 1))
+        low, high = np.float32(mean - reach), np.float32(max(mean + reach, numbers.adc))
+        if not (low < high):
+            high = np.nextafter(low, np.float32(np.inf))
+        core[2 * k], core[2 * k + 1] = max(low, -limit), min(high, limit)
+    core[2 * count], core[2 * count + 1] = -np.inf, np.inf
+    return core
+
+
+@fast
+def _first_look(v, marks, marked, rings, scale, core, sums, listed):
+    """Sums of what is well inside, by odd and even pixels apart: a sum that was just stored is not waited for. listed: all other pixels; how many."""
+    label, some = rings.label, np.uint64(0)
+    for i in range(np.uint64(len(v))):
+        x = np.float32(v[i])
+        r = np.uint64(label[i])
+        if core[np.uint64(2) * r] <= x and x < core[np.uint64(2) * r + np.uint64(1)] and (not marked or marks[i] == 0):
+            q = np.int64(np.int32(np.rint(x * scale)))
+            at = (np.uint64(2) * r + (i & np.uint64(1))) * np.uint64(2)
+            sums[at] += q
+            sums[at + np.uint64(1)] += q * q
+        else:
+            listed[some] = i
+            some += np.uint64(1)
+    return some
+
+
+@fast
+def _strong(v, marks, rings, numbers):
+    """The pixels above threshold in raster order; mean and threshold of each ring; whether a value was beyond the range of unit."""
+    count, scale = len(rings.sampled), np.float32(1.0 / numbers.unit)
+    core = _guess(v, rings, numbers)
+    sums, listed = np.zeros(4 * (count + 1), np.int64), np.empty(len(v), np.uint32)
+    some = _first_look(v, marks, numbers.marked, rings, scale, core, sums, listed)
+    # what was listed, by ring
+    start = np.zeros(count + 2, np.int64)
+    for e in range(some):
+        start[np.int64(rings.label[listed[e]]) + 1] += 1
+    for k in range(count + 1):
+        start[k + 1] += start[k]
+    value, place = np.empty(some, np.float32), start[:-1].copy()
+    for e in range(some):
+        r = rings.label[listed[e]]
+        value[place[r]] = v[listed[e]] if _usable(v, marks, numbers.marked, listed[e]) else np.nan
+        place[r] += 1
+    mean, high = np.zeros(count + 1, np.float32), np.full(count + 1, MOST, np.float32)
+    again, beyond = np.zeros(count, np.bool_), False
+    for k in range(count):
+        outside = value[start[k] : start[k + 1]]
+        n = rings.first[k + 1] - rings.first[k] - len(outside)
+        for x in outside:
+            beyond |= not np.isnan(x) and _steps(x, scale)[1]
+        mean[k], high[k], good = _clip(outside, n, sums[4 * k] + sums[4 * k + 2], np.uint64(sums[4 * k + 1]) + np.uint64(sums[4 * k + 3]),
+                                       core[2 * k], core[2 * k + 1], numbers, scale)
+        if not good:
+            again[k] = True
+            mean[k], high[k] = _clip_all(v, marks, rings.order[rings.first[k] : rings.first[k + 1]], numbers, scale)
+    return _above(v, marks, rings, listed[:some], high, again, numbers), mean, high, beyond
+
+
+@fast
+def _above(v, marks, rings, listed, high, again, numbers):
+    """Pixels above threshold: all of them were listed, but for rings that were clipped again."""
+    more = 0
+    for k in range(len(again)):
+        if again[k]:
+            more += rings.first[k + 1] - rings.first[k]
+    strong, some = np.empty(len(listed) + more, np.uint32), 0
+    for i in listed:
+        r = rings.label[i]
+        if r < len(again) and not again[r] and v[i] > high[r] and _usable(v, marks, numbers.marked, i):
+            strong[some] = i
+            some += 1
+    if more == 0:
+        return strong[:some]
+    for k in range(len(again)):
+        if again[k]:
+            for i in rings.order[rings.first[k] : rings.first[k + 1]]:
+                if np.float32(v[i]) > high[k] and _usable(v, marks, numbers.marked, i):
+                    strong[some] = i
+                    some += 1
+    return np.sort(strong[:some])
+
+
+@fast
+def _bounds(n, total, low, top, numbers):
+    """Mean, mean - snr sigma, mean + snr sigma or more. low, top: sums of the low and high 32 bits of the squares."""
+    top, low = top + (low >> np.uint64(32)), low & np.uint64(0xFFFFFFFF)
+    mean = float(total) * numbers.unit / n
+    square = (float(top) * 4294967296.0 + float(low)) * (numbers.unit * numbers.unit) / n
+    spread = math.sqrt(max(square - mean * mean, 0.0)) * numbers.snr
+    return np.float32(mean), np.float32(mean - spread), np.float32(max(mean + spread, numbers.adc))
+
+
+@fast
+def _start(legacy):
+    return np.float32(0), np.float32(-1e9 if legacy else -np.inf), np.float32(1e9 if legacy else np.inf)
+
+
+@fast
+def _clip(outside, n_inside, total_inside, squares_inside, core_low, core_high, numbers, scale):
+    """Mean and threshold of a ring, and whether no bound ever lay well inside."""
+    m, lo, hi = _start(numbers.legacy)
+    for _ in range(ROUNDS):
+        if n_inside and not ((lo < core_low or (lo == core_low and not numbers.legacy)) and core_high <= hi):
+            return m, hi, False
+        n, total = n_inside, total_inside
+        low, top = squares_inside & np.uint64(0xFFFFFFFF), squares_inside >> np.uint64(32)
+        for x in outside:
+            if (x > lo if numbers.legacy else x >= lo) and x < hi:
+                q = _steps(x, scale)[0]
+                square = np.uint64(q * q)
+                n, total, low, top = n + 1, total + q, low + (square & np.uint64(0xFFFFFFFF)), top + (square >> np.uint64(32))
+        if n:
+            m, lo, hi = _bounds(n, total, low, top, numbers)
+        elif numbers.legacy:
+            m, lo, hi = np.float32(0), LEAST, MOST
+    return m, hi, core_high <= hi or n_inside == 0
+
+
+@fast
+def _clip_all(v, marks, pixels, numbers, scale):
+    """Mean and threshold of a ring, pixel by pixel."""
+    values, some = np.empty(len(pixels), np.float32), 0
+    for i in pixels:
+        if _usable(v, marks, numbers.marked, i):
+            values[some] = v[i]
+            some += 1
+    m, hi, _ = _clip(values[:some], 0, 0, np.uint64(0), np.float32(0), np.float32(0), numbers, scale)
+    return m, hi
+
+
+# ------------------------------------------------------------------------------------------------------------- components
+@fast
+def _root(parent, k):
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
+
+
+@fast
+def _join(parent, a, b):
+    a, b = _root(parent, a), _root(parent, b)
+    if a < b:
+        parent[b] = a
+    else:
+        parent[a] = b
+
+
+@fast
+def _components(strong, numbers):
+    """(start, members): those with a pixel off the border and as many pixels as asked, by the first such pixel; members: places in strong, ascending."""
+    m, cols = len(strong), numbers.cols
+    parent, above = np.arange(m), 0
+    for k in range(m):
+        i = np.int64(strong[k])
+        row, col = i // cols, i % cols
+        left, right = col % numbers.tile_cols > 0, (col + 1) % numbers.tile_cols > 0
+        if left and k > 0 and strong[k - 1] == i - 1:
+            _join(parent, k, k - 1)
+        if row % numbers.tile_rows == 0:
+            continue
+        while above < k and strong[above] < i - cols - 1:
+            above += 1
+        for j in range(above, min(above + 3, k)):
+            d = np.int64(strong[j]) - (i - cols)
+            if d > 1:
+                break
+            if d == 0 or (d == -1 and left) or (d == 1 and right):
+                _join(parent, k, j)
+    return _in_order(strong, parent, numbers)
+
+
+@fast
+def _in_order(strong, parent, numbers):
+    m = len(strong)
+    size, inner = np.zeros(m, np.int64), np.full(m, -1)
+    for k in range(m):
+        root = _root(parent, k)
+        parent[k] = root
+        size[root] += 1
+        row, col = np.int64(strong[k]) // numbers.cols % numbers.tile_rows, np.int64(strong[k]) % numbers.cols % numbers.tile_cols
+        if inner[root] < 0 and 0 < row < numbers.tile_rows - 1 and 0 < col < numbers.tile_cols - 1:
+            inner[root] = k
+    # a component's turn comes with its first pixel off the border
+    start, turn, some, total = np.zeros(m + 1, np.int64), np.full(m, -1), 0, 0
+    for k in range(m):
+        root = parent[k]
+        if inner[root] == k and numbers.min_pix <= size[root] <= numbers.max_pix:
+            turn[root] = some
+            start[some] = total
+            total += size[root]
+            some += 1
+    start[some] = total
+    members, place = np.empty(total, np.int64), start[:some].copy()
+    for k in range(m):
+        t = turn[parent[k]]
+        if t >= 0:
+            members[place[t]] = k
+            place[t] += 1
+    return start[: some + 1], members
+
+
+# ------------------------------------------------------------------------------------------------------------------ peaks
+@fast
+def _centroid(v, pixels, label, mean, numbers, rows, net):
+    """sum(w * position) / |sum w|; w: the value, or that less the ring's mean."""
+    total = row = col = 0.0
+    for i in pixels:
+        w = np.float64(np.float32(v[i]))
+        if net:
+            w -= np.float64(mean[label[i]])
+        total, row, col = total + w, row + w * float(np.int64(i) // numbers.cols % rows), col + w * float(np.int64(i) % numbers.cols)
+    return abs(total) >= 1e-10, row / abs(total), col / abs(total)
+
+
+@fast
+def _disc(v, marks, base, row, col, top, left, label, mean, high, numbers):
+    n, total, squares, most, reach = 0, 0.0, 0.0, 0.0, numbers.reach
+    for r in range(max(row - reach, top), min(row + reach, top + numbers.tile_rows)):
+        for c in range(max(col - reach, left), min(col + reach, left + numbers.tile_cols)):
+            if (r - row) ** 2 + (c - col) ** 2 <= reach**2:
+                i = base + r * numbers.cols + c
+                ring = label[i]
+                x = np.float64(np.float32(v[i]))
+                if ring < len(mean) - 1 and x < high[ring] and _usable(v, marks, numbers.marked, i):
+                    n, total, squares, most = n + 1, total + x, squares + x * x, max(most, x)
+    if n == 0:
+        return np.float64(mean[label[base + row * numbers.cols + col]]), FLAT, 0.0
+    m = total / n
+    sigma = math.sqrt(max(squares / n - m * m, 0.0))
+    return m, FLAT if sigma < 1e-10 and not numbers.legacy else sigma, most
+
+
+@fast
+def _peak(v, marks, pixels, label, mean, high, numbers, columns, f, at):
+    """1 for a peak, which goes to row `at` of the table if that has one; else 0."""
+    panel_rows = numbers.panel_rows
+    size = panel_rows * numbers.cols
+    panel = np.int64(pixels[0]) // size
+    first_row, first_col = np.int64(pixels[0]) % size // numbers.cols, np.int64(pixels[0]) % numbers.cols
+    top, left = first_row - first_row % numbers.tile_rows, first_col - first_col % numbers.tile_cols
+    good, row, col = _centroid(v, pixels, label, mean, numbers, panel_rows, True)
+    bottom, right = top + numbers.tile_rows, left + numbers.tile_cols
+    near_row, near_col = np.rint(row), np.rint(col)
+    if not (good and top <= near_row < bottom and left <= near_col < right):
+        return 0
+    offset, sigma, most = _disc(v, marks, panel * size, np.int64(near_row), np.int64(near_col), top, left, label, mean, high, numbers)
+    total = highest = 0.0
+    for i in pixels:
+        x = np.float64(np.float32(v[i])) - offset
+        total, highest = total + x, max(highest, x)
+    if numbers.legacy:
+        good, row, col = _centroid(v, pixels, label, mean, numbers, panel_rows, False)
+    snr = 0.0 if sigma < 1e-10 else total / sigma
+    if not good or snr < numbers.snr or highest < most - offset or not (top <= row < bottom and left <= col < right):
+        return 0
+    if at < columns[0].shape[1]:
+        columns[0][f, at], columns[1][f, at], columns[2][f, at], columns[3][f, at] = panel, row, col, len(pixels)
+        columns[4][f, at], columns[5][f, at], columns[6][f, at], columns[7][f, at], columns[8][f, at] = total, highest, offset, sigma, snr
+    return 1
