@@ -97,7 +97,25 @@ def sums_op(rng: np.random.Generator, frame: tuple[int, ...], dtype: str, **fiel
     return features.RegionSums(threshold=20.5, unit=2.0**-4, **fields)
 
 
-MAKERS: dict[str, Callable[..., Op]] = {"features.region_sums": sums_op}
+def rectangles_of(rng: np.random.Generator, frame: tuple[int, ...]) -> np.ndarray:
+    """Inside, over each edge, wholly outside, one pixel, larger than the frame."""
+    panels, rows, cols = (1, *frame)[-3:] if len(frame) == 2 else frame
+    corner = [rng.integers(0, panels, 9), rng.integers(-4, rows + 2, 9), rng.integers(-4, cols + 2, 9)]
+    table = np.stack([*corner, rng.integers(1, 9, 9), rng.integers(1, 19, 9)], 1)
+    return np.concatenate([table, [[panels - 1, rows - 1, cols - 1, 1, 1], [0, -2, -1, rows + 3, cols + 3], [0, rows, 0, 2, 2], [0, -5, -9, 3, 8]]])
+
+
+def windows_op(rng: np.random.Generator, frame: tuple[int, ...], dtype: str, **fields: Any) -> Op:
+    if "half" not in fields:
+        fields["rectangles"] = rectangles_of(rng, frame)
+    return features.Windows(fill={"float32": np.nan, "int16": -7}.get(dtype, 9), **fields)
+
+
+def projections_op(rng: np.random.Generator, frame: tuple[int, ...], dtype: str, **fields: Any) -> Op:
+    return features.Projections(rectangles_of(rng, frame), unit=2.0**-4, **fields)
+
+
+MAKERS: dict[str, Callable[..., Op]] = {"features.region_sums": sums_op, "features.windows": windows_op, "features.projections": projections_op}
 
 
 def cases_of(name: str) -> Iterator[Case]:
@@ -105,14 +123,11 @@ def cases_of(name: str) -> Iterator[Case]:
         rng = seeded(f"{name} {frame} {dtype} {n}")
         op = MAKERS[name](rng, frame, dtype, good=good_of(rng, frame, given))
         yield Case(f"{frame}-{dtype}-{n}-live{rows}-{given}", op, marked(rng, op, frames_of(rng, dtype, (n, *frame)), given, rows))
-    for frame, dtype, n, rows, given, half, floats in AROUND if "peak_row" in MAKERS_CLASS[name].inputs else ():
+    for frame, dtype, n, rows, given, half, floats in () if name == "features.projections" else AROUND:
         rng = seeded(f"{name} around {frame} {dtype} {n}")
         op = MAKERS[name](rng, frame, dtype, good=good_of(rng, frame, given), half=half)
         inputs = marked(rng, op, frames_of(rng, dtype, (n, *frame)), given, rows)
         yield Case(f"around{half}-{frame}-{dtype}-{n}-live{rows}-{given}", op, {**inputs, **peaks_of(rng, n, 13, frame, floats)})
-
-
-MAKERS_CLASS: dict[str, type[Op]] = {"features.region_sums": features.RegionSums}
 
 
 def sized(name: str, shape: tuple[int, ...], n: int) -> Case:
@@ -123,4 +138,8 @@ def sized(name: str, shape: tuple[int, ...], n: int) -> Case:
     frames = np.stack([np.resize(counts[977 * f : 977 * f + (1 << 16)], shape) for f in range(n)])
     table = np.stack([rng.integers(0, panels, 1000), rng.integers(0, max(rows - 16, 1), 1000), rng.integers(0, max(cols - 16, 1), 1000),
                       np.full(1000, min(rows, 17)), np.full(1000, min(cols, 17))], 1)
-    return Case("1000 windows of 17 x 17", features.RegionSums(features.Regions.rectangles(shape, table)), {"energy": frames})
+    if name == "features.projections":
+        middle = [(p, rows // 4, cols // 4, rows // 2, cols // 2) for p in range(panels)]
+        return Case("the middle of each panel", features.Projections(middle), {"energy": frames})
+    op = features.Windows(table) if name == "features.windows" else features.RegionSums(features.Regions.rectangles(shape, table))
+    return Case("1000 windows of 17 x 17", op, {"energy": frames})
