@@ -137,7 +137,54 @@ def sized_running(shape: tuple[int, ...], n: int) -> Case:
     return Case("a powder of u16", op, {"energy": sized_words(shape, n, seeded("running")), **op.start(shape, np.uint16)})
 
 
-MAKERS: dict[str, Any] = {"features.bin": (bins, sized_bin), "features.running": (runnings, sized_running)}
+# ---------------------------------------------------------------------------------------------------------- features.cube
+CUBES: tuple[tuple[str, tuple[int, ...], int, int | None, str, dict[str, Any]], ...] = (
+    ("uint16", (37, 53), 18, 17, "", {"bins": (5,)}),
+    ("uint16", (1, 1), 3, 3, "", {"bins": (300,)}),
+    ("uint16", (3, 5), 0, 0, "", {"bins": (5,)}),
+    ("uint16", (3, 5), 5, 0, "", {"bins": (5,)}),
+    ("uint16", (3, 5), 5, -3, "", {"bins": (5,)}),
+    ("uint16", (3, 5), 35, 99, "", {"bins": (1,)}),
+    ("float32", (24, 17), 140, 135, "status good frame", {"bins": (3, 4), "weighted": True, "squares": True, "used": True}),
+    ("float32", (2, 3, 1500), 12, 12, "status good frame", {"bins": (3, 1, 2), "weighted": True, "squares": True, "used": True}),
+    ("float32", (7,), 19, None, "", {"bins": (2, 2, 2), "unit": 2.0**-3}),
+    ("uint32", (37, 131), 9, None, "good", {"bins": (4,), "squares": True}),
+    ("int16", (3, 5), 18, None, "status", {"bins": (130,), "squares": True, "used": True}),
+)
+
+
+def cube_case(dtype: str, frame: tuple[int, ...], n: int, rows: int | None, given: str, fields: dict[str, Any]) -> Case:
+    """On top of a state that already holds much; indices at both ends of each axis, and beyond them."""
+    name = f"{dtype}-{frame}-{n}-live{rows}-{'-'.join(f'{k}{v}' for k, v in fields.items())}"
+    rng = seeded(f"cube {name}")
+    op = features.Cube(good=good_of(rng, frame) if "good" in given else None, **fields)
+    inputs = inputs_of(rng, dtype, n, frame, rows, given)
+    axes = [rng.choice(np.array([0, k - 1, k // 2, k, -1, -(2**31), 2**31 - 1], np.int32), n, p=[0.3, 0.3, 0.3, 0.04, 0.02, 0.02, 0.02]) for k in op.bins]
+    inputs["bin_index"] = axes[0] if len(axes) == 1 else np.stack(axes, axis=1)
+    for key, value in op.start(frame, dtype).items():
+        held = [0, 1, 2**31] if key == "cube_used" else [0, 1, 2**40, 2**62]
+        inputs[key] = rng.choice(np.array(held, value.dtype), value.shape)
+    if op.weighted:
+        inputs["weight"] = rng.choice(np.concatenate([rng.normal(1, 0.3, 20), [np.nan, np.inf, -0.0, 1e-9, 1e30, -1e30, 2.0**-17, 3 * 2.0**-17]]), n)
+        inputs["weight"] = inputs["weight"].astype(np.float32)
+    if "frame" in given:
+        inputs["frame_status"] = frame_bits(n)
+    return Case(name, op, inputs)
+
+
+def cubes() -> Iterator[Case]:
+    yield from (cube_case(*row) for row in CUBES)
+
+
+def sized_cube(shape: tuple[int, ...], n: int) -> Case:
+    """Eight bins, all of which a batch meets where it has so many frames."""
+    op = features.Cube((8,))
+    return Case("8 bins of u16", op, {"energy": sized_words(shape, n, seeded("cube")), "bin_index": np.arange(n, dtype=np.int32) * 3 % 8,
+                                      **op.start(shape, np.uint16)})
+
+
+MAKERS: dict[str, Any] = {"features.bin": (bins, sized_bin), "features.running": (runnings, sized_running),
+                          "features.cube": (cubes, sized_cube)}
 
 
 def cases_of(name: str) -> Iterator[Case]:

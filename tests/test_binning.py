@@ -1,4 +1,4 @@
-"""features.bin, running, cube and histogram against NumPy in float64, on the host; that every backend gives those bytes is the contract's."""
+"""features.bin, running, cube and histogram against NumPy, on the host: that every backend gives those bytes, the contract tests. Over 200 lines: four ops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gpuredux import Chain, calib
 from gpuredux.datasets.cases_binning import ODD, frames_of, good_of, marks_of
-from gpuredux.features import Bin, Running
+from gpuredux.features import Bin, Cube, Running
 from gpuredux.features.frames import WORDS
 
 HOST = ("numpy", "numba")
@@ -233,3 +233,90 @@ def test_running_says_what_is_wrong() -> None:
     for fields, words in (({"classes": 257}, "classes must be"), ({"unit": 0.3}, "unit must be a power of two")):
         with pytest.raises(ValueError, match=words):
             Running(**fields)
+
+
+# ---------------------------------------------------------------------------------------------------------- features.cube
+def stacked(op: Cube, x: np.ndarray, index: np.ndarray, backend: str, batches: list[Any], **given: np.ndarray) -> dict[str, np.ndarray]:
+    """The state behind these batches of events."""
+    state = op.start(x.shape[1:], x.dtype)
+    for rows in batches:
+        out = op(x[rows], index[rows], **state, **{k: v[rows] for k, v in given.items()}, backend=backend)
+        state = {k: getattr(out, k) for k in state}
+    return state
+
+
+@every_host
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32"])
+def test_a_cube_holds_the_sums_of_its_bins(backend: str, dtype: str) -> None:
+    rng, frame, op = random(6), (4, 5), Cube((3, 4), squares=True, used=True)
+    x, status = frames_of(rng, dtype, 60, frame), marks_of(rng, 60, frame)
+    index = np.stack([rng.integers(-1, 4, 60), rng.integers(-1, 5, 60)], axis=1).astype(np.int32)
+    state = stacked(op, x, index, backend, [[*range(10)], [], [*range(10, 60)]], pixel_status=status)
+    inside = ((index >= 0) & (index < (3, 4))).all(axis=1)
+    edges = (np.arange(4), np.arange(5))
+    count = np.histogram2d(*index[inside].T, bins=edges)[0]
+    assert np.array_equal(state["cube_count"].reshape(3, 4), count) and count.min() > 0
+    assert state["cube_outside"].tolist() == [60 - inside.sum(), 0]
+    for (i, j), b in zip(np.ndindex(3, 4), range(12), strict=True):
+        mine = (index == (i, j)).all(axis=1)
+        values = np.where(status[mine] == 0, x[mine], 0).astype(object)
+        assert state["cube_sum"][b].tolist() == values.sum(axis=0).tolist()
+        squares = sum(s[b].astype(object) << 32 * k for k, s in enumerate(state["cube_sum2"]))
+        assert squares.tolist() == (values * values).sum(axis=0).tolist()
+        assert np.array_equal(state["cube_used"][b], (status[mine] == 0).sum(axis=0))
+    with np.errstate(invalid="ignore"):
+        want = state["cube_sum"].astype(np.float64) / np.where(state["cube_used"], state["cube_used"], np.nan)
+    np.testing.assert_array_equal(op.mean(state, 1.0), want.reshape(3, 4, *frame))
+
+
+@every_host
+def test_cubes_of_floats_and_weights(backend: str) -> None:
+    """Sum over I0 as np.histogram makes it, within the steps; in any order and from two processes the same bits; no bin without a frame is anything."""
+    rng, op = random(7), Cube((7,), weighted=True)
+    x, delay, weight = rng.normal(5, 2, (50, 6)).astype(np.float32), rng.uniform(-0.5, 6, 50), rng.uniform(0.5, 2, 50).astype(np.float32)
+    x[3, 2], weight[[4, 5]] = np.nan, [np.nan, np.inf]
+    index = np.floor(delay).astype(np.int32)
+    state = stacked(op, x, index, backend, [[*range(50)]], weight=weight)
+    counted = (index >= 0) & np.isfinite(weight)
+    assert state["cube_outside"].tolist() == [(index < 0).sum(), ((index >= 0) & ~counted).sum()]
+    for pixel in range(6):
+        use = counted & np.isfinite(x[:, pixel])
+        total = np.histogram(delay[use], bins=np.arange(8), weights=x[use, pixel].astype(np.float64))[0]
+        assert np.abs(state["cube_sum"][:, pixel] / 256 - total).max() <= 50 * 2.0**-9
+    norm = np.histogram(delay[counted], bins=np.arange(8), weights=weight[counted].astype(np.float64))[0]
+    assert np.abs(state["cube_weight"] * 2.0**-16 - norm).max() <= 50 * 2.0**-17 and norm[6] == 0
+    mean = op.mean(state, op.unit)
+    assert np.isnan(mean[6]).all() and np.isfinite(mean[:6]).all() and not state["cube_sum"][6].any()
+    parts = [stacked(op, x, index, backend, [[*rows[:9]], [*rows[9:]]], weight=weight) for rows in (range(49, 20, -1), range(21))]
+    assert {k: v.tobytes() for k, v in op.merge(*parts).items()} == {k: v.tobytes() for k, v in state.items()}
+
+
+@every_host
+def test_a_cube_of_ten_thousand_bins(backend: str) -> None:
+    rng, op = random(8), Cube((100, 100))
+    x, index = rng.integers(0, 65536, (500, 2, 3)).astype(np.uint16), rng.integers(0, 100, (500, 2)).astype(np.int32)
+    state = stacked(op, x, index, backend, [[*range(500)]])
+    want = np.histogram2d(*index.T, bins=(np.arange(101),) * 2)[0]
+    assert np.array_equal(state["cube_count"].reshape(100, 100), want)
+    for pixel in np.ndindex(2, 3):
+        total = np.histogram2d(*index.T, bins=(np.arange(101),) * 2, weights=x[:, *pixel].astype(np.float64))[0]
+        assert np.array_equal(state["cube_sum"][:, *pixel].reshape(100, 100), total)
+
+
+def test_a_cube_says_what_it_takes() -> None:
+    """Before anything is allocated: 10^4 bins of 4 Mpx."""
+    op = Cube((10000,))
+    with pytest.raises(ValueError, match=r"features.cube: 10000 bins of frames \(2048, 2048\) take 671088800032 bytes, .* most_bytes is 8589934592"):
+        op.start((2048, 2048), np.uint16)
+    assert sum(s.nbytes for s in op.held((16, 16), np.uint16)) == 10000 * (8 + 256 * 8) + 16
+    for fields, words in (({"bins": (300, 300)}, "at most 65535"), ({"bins": (1, 1, 1, 1)}, "1 to 3 axes"), ({"bins": (0,)}, "bins must be"),
+                          ({"weight_unit": 0.1}, "weight_unit must be a power of two"), ({"most_bytes": 0}, "most_bytes must be positive")):
+        with pytest.raises(ValueError, match=words):
+            Cube(**fields)
+    x, index = np.zeros((2, 3, 4), np.uint16), np.zeros(2, np.int32)
+    with pytest.raises(ValueError, match="weight was given, but not asked for"):
+        Cube()(x, index, weight=np.ones(2, np.float32), **Cube().start((3, 4), np.uint16))
+    with pytest.raises(TypeError, match="weight must be an array"):
+        Cube(weighted=True)(x, index, **Cube(weighted=True).start((3, 4), np.uint16))
+    with pytest.raises(ValueError, match="cannot be merged"):
+        Cube().merge(Cube().start((3, 4)), Cube((2,)).start((3, 4)))

@@ -1,6 +1,7 @@
 """What a frame becomes: peaks, regions, curves, bins, sums over frames."""
 
 from .bin import Bin
+from .cube import Cube
 from .dwt import DWT
 from .peak_finder8 import PeakFinder8
 from .projections import Projections
@@ -10,6 +11,6 @@ from .rings import Rings
 from .running import Running
 from .windows import Windows
 
-OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections)
+OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube)
 
-__all__ = ["DWT", "OPS", "Bin", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows"]
+__all__ = ["DWT", "OPS", "Bin", "Cube", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows"]

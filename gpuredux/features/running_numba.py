@@ -38,7 +38,7 @@ def _strip(start, stop, n_tiles, x, order, first, good, status, count, total, to
             f = order[k - first[1] + first[-1]] if stray else order[k]
             row = x[f, begin:end]
             _used(row, good, status, f, begin, end, used)
-            if _steps(row, used, per_unit, largest, q):
+            if take_steps(row, used, per_unit, largest, q):
                 beyond[f] = 1
             if not stray:
                 _take(row, used, q, many, sums, squares, total2 is not None, least, most, extreme is not None)
@@ -51,7 +51,7 @@ def _used(row, good, status, f, begin, end, used):
 
 
 @fast
-def _steps(row, used, per_unit, largest, q):
+def take_steps(row, used, per_unit, largest, q):
     """q = the pixels used in units, 0 for others; whether one is beyond what is counted."""
     far = np.uint8(0)
     if per_unit is None:
