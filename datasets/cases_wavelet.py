@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 
 from gpuredux.features.dwt import DWT
+from gpuredux.features.idwt import IDWT
 
 from .case import Case, live_of, seeded
 
-# wavelet, mode, levels, axes, frame, rows, live: modes, lengths of filters, sizes and folds of short signals, all once; few kernels
-GIVEN = (
-    ("db2", "symmetric", 3, 2, (37, 53), 3, None), ("db2", "symmetric", 2, 2, (3, 130), 2, 1), ("db2", "symmetric", None, 2, (2, 3, 8), 4, 3),
-    ("db2", "symmetric", 3, 2, (1, 1), 2, None), ("db2", "symmetric", 2, 2, (64, 40), 0, None), ("db2", "symmetric", 2, 2, (16, 40), 5, 0),
+# wavelet, mode, levels, axes, frame, rows, live: lengths of filters, sizes, folds of short signals; live nearly everywhere, for each choice is a kernel
+DB2 = (
+    ("db2", "symmetric", 3, 2, (37, 53), 3, None), ("db2", "symmetric", 3, 2, (1, 1), 2, None), ("db2", "symmetric", 2, 2, (64, 40), 0, None),
+    ("db2", "symmetric", 2, 2, (3, 130), 2, 1), ("db2", "symmetric", None, 2, (2, 3, 8), 4, 3), ("db2", "symmetric", 2, 2, (16, 40), 5, 0),
     ("db2", "symmetric", 1, 2, (16, 40), 5, 9), ("db2", "symmetric", 2, 2, (5, 7), 5, -3),
-    ("bior4.4", "periodization", 3, 2, (133, 257), 2, None), ("bior4.4", "periodization", 2, 2, (3, 5), 3, 2),
-    ("bior4.4", "antireflect", 3, 2, (37, 53), 2, None), ("bior4.4", "antireflect", 3, 2, (2, 3), 3, 2),
-    ("db2", "smooth", 2, 1, (3, 261), 4, 3), ("db2", "smooth", 3, 1, (2, 3, 5), 3, None), ("db2", "smooth", 3, 1, (1,), 3, None),
+)
+OTHERS = (
+    ("bior4.4", "periodization", 3, 2, (133, 257), 2, 2), ("bior4.4", "periodization", 2, 2, (3, 5), 3, 2),
+    ("bior4.4", "antireflect", 3, 2, (37, 53), 2, 2), ("bior4.4", "antireflect", 3, 2, (2, 3), 3, 2),
+    ("db2", "smooth", 2, 1, (3, 261), 4, 3), ("db2", "smooth", 3, 1, (2, 3, 5), 3, 3), ("db2", "smooth", 3, 1, (1,), 3, 2),
 )
 
 
@@ -44,13 +47,22 @@ def transform_case(given: tuple[Any, ...], dtype: Any = np.float32, wild: bool =
 
 
 def dwt() -> Iterator[Case]:
-    for given in GIVEN:
+    for given in (*DB2, *OTHERS):
         yield transform_case(given)
-    yield transform_case(GIVEN[0], wild=True)
-    yield transform_case(GIVEN[10], np.float64, wild=True)
-    yield transform_case(GIVEN[11], np.float64)
-    yield transform_case(GIVEN[0], np.uint16)
-    yield transform_case(GIVEN[2], np.int32, to="float32")
+    yield transform_case(DB2[0], wild=True)
+    yield transform_case(OTHERS[2], np.float64, wild=True)
+    yield transform_case(OTHERS[3], np.float64)
+    yield transform_case(DB2[3], np.uint16, to="float32")
+
+
+def idwt() -> Iterator[Case]:
+    """Coefficients that no transform need have made."""
+    for given, dtype in (*((g, np.float32) for g in (*DB2, OTHERS[0], OTHERS[1], *OTHERS[4:])), (OTHERS[2], np.float64), (OTHERS[3], np.float64)):
+        for wild in (False, True) if given in (DB2[0], OTHERS[2]) else (False,):
+            wavelet, mode, levels, axes, frame, n, rows = given
+            name = f"{wavelet}-{mode}-{levels}-{axes}d-{frame}-{n}-live{rows}-{np.dtype(dtype).name}{'-wild' * wild}"
+            op = IDWT(wavelet, mode, levels, axes, frame)
+            yield Case(name, op, {"coefficients": frames(seeded(name), (n, *op.packed(frame)), dtype, wild), **live_of(rows)})
 
 
 def sized_dwt(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
@@ -58,5 +70,10 @@ def sized_dwt(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     return Case("bior4.4, 3 levels", DWT("bior4.4", "symmetric", 3), {"energy": energy})
 
 
-CASES = {"features.dwt": dwt}
-SIZED = {"features.dwt": sized_dwt}
+def sized_idwt(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    op = IDWT("bior4.4", "symmetric", 3, shape=shape)
+    return Case("bior4.4, 3 levels", op, {"coefficients": seeded("idwt").normal(0, 10, (n, *op.packed(shape))).astype(np.float32)})
+
+
+CASES = {"features.dwt": dwt, "features.idwt": idwt}
+SIZED = {"features.dwt": sized_dwt, "features.idwt": sized_idwt}

@@ -3,6 +3,7 @@
 from .bin import Bin
 from .cube import Cube
 from .dwt import DWT
+from .idwt import IDWT
 from .peak_finder8 import PeakFinder8
 from .projections import Projections
 from .region_sums import RegionSums
@@ -11,6 +12,6 @@ from .rings import Rings
 from .running import Running
 from .windows import Windows
 
-OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube)
+OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT)
 
-__all__ = ["DWT", "OPS", "Bin", "Cube", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows"]
+__all__ = ["DWT", "IDWT", "OPS", "Bin", "Cube", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows"]

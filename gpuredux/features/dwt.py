@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..op import Plan, Spec, frame_of, live_rows, nbytes
+from .dwt_bounds import coefficient_bound, round_trip_bound
 from .dwt_layout import MODES, Steps, WaveletOp, dec_taps, extended
 from .dwt_numba import analyse, clear_gaps
 from .frames import WORDS
+from .idwt import IDWT
 from .wavelets import Taps
 
 TYPES = {**WORDS, "float64": "f64"}
@@ -29,9 +32,11 @@ class DWT(WaveletOp):
             shape: that of a frame; only inverse() needs it, for a transform's lengths do not tell whether the signal's was odd
             dtype: of the coefficients. None as PyWavelets has it: that of float frames, float64 for whole numbers. "float32" rounds each word once, which
             is exact up to 2**24, and moves half the bytes
+            full_scale [unit of energy]: the largest |energy| that `bound` is for
     in:  energy (n, *frame) u8, u16, i16, u32, i32, f32 or f64, or what `of` names; live (1,) i32
     out: coefficients (n, *panels, R, C) f32 or f64: the sub-bands in one array; slices() says where, unpack() nests them as PyWavelets does
-    exact: bit-identical on every backend; NaN and Inf spread as far as the filters reach, and there is one NaN
+    bound: full_scale * round_trip_bound, the largest error behind op and inverse(); error_bound: of a coefficient, over the largest |energy|: both for
+           float32, with dtype="float64" for float64. Bit-identical on every backend; NaN and Inf spread as far as the filters reach, and there is one NaN
     source: PyWavelets' documentation of its modes and lengths; Mallat, IEEE Trans. Pattern Anal. Mach. Intell. 11 (1989) 674
     """
 
@@ -41,9 +46,12 @@ class DWT(WaveletOp):
     dtypes: ClassVar[tuple[str, ...]] = tuple(TYPES)
 
     dtype: str | None = None
+    full_scale: float = 1e4
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not (math.isfinite(self.number("full_scale")) and self.full_scale > 0):
+            raise ValueError(f"{self.name}: full_scale must be a number above 0, got {self.full_scale}")
         if self.dtype not in (None, "float32", "float64"):
             raise ValueError(f"{self.name}: dtype must be None, 'float32' or 'float64', got {self.dtype!r}")
 
@@ -70,6 +78,20 @@ class DWT(WaveletOp):
     def moved(self, x: Any, live: Any = None) -> int:
         """The bytes that level after level reads and writes: 10.5 a pixel for three levels of float32 in 2-D, where traffic(), the fewest, is 8."""
         return self.traffic(x, live) + 2 * nbytes(*self.scratch(x, live))
+
+    def inverse(self) -> IDWT:
+        return IDWT(self.wavelet, self.mode, self.levels, self.axes, self.known(None), of=self.of)
+
+    def _for_bounds(self) -> tuple[str, str, int, int, float]:
+        return self.wavelet, self.mode, self.depth(self.known(None)), self.axes, 2.0**-53 if self.dtype == "float64" else 2.0**-24
+
+    @property
+    def error_bound(self) -> float:
+        return coefficient_bound(*self._for_bounds())
+
+    @property
+    def bound(self) -> float:
+        return self.full_scale * round_trip_bound(*self._for_bounds())
 
     def numpy(self, plan: Plan, x: Any, live: Any, out: Any) -> None:
         steps, kind, length = Steps(self, frame_of(x)), out.dtype, self.filters.length

@@ -77,8 +77,7 @@ def one_side(apart, taps, first, length, out):
 @njit(nogil=True, error_model="numpy")
 def fill_row(x, r, row, first, mode):
     """row = the samples first, first + 1 ... of row r of x; both go on beyond their ends."""
-    rows, cols = x.shape
-    pitch = row.size
+    rows, pitch = x.shape[0], row.size
     if 0 <= r < rows:
         inside(x[r], row, first, mode)
         return
