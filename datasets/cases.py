@@ -17,7 +17,7 @@ from gpuredux import calib, compress, veto
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
-from . import cases_assemble, cases_binning, cases_pixelwise, cases_regions, cases_wavelet
+from . import cases_assemble, cases_binning, cases_dispersion, cases_pixelwise, cases_regions, cases_wavelet
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
@@ -567,6 +567,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "calib.counts": counts, "calib.photons": photons, "calib.shared_photons": shared_photons,
     "calib.stencil": stencil, "calib.recursive": recursive,
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
+    **cases_dispersion.CASES,
     "features.peak_finder8": peak_finder8,
     **cases_wavelet.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
@@ -579,6 +580,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "calib.counts": sized_counts, "calib.photons": sized_photons, "calib.shared_photons": sized_shared_photons,
     "calib.stencil": sized_stencil, "calib.recursive": sized_recursive,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
+    **cases_dispersion.SIZED,
     "features.peak_finder8": sized_peak_finder8,
     **cases_wavelet.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,

@@ -2,6 +2,7 @@
 
 from .bin import Bin
 from .cube import Cube
+from .dispersion import Dispersion, strong_pixels
 from .dwt import DWT
 from .idwt import IDWT
 from .peak_finder8 import PeakFinder8
@@ -12,6 +13,6 @@ from .rings import Rings
 from .running import Running
 from .windows import Windows
 
-OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT)
+OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion)
 
-__all__ = ["DWT", "IDWT", "OPS", "Bin", "Cube", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows"]
+__all__ = ["DWT", "IDWT", "OPS", "Bin", "Cube", "Dispersion", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows", "strong_pixels"]
