@@ -46,6 +46,13 @@ class FrameOp(Op):
         return float(unit)
 
 
+def read_only(x: np.ndarray) -> np.ndarray:
+    """A view that nobody writes: numba compiles a function once for arrays that may be written, and again for those that may not."""
+    view = x.view()
+    view.setflags(write=False)
+    return view
+
+
 def word(x: Any) -> str:
     """WORD for kernels: the C type of an array's elements."""
     return WORDS[np.dtype(x.dtype).name]

@@ -1,11 +1,15 @@
-/* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks, peaks to the table. */
+/* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks, peaks to the table.
+ * f64: sums over a peak and its disc, as the originals take them; each operation rounded once, results rounded once to f32. */
 
 INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
+
+/* a pixel's value, at most what sums can take in */
+INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
 
 #ifdef THRESHOLD
 /* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is above its ring's threshold. */
 KERNEL(128) threshold(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u16 *label, GLOBAL const f32 *high, GLOBAL const i32 *live, GLOBAL u32 *bits,
-                      u32 n, u32 rings, u32 npix, u32 words) {
+                      f32 most, u32 n, u32 rings, u32 npix, u32 words) {
     WARP_SCRATCH(w, 128);
     u32 frame = BLOCK_Y;
     if (frame >= LIVE_ROWS(live, n)) return;
@@ -16,7 +20,7 @@ KERNEL(128) threshold(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL c
         if (pixel < npix) {
             u32 ring = label[pixel];
             f32 x = (f32)image[at + pixel];
-            strong = ring < rings && is_finite(x) && x > high[(u64)frame * rings + (ring < rings ? ring : 0u)];
+            strong = ring < rings && is_finite(x) && limited(x, most) > high[(u64)frame * rings + (ring < rings ? ring : 0u)];
 #if MARKED
             strong = strong && marks[at + pixel] == 0u;
 #endif
@@ -35,12 +39,12 @@ typedef struct {
 
 /* sum(w * position) / |sum w|; w: the value, or that less the ring's mean */
 INLINE Centre centroid(GLOBAL const WORD *image, GLOBAL const u32 *strong, GLOBAL const u32 *members, u32 count, GLOBAL const u16 *label,
-                       GLOBAL const f32 *mean, u32 panel_size, u32 cols, bool net) {
+                       GLOBAL const f32 *mean, u32 panel_size, u32 cols, f32 limit, bool net) {
     f64 total = 0.0, row = 0.0, col = 0.0;
     IN_ORDER
     for (u32 k = 0u; k < count; k++) {
         u32 pixel = strong[members[k]];
-        f64 weight = (f64)(f32)image[pixel];
+        f64 weight = (f64)limited((f32)image[pixel], limit);
         if (net) weight -= (f64)mean[label[pixel]];
         total += weight;
         row += weight * (f64)(pixel % panel_size / cols);
@@ -57,7 +61,7 @@ INLINE Centre centroid(GLOBAL const WORD *image, GLOBAL const u32 *strong, GLOBA
 /* grid: BLOCK = 128 components, a thread each, BLOCK_Y = frame. columns of candidates: (n, capacity) words, pixels = 0 where a component is no peak */
 KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLOBAL const u16 *label, GLOBAL const f32 *all_mean, GLOBAL const f32 *all_high,
                   GLOBAL const u32 *all_strong, GLOBAL const u32 *all_start, GLOBAL const u32 *all_members, GLOBAL const u32 *components,
-                  GLOBAL const i32 *live, GLOBAL u32 *all_columns, f64 min_snr, u32 n, u32 rings, u32 npix, u32 capacity, u32 panel_rows, u32 cols,
+                  GLOBAL const i32 *live, GLOBAL u32 *all_columns, f64 min_snr, f32 limit, u32 n, u32 rings, u32 npix, u32 capacity, u32 panel_rows, u32 cols,
                   i32 tile_rows, i32 tile_cols, i32 reach) {
     u32 frame = BLOCK_Y, t = BLOCK * 128u + LID;
     if (frame >= LIVE_ROWS(live, n) || t >= components[frame]) return;
@@ -73,7 +77,7 @@ KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLO
     i32 top = (i32)(within / cols) / tile_rows * tile_rows, left = (i32)(within % cols) / tile_cols * tile_cols;
     i32 bottom = top + tile_rows, right = left + tile_cols;
     columns[3u * capacity] = 0u;
-    Centre centre = centroid(image, strong, members + begin, count, label, mean, panel_size, cols, true);
+    Centre centre = centroid(image, strong, members + begin, count, label, mean, panel_size, cols, limit, true);
     f64 near_row = rint(centre.row), near_col = rint(centre.col);
     if (!(centre.good && near_row >= (f64)top && near_row < (f64)bottom && near_col >= (f64)left && near_col < (f64)right)) return;
     i32 row = (i32)near_row, col = (i32)near_col;
@@ -86,8 +90,8 @@ KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLO
             i32 dr = r - row, dc = c - col;
             if (r >= top && r < bottom && c >= left && c < right && dr * dr + dc * dc <= reach * reach) {
                 u32 inside = (u32)r * cols + (u32)c, pixel = panel * panel_size + inside, ring = label[pixel];
-                f32 x = (f32)on_panel[inside];
-                bool below = ring < rings && is_finite(x) && x < high[ring < rings ? ring : 0u];
+                f32 given = (f32)on_panel[inside], x = limited(given, limit);
+                bool below = ring < rings && is_finite(given) && x < high[ring < rings ? ring : 0u];
 #if MARKED
                 below = below && marks[pixel] == 0u;
 #endif
@@ -112,11 +116,11 @@ KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLO
     f64 total = 0.0, highest = 0.0;
     IN_ORDER
     for (u32 k = 0u; k < count; k++) {
-        f64 net = (f64)(f32)image[strong[members[begin + k]]] - offset;
+        f64 net = (f64)limited((f32)image[strong[members[begin + k]]], limit) - offset;
         total += net;
         highest = net > highest ? net : highest;
     }
-    if (LEGACY) centre = centroid(image, strong, members + begin, count, label, mean, panel_size, cols, false);
+    if (LEGACY) centre = centroid(image, strong, members + begin, count, label, mean, panel_size, cols, limit, false);
     f64 snr = sigma < 1e-10 ? 0.0 : total / sigma;
     if (!centre.good || snr < min_snr || highest < most - offset) return;
     if (!(centre.row >= (f64)top && centre.row < (f64)bottom && centre.col >= (f64)left && centre.col < (f64)right)) return;

@@ -14,8 +14,8 @@ import numpy as np
 from ..op import Plan, Spec, live_rows, nbytes
 from ..status import Frame
 from . import peak_finder8_numba as host
-from .frames import FrameOp, whole, word
-from .rings import NO_RING, Rings
+from .frames import LARGEST, FrameOp, read_only, whole, word
+from .rings import Rings
 from .strong import list_components, strong_scratch
 
 COLUMNS = {"panel": np.int32, "row": np.float32, "col": np.float32, "pixels": np.int32, "total": np.float32, "max": np.float32, "background": np.float32,
@@ -38,7 +38,7 @@ class PeakFinder8(FrameOp):
             weighted by v - the ring's mean; "legacy": as the originals, but for their merging of unrelated blobs across panels
             panel_shape (rows, cols): ASICs that a panel consists of, each by itself; None = whole panels
             max_strong: pixels above threshold that are looked at, None = a 32nd of the frame, at least 4096; a frame with more has no peaks listed
-            unit: see FrameOp; integer frames are exact, taken as float32
+            unit: see FrameOp; integer frames are exact, taken as float32; beyond 2147483520 of it a value counts as that
     in:  energy (n, [panels,] rows, cols) u8, u16, i16, u32, i32 or f32; pixel_status (n, *frame) u8, pixels that are not 0 are left out;
          frame_status (n,) u32; live (1,) i32
     out: peak_panel i32, peak_row, peak_col f32 (centroid; 0 = centre of the first pixel of the panel), peak_pixels i32, peak_total, peak_max, peak_background,
@@ -83,6 +83,8 @@ class PeakFinder8(FrameOp):
         elif self.good is not None or self.min_res or self.max_res is not None:
             raise ValueError(f"{self.name}: give good, min_res and max_res to the Rings")
         frame = self.rings.shape
+        if self.rings.label.dtype != np.uint16:
+            raise ValueError(f"{self.name}: the Rings must be 65535 at most, got {self.rings.count}")
         if len(frame) not in (2, 3):
             raise ValueError(f"{self.name}: radius must be (rows, cols) or (panels, rows, cols), got {frame}")
         if self.panel_shape is not None:
@@ -139,23 +141,28 @@ class PeakFinder8(FrameOp):
         size, rings = (np.uint32(n), np.uint32(self.rings.count), np.uint32(npix)), (held["ring_mean"], held["ring_high"])
         kind = {"WORD": word(energy), "MARKED": pixel_status is not None, "LIVE": live is not None}
         self._clip(plan, energy, marks, alive, new, {**kind, "LEGACY": self.variant == "legacy"})
+        words = np.uint32(held["bits"].shape[1])
         plan.launch("features/peak_finder8.cl", "threshold", (-(-npix // 1024), n), 128,
-                    (energy, marks, plan.statics["label"], rings[1], alive, held["bits"], *size, np.uint32(held["bits"].shape[1])), THRESHOLD=True, **kind)
+                    (energy, marks, plan.statics["label"], rings[1], alive, held["bits"], self._most(energy), *size, words), THRESHOLD=True, **kind)
         list_components(plan, held["bits"], live, strong_count, new, self.rings.shape[-1], self.tile, self.min_pix, self.max_pix)
         lists = [held[k] for k in ("strong", "start", "members", "components")]
         frame = (*map(np.uint32, (most, *self.rings.shape[-2:])), *map(np.int32, (*self.tile, 2 * self.local_bg_radius)))
         plan.launch("features/peak_finder8.cl", "peaks", (-(-most // 128), n), 128,
-                    (energy, marks, plan.statics["label"], *rings, *lists, alive, held["columns"], np.float64(self.min_snr), *size, *frame),
+                    (energy, marks, plan.statics["label"], *rings, *lists, alive, held["columns"], np.float64(self.min_snr), self._most(energy), *size, *frame),
                     PEAKS=True, LEGACY=self.variant == "legacy", **kind)
         plan.launch("features/peak_finder8.cl", "emit", (n,), 128,
                     (held["columns"], held["components"], alive, *columns, peak_count, np.uint32(n), np.uint32(most), np.uint32(self.max_num_peaks)),
                     EMIT=True, LIVE=live is not None)
 
+    def _most(self, energy: Any) -> np.float32:
+        """What a value counts at most."""
+        return np.float32(LARGEST * (self.unit if energy.dtype.kind == "f" else 1.0))
+
     def _clip(self, plan: Plan, energy: Any, marks: Any, alive: Any, new: Any, kind: dict[str, Any]) -> None:
         """Every ring's mean and threshold."""
         (n, *frame), held, static = energy.shape, plan.scratch, plan.statics
         unit = self.unit if energy.dtype.kind == "f" else 1.0
-        numbers = (np.float64(self.min_snr), np.float64(unit), np.float64(self.adc_threshold), np.float32(1 / unit))
+        numbers = (np.float64(self.min_snr), np.float64(unit), np.float64(self.adc_threshold), np.float32(1 / unit), self._most(energy))
         plan.launch("features/ring_clip.cl", "ring_clip", (self.rings.count, n), 128,
                     (energy, marks, static["order"], static["first"], alive, held["ring_mean"], held["ring_high"], alive if new is None else new, *numbers,
                      *map(np.uint32, (n, self.rings.count, math.prod(frame)))), FRAME_STATUS=new is not None, **kind)
@@ -167,7 +174,8 @@ class PeakFinder8(FrameOp):
         frames = energy.reshape(-1, npix)[:n]
         if frames.dtype.name not in ("uint16", "float32"):
             frames = frames.astype(np.float32)      # a pass more, and no compilation more, which takes 20 s
-        status = host.find(frames, marks, self._table, self._numbers(energy, pixel_status is not None), columns, peak_count, strong_count)
+        numbers = self._numbers(energy, pixel_status is not None)
+        status = host.find(read_only(frames), read_only(marks), self._table, numbers, columns, peak_count, strong_count)
         for new in new_status:
             new[:n] = frame_status[:n] | status
 
@@ -177,10 +185,12 @@ class PeakFinder8(FrameOp):
         unit = self.unit if energy.dtype.kind == "f" else 1.0
         for f in range(live_rows(energy, live)):
             v = energy[f].astype(np.float32)
-            use = np.isfinite(v) & (self.rings.label != NO_RING)
+            use = np.isfinite(v) & (self.rings.label != self.rings.count)
             if pixel_status is not None:
                 use &= pixel_status[f] == 0
-            mean, high, beyond = self.ring_bounds(v.reshape(-1), use.reshape(-1), unit)
+            beyond = bool(whole(v, unit)[1][use].any())
+            v = np.clip(v, -self._most(energy), self._most(energy))
+            mean, high = self.ring_bounds(v.reshape(-1), use.reshape(-1), unit)
             v, use, m, hi = (a.reshape(-1, *v.shape[-2:]) for a in (v, use, *self._by_pixel(mean, high)))
             strong = use & (v > hi)
             strong_count[f] = strong.sum()
@@ -203,13 +213,12 @@ class PeakFinder8(FrameOp):
                             self.unit if energy.dtype.kind == "f" else 1.0, marked)
 
     def _by_pixel(self, mean: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        ring = np.minimum(self.rings.label, self.rings.count)        # behind the last: pixels of none
-        return np.append(mean, np.float32(0))[ring], np.append(high, MOST)[ring]
+        return np.append(mean, np.float32(0))[self.rings.label], np.append(high, MOST)[self.rings.label]      # behind the last: pixels of none
 
-    def ring_bounds(self, v: np.ndarray, use: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Of each ring of a flat frame the clipped mean and the threshold, f32; and whether a value was beyond the range of unit."""
+    def ring_bounds(self, v: np.ndarray, use: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of each ring of a flat frame the clipped mean and the threshold, f32."""
         legacy, rings = self.variant == "legacy", self.rings
-        q, beyond = whole(v, unit)
+        q, _ = whole(v, unit)
         mean, high = np.zeros(rings.count, np.float32), np.zeros(rings.count, np.float32)
         for k in range(rings.count):
             mine = rings.order[rings.first[k] : rings.first[k + 1]]
@@ -222,7 +231,7 @@ class PeakFinder8(FrameOp):
                 elif inside.size:
                     m, lo, hi = self._bounds(inside.size, sum(map(int, q[inside])), sum(int(x) ** 2 for x in q[inside]), unit)
             mean[k], high[k] = m, hi
-        return mean, high, bool(beyond[use].any())
+        return mean, high
 
     def _bounds(self, n: int, total: int, squares: int, unit: float) -> tuple[np.float32, np.float32, np.float32]:
         """Mean, mean - min_snr sigma and mean + min_snr sigma or more, from exact sums."""

@@ -59,8 +59,7 @@ def ring_table(label, order, first):
     place = np.minimum(first[:-1, None] + np.where(np.arange(SAMPLE) < sampled[:, None], step, 0), max(len(order) - 1, 0))
     sample = order[place] if len(order) else np.zeros((count, SAMPLE), np.uint32)
     most = min(2**24, math.isqrt(2**62 // max(int(sizes.max(initial=1)), 1)))
-    label = np.minimum(label.reshape(-1), count).astype(np.uint16)
-    return RingTable(label, order, first.astype(np.int64), sample.astype(np.uint32), sampled.astype(np.int64), most)
+    return RingTable(label.reshape(-1), order, first.astype(np.int64), sample.astype(np.uint32), sampled.astype(np.int64), most)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -93,14 +92,10 @@ def _frame(v, marks, rings, numbers, columns, f, peak_count, strong_count):
 
 # ------------------------------------------------------------------------------------------------------------------ rings
 @fast
-def _steps(x, scale):
-    """x in units, as an i64, and whether it was beyond them."""
-    s = np.rint(x * scale)
-    if s > LARGEST:
-        return np.int64(LARGEST), True
-    if s < -LARGEST:
-        return -np.int64(LARGEST), True
-    return np.int64(s), False
+def _value(x, unit):
+    """A pixel's value, at most what sums can take in."""
+    x, most = np.float32(x), np.float32(np.float64(LARGEST) * unit)
+    return most if x > most else -most if x < -most else x
 
 
 @fast
@@ -170,18 +165,18 @@ def _strong(v, marks, rings, numbers):
         start[np.int64(rings.label[listed[e]]) + 1] += 1
     for k in range(count + 1):
         start[k + 1] += start[k]
-    value, place = np.empty(some, np.float32), start[:-1].copy()
+    value, place, beyond = np.empty(some, np.float32), start[:-1].copy(), False
     for e in range(some):
         r = rings.label[listed[e]]
-        value[place[r]] = v[listed[e]] if _usable(v, marks, numbers.marked, listed[e]) else np.nan
+        x, usable = np.float32(v[listed[e]]), _usable(v, marks, numbers.marked, listed[e])
+        value[place[r]] = _value(x, numbers.unit) if usable else np.nan
+        beyond |= usable and r < count and abs(np.rint(x * scale)) > LARGEST
         place[r] += 1
     mean, high = np.zeros(count + 1, np.float32), np.full(count + 1, MOST, np.float32)
-    again, beyond = np.zeros(count, np.bool_), False
+    again = np.zeros(count, np.bool_)
     for k in range(count):
         outside = value[start[k] : start[k + 1]]
         n = rings.first[k + 1] - rings.first[k] - len(outside)
-        for x in outside:
-            beyond |= not np.isnan(x) and _steps(x, scale)[1]
         mean[k], high[k], good = _clip(outside, n, sums[4 * k] + sums[4 * k + 2], np.uint64(sums[4 * k + 1]) + np.uint64(sums[4 * k + 3]),
                                        core[2 * k], core[2 * k + 1], numbers, scale)
         if not good:
@@ -200,7 +195,7 @@ def _above(v, marks, rings, listed, high, again, numbers):
     strong, some = np.empty(len(listed) + more, np.uint32), 0
     for i in listed:
         r = rings.label[i]
-        if r < len(again) and not again[r] and v[i] > high[r] and _usable(v, marks, numbers.marked, i):
+        if r < len(again) and not again[r] and _value(v[i], numbers.unit) > high[r] and _usable(v, marks, numbers.marked, i):
             strong[some] = i
             some += 1
     if more == 0:
@@ -208,7 +203,7 @@ def _above(v, marks, rings, listed, high, again, numbers):
     for k in range(len(again)):
         if again[k]:
             for i in rings.order[rings.first[k] : rings.first[k + 1]]:
-                if np.float32(v[i]) > high[k] and _usable(v, marks, numbers.marked, i):
+                if _value(v[i], numbers.unit) > high[k] and _usable(v, marks, numbers.marked, i):
                     strong[some] = i
                     some += 1
     return np.sort(strong[:some])
@@ -240,7 +235,7 @@ def _clip(outside, n_inside, total_inside, squares_inside, core_low, core_high, 
         low, top = squares_inside & np.uint64(0xFFFFFFFF), squares_inside >> np.uint64(32)
         for x in outside:
             if (x > lo if numbers.legacy else x >= lo) and x < hi:
-                q = _steps(x, scale)[0]
+                q = np.int64(np.rint(x * scale))
                 square = np.uint64(q * q)
                 n, total, low, top = n + 1, total + q, low + (square & np.uint64(0xFFFFFFFF)), top + (square >> np.uint64(32))
         if n:
@@ -256,7 +251,7 @@ def _clip_all(v, marks, pixels, numbers, scale):
     values, some = np.empty(len(pixels), np.float32), 0
     for i in pixels:
         if _usable(v, marks, numbers.marked, i):
-            values[some] = v[i]
+            values[some] = _value(v[i], numbers.unit)
             some += 1
     m, hi, _ = _clip(values[:some], 0, 0, np.uint64(0), np.float32(0), np.float32(0), numbers, scale)
     return m, hi
@@ -340,7 +335,7 @@ def _centroid(v, pixels, label, mean, numbers, rows, net):
     """sum(w * position) / |sum w|; w: the value, or that less the ring's mean."""
     total = row = col = 0.0
     for i in pixels:
-        w = np.float64(np.float32(v[i]))
+        w = np.float64(_value(v[i], numbers.unit))
         if net:
             w -= np.float64(mean[label[i]])
         total, row, col = total + w, row + w * float(np.int64(i) // numbers.cols % rows), col + w * float(np.int64(i) % numbers.cols)
@@ -355,7 +350,7 @@ def _disc(v, marks, base, row, col, top, left, label, mean, high, numbers):
             if (r - row) ** 2 + (c - col) ** 2 <= reach**2:
                 i = base + r * numbers.cols + c
                 ring = label[i]
-                x = np.float64(np.float32(v[i]))
+                x = np.float64(_value(v[i], numbers.unit))
                 if ring < len(mean) - 1 and x < high[ring] and _usable(v, marks, numbers.marked, i):
                     n, total, squares, most = n + 1, total + x, squares + x * x, max(most, x)
     if n == 0:
@@ -381,7 +376,7 @@ def _peak(v, marks, pixels, label, mean, high, numbers, columns, f, at):
     offset, sigma, most = _disc(v, marks, panel * size, np.int64(near_row), np.int64(near_col), top, left, label, mean, high, numbers)
     total = highest = 0.0
     for i in pixels:
-        x = np.float64(np.float32(v[i])) - offset
+        x = np.float64(_value(v[i], numbers.unit)) - offset
         total, highest = total + x, max(highest, x)
     if numbers.legacy:
         good, row, col = _centroid(v, pixels, label, mean, numbers, panel_rows, False)

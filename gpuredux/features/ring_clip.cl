@@ -7,8 +7,11 @@
 
 INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 
+/* a pixel's value, at most what sums can take in */
+INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
+
 KERNEL(128) ring_clip(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u32 *order, GLOBAL const u32 *first, GLOBAL const i32 *live,
-                      GLOBAL f32 *mean, GLOBAL f32 *high, GLOBAL u32 *frame_status, f64 snr, f64 unit, f64 adc, f32 scale, u32 n, u32 rings, u32 npix) {
+                      GLOBAL f32 *mean, GLOBAL f32 *high, GLOBAL u32 *frame_status, f64 snr, f64 unit, f64 adc, f32 scale, f32 most, u32 n, u32 rings, u32 npix) {
     SHARED f32 held[HELD];
     SHARED u64 part[4][128];
     u32 ring = BLOCK, frame = BLOCK_Y;
@@ -31,13 +34,12 @@ KERNEL(128) ring_clip(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL c
                     if (marks[at + pixel]) x = bits_f32(0x7fc00000u);
 #endif
                     if (!is_finite(x)) x = bits_f32(0x7fc00000u); /* which is in no interval */
+                    if (abs_f32(rint_f32(x * scale)) > LARGEST) beyond = true;
+                    x = limited(x, most);
                     if (j < HELD) held[j] = x;
                 } else x = held[j];
                 bool inside = (LEGACY ? x > lo : x >= lo) && x < hi;
-                f32 steps = rint_f32(x * scale);
-                if (steps > LARGEST) { steps = LARGEST; beyond = true; }
-                if (steps < -LARGEST) { steps = -LARGEST; beyond = true; }
-                i64 q = inside ? (i64)(i32)steps : 0;
+                i64 q = inside ? (i64)(i32)rint_f32(x * scale) : 0;
                 u64 square = (u64)(q * q);
                 count += inside ? 1u : 0u;
                 total += q;
