@@ -183,8 +183,51 @@ def sized_cube(shape: tuple[int, ...], n: int) -> Case:
                                       **op.start(shape, np.uint16)})
 
 
+# ----------------------------------------------------------------------------------------------------- features.histogram
+HISTOGRAMS: tuple[tuple[str, tuple[int, ...], int, int | None, str, dict[str, Any]], ...] = (
+    ("uint16", (64, 130), 18, 17, "", {"low": -0.5, "high": 299.5, "bins": 75}),
+    ("uint16", (1, 1), 3, 3, "", {"low": 0, "high": 65535, "bins": 1}),
+    ("uint16", (3, 5), 0, 0, "", {"low": 0, "high": 100, "bins": 10}),
+    ("uint16", (3, 5), 5, 0, "", {"low": 0, "high": 100, "bins": 10}),
+    ("uint16", (3, 5), 35, 99, "", {"low": 0, "high": 100, "bins": 10}),
+    ("float32", (37, 53), 18, None, "status good label", {"low": -20, "high": 60, "bins": 33, "over": "batch"}),
+    ("float32", (3, 5), 0, None, "status good label", {"low": -20, "high": 60, "bins": 33, "over": "batch"}),
+    ("float32", (37, 53), 18, 17, "status good label", {"low": -20, "high": 60, "bins": 33, "regions": 3}),
+    ("float32", (2, 31, 129), 5, None, "", {"low": -1e30, "high": 1e30, "bins": 7, "other": (-0.1, 0.3, 3)}),
+    ("int32", (24, 17), 20, -3, "", {"low": -50, "high": 250, "bins": 300, "over": "batch"}),
+    ("uint32", (37, 131), 9, None, "", {"low": 0, "high": 2.0**32, "bins": 7000}),
+)
+
+
+def histogram_case(dtype: str, frame: tuple[int, ...], n: int, rows: int | None, given: str, fields: dict[str, Any]) -> Case:
+    """Values on the edges, and beside them."""
+    name = f"{dtype}-{frame}-{n}-live{rows}-{'-'.join(f'{k}{v}' for k, v in fields.items())}"
+    rng = seeded(f"histogram {name}")
+    good = good_of(rng, frame) if "good" in given else None
+    label = rng.choice(np.array([0, 1, 2, 3, 65535], np.uint16), frame) if "label" in given else None
+    op = features.Histogram(good=good, label=label, **({"regions": 4} if "label" in given else {}) | fields)
+    inputs = inputs_of(rng, dtype, n, frame, rows, given)
+    edges, flat = np.linspace(op.low, op.high, op.bins + 1), inputs["energy"].reshape(n, int(np.prod(frame)))
+    on = edges.astype(np.float32) if dtype == "float32" else np.clip(np.ceil(edges), np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+    beside = [on, np.nextafter(on, np.float32(9e30)), np.nextafter(on, np.float32(-9e30))] if dtype == "float32" else [on]
+    flat[:, ::3] = rng.choice(np.concatenate(beside), flat[:, ::3].shape)
+    if op.other is not None:
+        ends = np.linspace(*op.other[:2], op.other[2] + 1).astype(np.float32)
+        some = np.concatenate([ends, np.nextafter(ends, np.float32(9)), rng.uniform(-0.2, 0.4, 9).astype(np.float32), ODD[:4]])
+        inputs["other"] = rng.choice(some, (n, *frame))
+    return Case(name, op, inputs)
+
+
+def histograms() -> Iterator[Case]:
+    yield from (histogram_case(*row) for row in HISTOGRAMS)
+
+
+def sized_histogram(shape: tuple[int, ...], n: int) -> Case:
+    return Case("256 bins of u16", features.Histogram(-0.5, 255.5, 256), {"energy": sized_words(shape, n, seeded("histogram"))})
+
+
 MAKERS: dict[str, Any] = {"features.bin": (bins, sized_bin), "features.running": (runnings, sized_running),
-                          "features.cube": (cubes, sized_cube)}
+                          "features.cube": (cubes, sized_cube), "features.histogram": (histograms, sized_histogram)}
 
 
 def cases_of(name: str) -> Iterator[Case]:

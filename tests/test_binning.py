@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpuredux import Chain, calib
+from gpuredux import Chain, Spec, calib
 from gpuredux.datasets.cases_binning import ODD, frames_of, good_of, marks_of
-from gpuredux.features import Bin, Cube, Running
+from gpuredux.features import Bin, Cube, Histogram, Running
 from gpuredux.features.frames import WORDS
+from gpuredux.features.histogram import panel_labels
 
 HOST = ("numpy", "numba")
 every_host = pytest.mark.parametrize("backend", HOST)
@@ -320,3 +321,108 @@ def test_a_cube_says_what_it_takes() -> None:
         Cube(weighted=True)(x, index, **Cube(weighted=True).start((3, 4), np.uint16))
     with pytest.raises(ValueError, match="cannot be merged"):
         Cube().merge(Cube().start((3, 4)), Cube((2,)).start((3, 4)))
+
+
+# ----------------------------------------------------------------------------------------------------- features.histogram
+def histograms_of(values: np.ndarray, low: float, high: float, bins: int) -> tuple[np.ndarray, list[int]]:
+    """By np.histogram, of f64; and how many lie below, above, nowhere."""
+    wide = values.astype(np.float64)
+    finite = wide[np.isfinite(wide)]
+    return np.histogram(finite, bins, (low, high))[0], [int((finite < low).sum()), int((finite > high).sum()), int((~np.isfinite(wide)).sum())]
+
+
+def edgy(rng: np.random.Generator, dtype: str, n: int, frame: tuple[int, ...], edges: np.ndarray) -> np.ndarray:
+    """Frames with many values on the edges, and of floats one step beside them."""
+    x = frames_of(rng, dtype, n, frame)
+    info: Any = np.finfo(np.float32) if dtype == "float32" else np.iinfo(dtype)
+    on = np.clip(edges, float(info.min), float(info.max)).astype(dtype)
+    some = [on, np.nextafter(on, np.float32(1e38)), np.nextafter(on, np.float32(-1e38))] if dtype == "float32" else [on]
+    x[:, ::2] = rng.choice(np.concatenate(some), x[:, ::2].shape)
+    return x
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [("numpy", d) for d in WORDS] + [("numba", d) for d in ("uint16", "int32", "float32")])
+@pytest.mark.parametrize(("low", "high", "bins"), [(0, 300, 300), (-0.5, 255.5, 256), (0.1, 0.7, 6), (-40, 1e5, 33), (7, 7.5, 1)])
+def test_histograms_are_those_of_numpy(backend: str, dtype: str, low: float, high: float, bins: int) -> None:
+    """Of each frame and of the batch; the last bin is closed, the others half open, whatever f64 makes of an edge."""
+    rng, frame = random(9), (6, 11)
+    x, good, status = edgy(rng, dtype, 11, frame, np.linspace(low, high, bins + 1)), good_of(rng, frame), marks_of(rng, 11, frame)
+    use = good & (status == 0)
+    got = Histogram(low, high, bins, good=good)(x, pixel_status=status, backend=backend)
+    all_of = Histogram(low, high, bins, good=good, over="batch")(x, pixel_status=status, backend=backend)
+    for f in range(11):
+        want, outside = histograms_of(x[f][use[f]], low, high, bins)
+        assert np.array_equal(got.histogram[f], want) and got.histogram_outside[f].tolist() == outside
+    want, outside = histograms_of(x[use], low, high, bins)
+    assert np.array_equal(all_of.histogram, want) and all_of.histogram_outside.tolist() == outside
+    assert want.sum() + sum(outside) == use.sum() and (want.sum() > 0 or high == 0.7)
+
+
+@every_host
+def test_histograms_of_regions(backend: str) -> None:
+    """Of the regions of a label, the last of which nobody asked for; and of panels."""
+    rng, frame = random(10), (3, 5, 8)
+    x, label = rng.normal(0, 2, (4, *frame)).astype(np.float32), rng.integers(0, 5, frame).astype(np.uint16)
+    x[1, 0, 0], x[2] = np.nan, np.nan
+    for which, regions in ((label, 4), (panel_labels(frame), 3)):
+        got = Histogram(-3, 3, 12, label=which, regions=regions)(x, backend=backend)
+        all_of = Histogram(-3, 3, 12, label=which, regions=regions, over="batch")(x, backend=backend)
+        assert got.histogram.shape == (4, regions, 12) and got.histogram_outside.shape == (4, regions, 3)
+        assert np.array_equal(all_of.histogram, got.histogram.sum(axis=0)) and np.array_equal(all_of.histogram_outside, got.histogram_outside.sum(axis=0))
+        for f, r in np.ndindex(4, regions):
+            want, outside = histograms_of(x[f][which == r], -3, 3, 12)
+            assert np.array_equal(got.histogram[f, r], want) and got.histogram_outside[f, r].tolist() == outside
+    assert Histogram(-3, 3, 12, label=label).regions == 5
+
+
+@every_host
+def test_histograms_over_a_second_value(backend: str) -> None:
+    """np.histogram2d; what lies outside in the second value is counted there alone."""
+    rng, frame = random(11), (9, 14)
+    x, other = (edgy(rng, "float32", 6, frame, np.linspace(low, high, bins + 1)) for low, high, bins in ((-5, 12, 17), (0.1, 0.7, 6)))
+    for over in ("frame", "batch"):
+        got = Histogram(-5, 12, 17, other=(0.1, 0.7, 6), over=over)(x, other, backend=backend)
+        for f in range(6) if over == "frame" else (slice(None),):
+            a, b = x[f].astype(np.float64).ravel(), other[f].astype(np.float64).ravel()
+            both = np.isfinite(a) & np.isfinite(b)
+            want = np.histogram2d(b[both], a[both], bins=(6, 17), range=((0.1, 0.7), (-5, 12)))[0]
+            made = [k[f] if over == "frame" else k for k in got]
+            assert np.array_equal(made[0], want) and want.sum() > 0
+            assert made[2].tolist() == histograms_of(b, 0.1, 0.7, 6)[1]
+            inside = (b >= 0.1) & (b <= 0.7)
+            assert made[1].sum(axis=0).tolist() == histograms_of(a[inside], -5, 12, 17)[1]
+
+
+@every_host
+def test_histograms_of_extreme_frames(backend: str) -> None:
+    """All masked, all NaN, all saturated, one pixel, none."""
+    one = Histogram(0, 1, 4, good=np.zeros((3, 4), bool))(np.ones((2, 3, 4), np.float32), backend=backend)
+    assert not one.histogram.any() and not one.histogram_outside.any()
+    lost = Histogram(0, 1, 4)(np.full((2, 3, 4), np.nan, np.float32), backend=backend)
+    assert not lost.histogram.any() and lost.histogram_outside.tolist() == [[0, 0, 12]] * 2
+    full = Histogram(0, 65535, 4)(np.full((2, 3, 4), 65535, np.uint16), backend=backend)
+    assert full.histogram.tolist() == [[0, 0, 0, 12]] * 2 and not full.histogram_outside.any()
+    assert Histogram(0, 65534, 4)(np.full((1, 1, 1), 65535, np.uint16), backend=backend).histogram_outside.tolist() == [[0, 1, 0]]
+    none = Histogram(0, 1, 4, over="batch")(np.zeros((0, 3, 4), np.float32), backend=backend)
+    assert none.histogram.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"high": 0}, "low < high"), ({"high": np.inf}, "must be finite"), ({"bins": 0}, "1 to 16777216 bins"), ({"low": 1e9, "high": 1e9 + 1e-4}, "wider than"),
+    ({"label": np.zeros((2, 2))}, "label must be uint16"), ({"other": (0, 1, 4), "label": np.zeros((2, 2), np.uint16)}, "without a label"),
+    ({"regions": 4}, "regions must be 0 or, with a label"), ({"over": "run"}, "over must be"),
+    ({"label": np.full((2, 2), 65534, np.uint16), "bins": 5000}, "more than 268435456 counters"),
+])
+def test_histograms_that_cannot_be(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Histogram(**{"low": 0, "high": 1, "bins": 10, **fields})
+
+
+def test_a_histogram_checks_its_inputs() -> None:
+    x = np.zeros((2, 3, 4), np.float32)
+    with pytest.raises(TypeError, match="other must be an array"):
+        Histogram(0, 1, 4, other=(0, 1, 2))(x)
+    with pytest.raises(ValueError, match="other was given, but not asked for"):
+        Histogram(0, 1, 4)(x, x.copy())
+    with pytest.raises(ValueError, match="less than 4294967296, which u32 counts"):
+        Histogram(0, 1, 4, over="batch").outputs(Spec("energy", (1024, 2048, 2048), np.dtype(np.uint16)), None, None, None)

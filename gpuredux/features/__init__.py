@@ -4,6 +4,7 @@ from .bin import Bin
 from .cube import Cube
 from .dispersion import Dispersion, strong_pixels
 from .dwt import DWT
+from .histogram import Histogram
 from .idwt import IDWT
 from .peak_finder8 import PeakFinder8
 from .projections import Projections
@@ -13,6 +14,9 @@ from .rings import Rings
 from .running import Running
 from .windows import Windows
 
-OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion)
+OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, Histogram)
 
-__all__ = ["DWT", "IDWT", "OPS", "Bin", "Cube", "Dispersion", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows", "strong_pixels"]
+__all__ = [
+    "DWT", "IDWT", "OPS", "Bin", "Cube", "Dispersion", "Histogram", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running",
+    "Windows", "strong_pixels",
+]
