@@ -17,7 +17,7 @@ from gpuredux import calib, compress, veto
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
-from . import cases_assemble, cases_binning, cases_dispersion, cases_pixelwise, cases_regions, cases_wavelet
+from . import cases_assemble, cases_binning, cases_dispersion, cases_pixelwise, cases_regions, cases_waveform, cases_wavelet
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
@@ -560,7 +560,7 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
     return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
 
 
-FAMILIES: Any = (cases_pixelwise, cases_assemble, cases_binning, cases_regions)      # modules with one table of MAKERS each
+FAMILIES: Any = (cases_pixelwise, cases_assemble, cases_binning, cases_regions, cases_waveform)      # modules with one table of MAKERS each
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **{name: partial(module.cases_of, name) for module in FAMILIES for name in module.MAKERS},
     "calib.status_count": status_count, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums, "calib.dark_median": dark_median,

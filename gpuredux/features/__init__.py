@@ -1,5 +1,6 @@
 """What a frame becomes: peaks, regions, curves, bins, sums over frames."""
 
+from .baseline import Baseline
 from .bin import Bin
 from .cube import Cube
 from .dispersion import Dispersion, strong_pixels
@@ -13,10 +14,11 @@ from .regions import Regions
 from .rings import Rings
 from .running import Running
 from .windows import Windows
+from .zero_suppress import ZeroSuppress
 
-OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, Histogram)
+OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, Histogram, Baseline, ZeroSuppress)
 
 __all__ = [
-    "DWT", "IDWT", "OPS", "Bin", "Cube", "Dispersion", "Histogram", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running",
-    "Windows", "strong_pixels",
+    "DWT", "IDWT", "OPS", "Baseline", "Bin", "Cube", "Dispersion", "Histogram", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running",
+    "Windows", "ZeroSuppress", "strong_pixels",
 ]
