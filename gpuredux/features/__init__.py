@@ -1,10 +1,14 @@
 """What a frame becomes: peaks, regions, curves, bins, sums over frames."""
 
+from .azimuthal_integrate import AzimuthalIntegrate
 from .baseline import Baseline
 from .bin import Bin
+from .constant_fraction import ConstantFraction
 from .cube import Cube
 from .dispersion import Dispersion, strong_pixels
+from .dispersion_extended import DispersionExtended
 from .dwt import DWT
+from .edge import Edge
 from .histogram import Histogram
 from .idwt import IDWT
 from .peak_finder8 import PeakFinder8
@@ -16,9 +20,9 @@ from .running import Running
 from .windows import Windows
 from .zero_suppress import ZeroSuppress
 
-OPS = (PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, Histogram, Baseline, ZeroSuppress)
+OPS = (AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended, Baseline, ZeroSuppress, Histogram, ConstantFraction, Edge)
 
 __all__ = [
-    "DWT", "IDWT", "OPS", "Baseline", "Bin", "Cube", "Dispersion", "Histogram", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running",
-    "Windows", "ZeroSuppress", "strong_pixels",
+    "DWT", "IDWT", "OPS", "AzimuthalIntegrate", "Baseline", "Bin", "ConstantFraction", "Cube", "Dispersion", "DispersionExtended", "Edge", "Histogram",
+    "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows", "ZeroSuppress", "strong_pixels",
 ]

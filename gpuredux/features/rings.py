@@ -12,7 +12,7 @@ from ..backends import BACKENDS, Array, Device
 from ..calib.geometry import Geometry
 
 MOST_RINGS = 2**24      # of a two-dimensional pattern, too
-RADII = {"q_A^-1": 1e-10, "q_nm^-1": 1e-9, "2th_rad": 1.0, "2th_deg": 180 / np.pi, "r_m": 1.0, "r_mm": 1e3}     # pyFAI's names; what metres and radians are in them
+RADII = {"q_A^-1": 1e-10, "q_nm^-1": 1e-9, "2th_rad": 1.0, "2th_deg": 180 / np.pi, "r_m": 1.0, "r_mm": 1e3}     # pyFAI's names for what was m, rad
 
 
 class Rings:
@@ -37,13 +37,13 @@ class Rings:
             at = tuple(map(int, np.argwhere(wrong)[0]))
             raise ValueError(f"Rings: label must be 0 to {count - 1}, or -1 for none, got {label[at]} at {at}")
         self.count, self.unit = int(count), unit
-        self.label = _frozen(np.where(label >= 0, label, count).astype(np.uint16 if count <= 65535 else np.uint32))
+        self.label = frozen(np.where(label >= 0, label, count).astype(np.uint16 if count <= 65535 else np.uint32))
         flat = self.label.reshape(-1)
         order = np.argsort(flat, kind="stable")[: int((label >= 0).sum())]
-        self.order = _frozen(order.astype(np.uint32))
-        self.first = _frozen(np.searchsorted(flat[order], np.arange(count + 1)).astype(np.uint32))
-        self.azimuthal = None if azimuthal is None else _frozen(np.array(azimuthal, np.float64))
-        self.radial = _frozen(np.arange(count, dtype=np.float64) if radial is None else np.array(radial, np.float64))
+        self.order = frozen(order.astype(np.uint32))
+        self.first = frozen(np.searchsorted(flat[order], np.arange(count + 1)).astype(np.uint32))
+        self.azimuthal = None if azimuthal is None else frozen(np.array(azimuthal, np.float64))
+        self.radial = frozen(np.arange(count, dtype=np.float64) if radial is None else np.array(radial, np.float64))
         self.shape_of_result = (self.radial.size,) if self.azimuthal is None else (self.azimuthal.size, self.radial.size)
         if np.prod(self.shape_of_result) != count:
             raise ValueError(f"Rings: {count} rings cannot have axes of {self.shape_of_result}")
@@ -170,7 +170,8 @@ def _bins(what: str, x: np.ndarray, bins: int, limits: tuple[float, float]) -> t
     return np.where(inside, np.minimum(number, bins - 1), -1).astype(np.int64), low + width * (np.arange(bins) + 0.5)
 
 
-def _frozen(x: np.ndarray) -> np.ndarray:
+def frozen(x: np.ndarray) -> np.ndarray:
+    """An array that nobody writes."""
     x = np.ascontiguousarray(x)
     x.setflags(write=False)
     return x
