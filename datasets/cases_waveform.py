@@ -54,7 +54,25 @@ def zero_suppress_op(rng: np.random.Generator, samples: int, dtype: str) -> Op:
     return features.ZeroSuppress(threshold, before, after, cap=3 if samples % 2 else 40, polarity=polarity)
 
 
-MAKERS: dict[str, Callable[[np.random.Generator, int, str], Op]] = {"features.baseline": baseline_op, "features.zero_suppress": zero_suppress_op}
+def constant_fraction_op(rng: np.random.Generator, samples: int, dtype: str) -> Op:
+    level = 2000 if dtype == "uint16" else 0        # a trace whose baseline was left on: c is around (1 - fraction) * level
+    polarity = -1 if samples in (128, 33) else 1
+    before, after = ((None, None), (0, 0), (200, 5), (1, 4000))[samples % 4]
+    return features.ConstantFraction(0.375, (7, 1, 40, 300)[samples % 4], polarity * level + 20.0, polarity * level * 0.625 + (2.5 if samples % 2 else 0),
+                                     before, after, cap=2 if samples % 2 else 40, polarity=polarity)
+
+
+def edge_op(rng: np.random.Generator, samples: int, dtype: str) -> Op:
+    polarity = -1 if samples in (128, 33) else 1
+    if samples % 3 == 0:
+        return features.Edge.step(min(10, samples // 2), polarity=polarity)
+    taps = samples if samples == 95 else 1 if samples == 64 else min(31, samples)
+    return features.Edge(rng.normal(0, 1, taps).astype(np.float32), polarity=polarity)
+
+
+MAKERS: dict[str, Callable[[np.random.Generator, int, str], Op]] = {
+    "features.baseline": baseline_op, "features.zero_suppress": zero_suppress_op, "features.constant_fraction": constant_fraction_op, "features.edge": edge_op,
+}
 
 
 def cases_of(name: str) -> Iterator[Case]:
@@ -73,4 +91,5 @@ def sized(name: str, shape: tuple[int, ...], n: int) -> Case:
     return Case(f"{channels} traces of {samples}", SIZED[name], {"trace": np.resize(few, (n, channels, samples))})
 
 
-SIZED: dict[str, Any] = {"features.baseline": features.Baseline(0, 1000), "features.zero_suppress": features.ZeroSuppress(2060.0, 8, 24)}
+SIZED: dict[str, Any] = {"features.baseline": features.Baseline(0, 1000), "features.zero_suppress": features.ZeroSuppress(2060.0, 8, 24),
+                          "features.constant_fraction": features.ConstantFraction(0.5, 4, 2060.0, 1000.0), "features.edge": features.Edge.step(32)}
