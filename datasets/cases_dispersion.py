@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,14 +82,6 @@ def cases_of_kind(kind: type) -> Iterator[Case]:
         yield case_of(kind, f"u8-{frame}", frame, 5, None, "uint8", kernel_size=(7, 9), sigma_background=2.0, sigma_strong=1.5)
 
 
-def dispersion() -> Iterator[Case]:
-    yield from cases_of_kind(features.Dispersion)
-
-
-def sized_dispersion(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
-    return sized(features.Dispersion, shape, n, scattered)
-
-
 def sized(kind: type, shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     """A background of 1.3 counts with 50 peaks a megapixel; scattered: of 0.05, where each count by itself is a candidate. Gaps as of modules."""
     rng = seeded("dispersion")
@@ -105,5 +98,6 @@ def sized(kind: type, shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     return Case("0.05 counts a pixel" if scattered else "1.3 counts a pixel and peaks", kind(good=good), {"energy": batch})
 
 
-CASES = {"features.dispersion": dispersion}
-SIZED = {"features.dispersion": sized_dispersion}
+KINDS = {"features.dispersion": features.Dispersion, "features.dispersion_extended": features.DispersionExtended}
+CASES: dict[str, Any] = {name: partial(cases_of_kind, kind) for name, kind in KINDS.items()}
+SIZED: dict[str, Any] = {name: partial(sized, kind) for name, kind in KINDS.items()}

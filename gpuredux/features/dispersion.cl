@@ -196,11 +196,11 @@ KERNEL(128) dispersion(
             found += count_ones(result);
         }
     }
-#if !BACKGROUND
-    found = warp_sum(w, found);
-    if (LANE == 0u && found) atomic_add_u32(strong_count + frame, found);
 #if FLAGS
     if (limited) atomic_or_u32(frame_status + frame, FRAME_BEYOND_UNIT); /* rare; OR is the same in any order */
 #endif
+#if !BACKGROUND
+    found = warp_sum(w, found);
+    if (LANE == 0u && found) atomic_add_u32(strong_count + frame, found);
 #endif
 }
