@@ -9,6 +9,8 @@ import numpy as np
 
 from gpuredux.features.dwt import DWT
 from gpuredux.features.idwt import IDWT
+from gpuredux.features.lifting import Lifting
+from gpuredux.features.wavelet_threshold import WaveletThreshold
 
 from .case import Case, live_of, seeded
 
@@ -65,6 +67,38 @@ def idwt() -> Iterator[Case]:
             yield Case(name, op, {"coefficients": frames(seeded(name), (n, *op.packed(frame)), dtype, wild), **live_of(rows)})
 
 
+def lifting() -> Iterator[Case]:
+    """Words at the ends of their range, so that steps wrap; few choices of type and edge, for each is a kernel, forth and back."""
+    forms = (
+        ("5/3", "int16", 2, "reflect", ((37, 53), 3, None, 3), ((1, 1), 2, None, 2), ((2, 3, 8), 0, None, 2), ((131, 257), 2, None, 3)),
+        ("9/7", "float32", 2, "reflect", ((37, 53), 3, 2, 3), ((2, 130), 5, 9, 2), ((3, 1), 5, -3, 1), ((2, 5, 8), 4, 3, 2)),
+        ("5/3", "uint16", 1, "periodic", ((3, 264), 4, 3, 2), ((2,), 3, 3, 1)),
+    )
+    for kind, words, axes, edge, *shapes in forms:
+        for frame, n, rows, levels in shapes:
+            for back in (False, True):
+                op = Lifting(kind, words, levels, axes, edge, back=back)
+                name = f"{words}-{levels}-{axes}d-{edge}-{frame}-{n}-live{rows}{'-back' * back}"
+                given = frames(seeded(name), (n, *frame), words, False)
+                if back and words == "uint16":      # in their wider type not all can be what words become
+                    given = op.inverse()(given, backend="numpy")
+                yield Case(name, op, {op.inputs[0]: given, **live_of(rows)})
+
+
+def wavelet_threshold() -> Iterator[Case]:
+    """Many equal magnitudes of both signs, across the borders of tiles; NaN, Inf, zeros; fewer, as many and more than there are."""
+    rng = seeded("wavelet_threshold")
+    tied = np.where(rng.random((3, 67, 73)) < 0.5, rng.integers(-3, 4, (3, 67, 73)).astype(np.float32), frames(rng, (3, 67, 73), np.float32, True))
+    for keep, spare, rows in ((1, (9, 10), 2), (1500, (9, 10), 2), (3000, (67, 1), 3), (67 * 73 - 90, (9, 10), 9), (10**6, (80, 2), 2), (7, (67, 73), 1)):
+        yield Case(f"largest-{keep}-{spare}-live{rows}", WaveletThreshold("largest", keep=keep, spare=spare), {"coefficients": tied, **live_of(rows)})
+    wide = frames(rng, (2, 5, 1733), np.float64, True)
+    wide[:, :, ::3] = 7.5
+    yield Case("largest-float64", WaveletThreshold("largest", keep=2500), {"coefficients": wide})
+    for kind, value, rows in (("hard", 2.0, None), ("hard", 0.0, None), ("soft", 1 / 3, 2), ("soft", 0.0, 0), ("soft", 2.0, -1)):
+        yield Case(f"{kind}-{value}-live{rows}", WaveletThreshold(kind, value, spare=(7,) if kind == "soft" else ()), {"coefficients": tied, **live_of(rows)})
+    yield Case("empty", WaveletThreshold("hard", 2.0), {"coefficients": tied[:0]})
+
+
 def sized_dwt(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     energy = seeded("dwt").normal(100, 10, (n, *shape)).astype(np.float32)
     return Case("bior4.4, 3 levels", DWT("bior4.4", "symmetric", 3), {"energy": energy})
@@ -75,5 +109,14 @@ def sized_idwt(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     return Case("bior4.4, 3 levels", op, {"coefficients": seeded("idwt").normal(0, 10, (n, *op.packed(shape))).astype(np.float32)})
 
 
-CASES = {"features.dwt": dwt, "features.idwt": idwt}
-SIZED = {"features.dwt": sized_dwt, "features.idwt": sized_idwt}
+def sized_lifting(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    return Case("5/3 of int16, 3 levels", Lifting(), {"energy": seeded("lifting").normal(100, 10, (n, *shape)).astype(np.int16)})
+
+
+def sized_threshold(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    coefficients = seeded("threshold").normal(0, 10, (n, *shape)).astype(np.float32)
+    return Case("the largest tenth", WaveletThreshold("largest", keep=int(np.prod(shape)) // 10), {"coefficients": coefficients})
+
+
+CASES = {"features.dwt": dwt, "features.idwt": idwt, "features.lifting": lifting, "features.wavelet_threshold": wavelet_threshold}
+SIZED = {"features.dwt": sized_dwt, "features.idwt": sized_idwt, "features.lifting": sized_lifting, "features.wavelet_threshold": sized_threshold}

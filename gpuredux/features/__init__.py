@@ -11,18 +11,24 @@ from .dwt import DWT
 from .edge import Edge
 from .histogram import Histogram
 from .idwt import IDWT
+from .lifting import Lifting
 from .peak_finder8 import PeakFinder8
 from .projections import Projections
 from .region_sums import RegionSums
 from .regions import Regions
 from .rings import Rings
 from .running import Running
+from .wavelet_threshold import WaveletThreshold
 from .windows import Windows
 from .zero_suppress import ZeroSuppress
 
-OPS = (AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended, Baseline, ZeroSuppress, Histogram, ConstantFraction, Edge)
+OPS = (
+    AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended, Baseline,
+    ZeroSuppress, Histogram, ConstantFraction, Edge, Lifting, WaveletThreshold,
+)
 
 __all__ = [
-    "DWT", "IDWT", "OPS", "AzimuthalIntegrate", "Baseline", "Bin", "ConstantFraction", "Cube", "Dispersion", "DispersionExtended", "Edge", "Histogram",
-    "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "Windows", "ZeroSuppress", "strong_pixels",
+    "DWT", "IDWT", "OPS", "AzimuthalIntegrate", "Baseline", "Bin", "ConstantFraction", "Cube", "Dispersion", "DispersionExtended", "Edge",
+    "Histogram", "Lifting", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "WaveletThreshold", "Windows", "ZeroSuppress",
+    "strong_pixels",
 ]
