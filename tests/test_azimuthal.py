@@ -87,7 +87,7 @@ def test_pyfai_in_two_dimensions(poni: Path) -> None:
     got = AzimuthalIntegrate(rings)(frame[None])
     np.testing.assert_allclose(rings.azimuthal, want.azimuthal, atol=1e-4)
     same = np.abs(got.pixels[0] - want.count) < 0.5
-    assert got.intensity.shape == (1, 36, 50) and same.mean() > 0.99
+    assert got.intensity.shape == (1, 36, 50) and same.mean() > 0.975
     some = same & (got.pixels[0] > 0)
     np.testing.assert_allclose(got.intensity[0][some], want.intensity[some], rtol=1e-5)
 

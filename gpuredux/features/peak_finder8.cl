@@ -1,4 +1,4 @@
-/* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks, peaks to the table.
+/* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks.
  * f64: sums over a peak and its disc, as the originals take them; each operation rounded once, results rounded once to f32. */
 
 INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
@@ -133,42 +133,5 @@ KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLO
     columns[6u * capacity] = f32_bits((f32)offset);
     columns[7u * capacity] = f32_bits((f32)sigma);
     columns[8u * capacity] = f32_bits((f32)snr);
-}
-#endif
-
-#ifdef EMIT
-/* grid: a block a frame: the peaks among the components, in order, to the table; zeros behind them. */
-KERNEL(128) emit(GLOBAL const u32 *all_columns, GLOBAL const u32 *components, GLOBAL const i32 *live, GLOBAL u32 *c0, GLOBAL u32 *c1, GLOBAL u32 *c2, GLOBAL u32 *c3,
-                 GLOBAL u32 *c4, GLOBAL u32 *c5, GLOBAL u32 *c6, GLOBAL u32 *c7, GLOBAL u32 *c8, GLOBAL i32 *peak_count, u32 n, u32 capacity, u32 rows) {
-    WARP_SCRATCH(w, 128);
-    SHARED u32 sums[4];
-    u32 frame = BLOCK, some = 0u;
-    if (frame >= LIVE_ROWS(live, n)) return;
-    GLOBAL const u32 *columns = all_columns + (u64)frame * 9u * capacity;
-    u32 count = components[frame];
-    u64 at = (u64)frame * rows;
-    for (u32 base = 0u; base < count; base += 128u) {
-        u32 t = base + LID, all;
-        bool peak = t < count && columns[3u * capacity + t] > 0u;
-        u32 place = some + block_scan(w, sums, peak ? 1u : 0u, &all) - 1u;
-        if (peak && place < rows) {
-            c0[at + place] = columns[t];
-            c1[at + place] = columns[1u * capacity + t];
-            c2[at + place] = columns[2u * capacity + t];
-            c3[at + place] = columns[3u * capacity + t];
-            c4[at + place] = columns[4u * capacity + t];
-            c5[at + place] = columns[5u * capacity + t];
-            c6[at + place] = columns[6u * capacity + t];
-            c7[at + place] = columns[7u * capacity + t];
-            c8[at + place] = columns[8u * capacity + t];
-        }
-        some += all;
-        SYNC;
-    }
-    for (u32 base = some; base < rows; base += 128u) {
-        u32 k = base + LID;
-        if (k < rows) c0[at + k] = c1[at + k] = c2[at + k] = c3[at + k] = c4[at + k] = c5[at + k] = c6[at + k] = c7[at + k] = c8[at + k] = 0u;
-    }
-    if (LID == 0u) peak_count[frame] = (i32)some;
 }
 #endif

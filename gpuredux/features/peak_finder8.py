@@ -16,7 +16,8 @@ from ..status import Frame
 from . import peak_finder8_numba as host
 from .frames import LARGEST, FrameOp, read_only, whole, word
 from .rings import Rings
-from .strong import list_components, strong_scratch
+from .strong import connected, list_components, strong_scratch, table_of
+from .strong_numba import Grid
 
 COLUMNS = {"panel": np.int32, "row": np.float32, "col": np.float32, "pixels": np.int32, "total": np.float32, "max": np.float32, "background": np.float32,
            "sigma": np.float32, "snr": np.float32}
@@ -112,6 +113,11 @@ class PeakFinder8(FrameOp):
         rows, cols = self.rings.shape[-2:]
         return self.panel_shape or (rows, cols)
 
+    @property
+    def grid(self) -> Grid:
+        """Which components are looked for."""
+        return Grid(*self.rings.shape[-2:], *self.tile, self.min_pix, self.max_pix, True, True)
+
     def constants(self) -> dict[str, np.ndarray]:
         return {}       # all is in the rings
 
@@ -144,15 +150,13 @@ class PeakFinder8(FrameOp):
         words = np.uint32(held["bits"].shape[1])
         plan.launch("features/peak_finder8.cl", "threshold", (-(-npix // 1024), n), 128,
                     (energy, marks, plan.statics["label"], rings[1], alive, held["bits"], self._most(energy), *size, words), THRESHOLD=True, **kind)
-        list_components(plan, held["bits"], live, strong_count, new, self.rings.shape[-1], self.tile, self.min_pix, self.max_pix)
+        list_components(plan, held["bits"], live, strong_count, new, self.grid)
         lists = [held[k] for k in ("strong", "start", "members", "components")]
         frame = (*map(np.uint32, (most, *self.rings.shape[-2:])), *map(np.int32, (*self.tile, 2 * self.local_bg_radius)))
         plan.launch("features/peak_finder8.cl", "peaks", (-(-most // 128), n), 128,
                     (energy, marks, plan.statics["label"], *rings, *lists, alive, held["columns"], np.float64(self.min_snr), self._most(energy), *size, *frame),
                     PEAKS=True, LEGACY=self.variant == "legacy", **kind)
-        plan.launch("features/peak_finder8.cl", "emit", (n,), 128,
-                    (held["columns"], held["components"], alive, *columns, peak_count, np.uint32(n), np.uint32(most), np.uint32(self.max_num_peaks)),
-                    EMIT=True, LIVE=live is not None)
+        table_of(plan, columns, peak_count, live)
 
     def _most(self, energy: Any) -> np.float32:
         """What a value counts at most."""
@@ -175,7 +179,7 @@ class PeakFinder8(FrameOp):
         if frames.dtype.name not in ("uint16", "float32"):
             frames = frames.astype(np.float32)      # a pass more, and no compilation more, which takes 20 s
         numbers = self._numbers(energy, pixel_status is not None)
-        status = host.find(read_only(frames), read_only(marks), self._table, numbers, columns, peak_count, strong_count)
+        status = host.find(read_only(frames), read_only(marks), self._table, numbers, self.grid, columns, peak_count, strong_count)
         for new in new_status:
             new[:n] = frame_status[:n] | status
 
@@ -208,8 +212,7 @@ class PeakFinder8(FrameOp):
         return host.ring_table(self.rings.label, self.rings.order, self.rings.first)
 
     def _numbers(self, energy: Any, marked: bool) -> host.Numbers:
-        return host.Numbers(self.rings.shape[-2], self.rings.shape[-1], *self.tile, float(self.adc_threshold), float(self.min_snr), self.min_pix, self.max_pix,
-                            2 * self.local_bg_radius, self.variant == "legacy", self.capacity,
+        return host.Numbers(float(self.adc_threshold), float(self.min_snr), 2 * self.local_bg_radius, self.variant == "legacy", self.capacity,
                             self.unit if energy.dtype.kind == "f" else 1.0, marked)
 
     def _by_pixel(self, mean: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +247,7 @@ class PeakFinder8(FrameOp):
     def _peaks(self, v: np.ndarray, use: np.ndarray, strong: np.ndarray, m: np.ndarray, hi: np.ndarray) -> Iterator[dict[str, Any]]:
         """Those of a frame (panels, rows, cols), in order."""
         found = []
-        for members in connected(strong, self.tile):
+        for members in connected(strong, self.tile, True):
             inner = [p for p in members if self._off_border(p)]
             if inner and self.min_pix <= len(members) <= self.max_pix:
                 peak = self._peak(members, v, use, m, hi)
@@ -304,22 +307,3 @@ def centroid(members: list[tuple[int, int, int]], weight: list[float]) -> tuple[
     for (_, r, c), w in zip(members, weight, strict=True):
         total, row, col = total + w, row + w * r, col + w * c
     return None if abs(total) < 1e-10 else (row / abs(total), col / abs(total))
-
-
-def connected(strong: np.ndarray, tile: tuple[int, int]) -> Iterator[list[tuple[int, int, int]]]:
-    """The 8-connected pixels of each panel (panels, rows, cols), by tiles of it: members in raster order."""
-    rows, cols = tile
-    left = set(map(tuple, np.argwhere(strong).tolist()))
-    for seed in sorted(left):
-        if seed not in left:
-            continue
-        left.discard(seed)
-        members, walk = [seed], [seed]
-        while walk:
-            p, r, c = walk.pop()
-            around = [(p, y, x) for y in (r - 1, r, r + 1) for x in (c - 1, c, c + 1) if y // rows == r // rows and x // cols == c // cols]
-            fresh = [a for a in around if a in left]
-            left.difference_update(fresh)
-            members += fresh
-            walk += fresh
-        yield sorted(members)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from ..status import Frame
+from .strong_numba import components
 
 SAMPLE = 32         # pixels of a ring that its first guess looks at
 LEFT_OUT = 3        # the largest of them that are left out
@@ -36,14 +37,8 @@ class RingTable(NamedTuple):
 class Numbers(NamedTuple):
     """The fields of the op."""
 
-    panel_rows: int
-    cols: int
-    tile_rows: int
-    tile_cols: int
     adc: float
     snr: float
-    min_pix: int
-    max_pix: int
     reach: int
     legacy: bool
     capacity: int
@@ -63,25 +58,25 @@ def ring_table(label, order, first):
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def find(frames, marks, rings, numbers, columns, peak_count, strong_count):
+def find(frames, marks, rings, numbers, grid, columns, peak_count, strong_count):
     """Fill the tables of all frames; what is to be added to each one's frame_status. marks: one row that nobody looks at, unless numbers.marked."""
     n = len(frames)
     status = np.zeros(n, np.uint32)
     for f in prange(n):
-        status[f] = _frame(frames[f], marks[np.int64(f) if numbers.marked else np.int64(0)], rings, numbers, columns, f, peak_count, strong_count)
+        status[f] = _frame(frames[f], marks[np.int64(f) if numbers.marked else np.int64(0)], rings, numbers, grid, columns, f, peak_count, strong_count)
     return status
 
 
 @fast
-def _frame(v, marks, rings, numbers, columns, f, peak_count, strong_count):
+def _frame(v, marks, rings, numbers, grid, columns, f, peak_count, strong_count):
     strong, mean, high, beyond = _strong(v, marks, rings, numbers)
     strong_count[f] = len(strong)
     capacity = columns[0].shape[1]
     count, too_many = 0, len(strong) > numbers.capacity
     if not too_many:
-        start, members = _components(strong, numbers)
+        start, members = components(strong, grid)
         for k in range(len(start) - 1):
-            count += _peak(v, marks, strong[members[start[k] : start[k + 1]]], rings.label, mean, high, numbers, columns, f, count)
+            count += _peak(v, marks, strong[members[start[k] : start[k + 1]]], rings.label, mean, high, numbers, grid, columns, f, count)
     peak_count[f] = count
     for column in columns[:1] + columns[3:4]:
         column[f, min(count, capacity) :] = 0
@@ -257,129 +252,56 @@ def _clip_all(v, marks, pixels, numbers, scale):
     return m, hi
 
 
-# ------------------------------------------------------------------------------------------------------------- components
-@fast
-def _root(parent, k):
-    while parent[k] != k:
-        parent[k] = parent[parent[k]]
-        k = parent[k]
-    return k
-
-
-@fast
-def _join(parent, a, b):
-    a, b = _root(parent, a), _root(parent, b)
-    if a < b:
-        parent[b] = a
-    else:
-        parent[a] = b
-
-
-@fast
-def _components(strong, numbers):
-    """(start, members): those with a pixel off the border and as many pixels as asked, by the first such pixel; members: places in strong, ascending."""
-    m, cols = len(strong), numbers.cols
-    parent, above = np.arange(m), 0
-    for k in range(m):
-        i = np.int64(strong[k])
-        row, col = i // cols, i % cols
-        left, right = col % numbers.tile_cols > 0, (col + 1) % numbers.tile_cols > 0
-        if left and k > 0 and strong[k - 1] == i - 1:
-            _join(parent, k, k - 1)
-        if row % numbers.tile_rows == 0:
-            continue
-        while above < k and strong[above] < i - cols - 1:
-            above += 1
-        for j in range(above, min(above + 3, k)):
-            d = np.int64(strong[j]) - (i - cols)
-            if d > 1:
-                break
-            if d == 0 or (d == -1 and left) or (d == 1 and right):
-                _join(parent, k, j)
-    return _in_order(strong, parent, numbers)
-
-
-@fast
-def _in_order(strong, parent, numbers):
-    m = len(strong)
-    size, inner = np.zeros(m, np.int64), np.full(m, -1)
-    for k in range(m):
-        root = _root(parent, k)
-        parent[k] = root
-        size[root] += 1
-        row, col = np.int64(strong[k]) // numbers.cols % numbers.tile_rows, np.int64(strong[k]) % numbers.cols % numbers.tile_cols
-        if inner[root] < 0 and 0 < row < numbers.tile_rows - 1 and 0 < col < numbers.tile_cols - 1:
-            inner[root] = k
-    # a component's turn comes with its first pixel off the border
-    start, turn, some, total = np.zeros(m + 1, np.int64), np.full(m, -1), 0, 0
-    for k in range(m):
-        root = parent[k]
-        if inner[root] == k and numbers.min_pix <= size[root] <= numbers.max_pix:
-            turn[root] = some
-            start[some] = total
-            total += size[root]
-            some += 1
-    start[some] = total
-    members, place = np.empty(total, np.int64), start[:some].copy()
-    for k in range(m):
-        t = turn[parent[k]]
-        if t >= 0:
-            members[place[t]] = k
-            place[t] += 1
-    return start[: some + 1], members
-
-
 # ------------------------------------------------------------------------------------------------------------------ peaks
 @fast
-def _centroid(v, pixels, label, mean, numbers, rows, net):
+def _centroid(v, pixels, label, mean, numbers, grid, net):
     """sum(w * position) / |sum w|; w: the value, or that less the ring's mean."""
     total = row = col = 0.0
     for i in pixels:
         w = np.float64(_value(v[i], numbers.unit))
         if net:
             w -= np.float64(mean[label[i]])
-        total, row, col = total + w, row + w * float(np.int64(i) // numbers.cols % rows), col + w * float(np.int64(i) % numbers.cols)
+        total, row, col = total + w, row + w * float(np.int64(i) // grid.cols % grid.panel_rows), col + w * float(np.int64(i) % grid.cols)
     return abs(total) >= 1e-10, row / abs(total), col / abs(total)
 
 
 @fast
-def _disc(v, marks, base, row, col, top, left, label, mean, high, numbers):
+def _disc(v, marks, base, row, col, top, left, label, mean, high, numbers, grid):
     n, total, squares, most, reach = 0, 0.0, 0.0, 0.0, numbers.reach
-    for r in range(max(row - reach, top), min(row + reach, top + numbers.tile_rows)):
-        for c in range(max(col - reach, left), min(col + reach, left + numbers.tile_cols)):
+    for r in range(max(row - reach, top), min(row + reach, top + grid.tile_rows)):
+        for c in range(max(col - reach, left), min(col + reach, left + grid.tile_cols)):
             if (r - row) ** 2 + (c - col) ** 2 <= reach**2:
-                i = base + r * numbers.cols + c
+                i = base + r * grid.cols + c
                 ring = label[i]
                 x = np.float64(_value(v[i], numbers.unit))
                 if ring < len(mean) - 1 and x < high[ring] and _usable(v, marks, numbers.marked, i):
                     n, total, squares, most = n + 1, total + x, squares + x * x, max(most, x)
     if n == 0:
-        return np.float64(mean[label[base + row * numbers.cols + col]]), FLAT, 0.0
+        return np.float64(mean[label[base + row * grid.cols + col]]), FLAT, 0.0
     m = total / n
     sigma = math.sqrt(max(squares / n - m * m, 0.0))
     return m, FLAT if sigma < 1e-10 and not numbers.legacy else sigma, most
 
 
 @fast
-def _peak(v, marks, pixels, label, mean, high, numbers, columns, f, at):
+def _peak(v, marks, pixels, label, mean, high, numbers, grid, columns, f, at):
     """1 for a peak, which goes to row `at` of the table if that has one; else 0."""
-    panel_rows = numbers.panel_rows
-    size = panel_rows * numbers.cols
+    size = grid.panel_rows * grid.cols
     panel = np.int64(pixels[0]) // size
-    first_row, first_col = np.int64(pixels[0]) % size // numbers.cols, np.int64(pixels[0]) % numbers.cols
-    top, left = first_row - first_row % numbers.tile_rows, first_col - first_col % numbers.tile_cols
-    good, row, col = _centroid(v, pixels, label, mean, numbers, panel_rows, True)
-    bottom, right = top + numbers.tile_rows, left + numbers.tile_cols
+    first_row, first_col = np.int64(pixels[0]) % size // grid.cols, np.int64(pixels[0]) % grid.cols
+    top, left = first_row - first_row % grid.tile_rows, first_col - first_col % grid.tile_cols
+    good, row, col = _centroid(v, pixels, label, mean, numbers, grid, True)
+    bottom, right = top + grid.tile_rows, left + grid.tile_cols
     near_row, near_col = np.rint(row), np.rint(col)
     if not (good and top <= near_row < bottom and left <= near_col < right):
         return 0
-    offset, sigma, most = _disc(v, marks, panel * size, np.int64(near_row), np.int64(near_col), top, left, label, mean, high, numbers)
+    offset, sigma, most = _disc(v, marks, panel * size, np.int64(near_row), np.int64(near_col), top, left, label, mean, high, numbers, grid)
     total = highest = 0.0
     for i in pixels:
         x = np.float64(_value(v[i], numbers.unit)) - offset
         total, highest = total + x, max(highest, x)
     if numbers.legacy:
-        good, row, col = _centroid(v, pixels, label, mean, numbers, panel_rows, False)
+        good, row, col = _centroid(v, pixels, label, mean, numbers, grid, False)
     snr = 0.0 if sigma < 1e-10 else total / sigma
     if not good or snr < numbers.snr or highest < most - offset or not (top <= row < bottom and left <= col < right):
         return 0

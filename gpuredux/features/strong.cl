@@ -79,8 +79,8 @@ INLINE bool join(volatile GLOBAL u32 *parent, u32 k, u32 other) {
     return true;
 }
 
-/* grid: a block a frame. parent: the first pixel of each strong pixel's component; then, in the order of their first pixels off the panels' borders,
- * components of as many pixels as asked: start[t] to start[t + 1] of members (numbers of strong pixels, ascending); components: how many. */
+/* grid: a block a frame. parent: the first pixel of each strong pixel's component; then, in the order of their first pixels, off the tiles' borders
+ * if asked, components of as many pixels as asked: start[t] to start[t + 1] of members (numbers of strong pixels, ascending); components: how many. */
 KERNEL(128) label_strong(GLOBAL const u32 *all_bits, GLOBAL const u32 *all_rank, GLOBAL const u32 *all_strong, GLOBAL const u32 *found, GLOBAL const i32 *live,
                          GLOBAL u32 *all_parent, GLOBAL u32 *all_size, GLOBAL u32 *all_inner, GLOBAL u32 *all_turn, GLOBAL u32 *all_start,
                          GLOBAL u32 *all_members, GLOBAL u32 *components, u32 n, u32 words, u32 capacity, u32 cols, u32 tile_rows, u32 tile_cols,
@@ -118,8 +118,8 @@ KERNEL(128) label_strong(GLOBAL const u32 *all_bits, GLOBAL const u32 *all_rank,
                 if (left) mine |= join(parent, k, number_of(bits, rank, pixel - 1u));
                 if (above) {
                     mine |= join(parent, k, number_of(bits, rank, pixel - cols));
-                    if (left) mine |= join(parent, k, number_of(bits, rank, pixel - cols - 1u));
-                    if (right) mine |= join(parent, k, number_of(bits, rank, pixel - cols + 1u));
+                    if (EIGHT && left) mine |= join(parent, k, number_of(bits, rank, pixel - cols - 1u));
+                    if (EIGHT && right) mine |= join(parent, k, number_of(bits, rank, pixel - cols + 1u));
                 }
             }
         }
@@ -132,7 +132,7 @@ KERNEL(128) label_strong(GLOBAL const u32 *all_bits, GLOBAL const u32 *all_rank,
             u32 root = root_of(parent, k), row = strong[k] / cols % tile_rows, col = strong[k] % cols % tile_cols;
             parent[k] = root; /* whoever walks by here meanwhile comes to the same root */
             atomic_add_u32(size + root, 1u);
-            if (row > 0u && row + 1u < tile_rows && col > 0u && col + 1u < tile_cols) atomic_min_u32(inner + root, k);
+            if (!OFF_BORDER || (row > 0u && row + 1u < tile_rows && col > 0u && col + 1u < tile_cols)) atomic_min_u32(inner + root, k);
         }
     }
     SYNC;
@@ -175,5 +175,49 @@ KERNEL(128) label_strong(GLOBAL const u32 *all_bits, GLOBAL const u32 *all_rank,
         }
         SYNC;
     }
+}
+#endif
+
+#ifdef TABLE
+/* grid: a block a frame: the candidates that are what is looked for (column PIXELS is not 0), in order, to the table; zeros behind them. */
+KERNEL(128) table_of(GLOBAL const u32 *all_columns, GLOBAL const u32 *components, GLOBAL const i32 *live, GLOBAL u32 *c0, GLOBAL u32 *c1, GLOBAL u32 *c2,
+                     GLOBAL u32 *c3, GLOBAL u32 *c4, GLOBAL u32 *c5, GLOBAL u32 *c6, GLOBAL u32 *c7, GLOBAL u32 *c8, GLOBAL i32 *found_count, u32 n, u32 capacity, u32 rows) {
+    WARP_SCRATCH(w, 128);
+    SHARED u32 sums[4];
+    u32 frame = BLOCK, some = 0u;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    GLOBAL const u32 *columns = all_columns + (u64)frame * COLUMNS * capacity;
+    u32 count = components[frame];
+    u64 at = (u64)frame * rows;
+    for (u32 base = 0u; base < count; base += 128u) {
+        u32 t = base + LID, all;
+        bool taken = t < count && columns[PIXELS * capacity + t] > 0u;
+        u32 place = some + block_scan(w, sums, taken ? 1u : 0u, &all) - 1u;
+        if (taken && place < rows) {
+            c0[at + place] = columns[t];
+            c1[at + place] = columns[1u * capacity + t];
+            c2[at + place] = columns[2u * capacity + t];
+            c3[at + place] = columns[3u * capacity + t];
+            c4[at + place] = columns[4u * capacity + t];
+            c5[at + place] = columns[5u * capacity + t];
+#if COLUMNS == 9
+            c6[at + place] = columns[6u * capacity + t];
+            c7[at + place] = columns[7u * capacity + t];
+            c8[at + place] = columns[8u * capacity + t];
+#endif
+        }
+        some += all;
+        SYNC;
+    }
+    for (u32 base = some; base < rows; base += 128u) {
+        u32 k = base + LID;
+        if (k < rows) {
+            c0[at + k] = c1[at + k] = c2[at + k] = c3[at + k] = c4[at + k] = c5[at + k] = 0u;
+#if COLUMNS == 9
+            c6[at + k] = c7[at + k] = c8[at + k] = 0u;
+#endif
+        }
+    }
+    if (LID == 0u) found_count[frame] = (i32)some;
 }
 #endif

@@ -1,12 +1,16 @@
-"""Components of strong pixels on a device, from bits to members in order: what strong.cl is launched with."""
+"""Components of strong pixels: on a device from bits to a table, by what strong.cl is launched with; and what they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..op import Plan, Spec
+from .strong_numba import Grid
+
+PIXELS = 3      # the column of candidates that is 0 where there is none
 
 
 def strong_scratch(n: int, npix: int, capacity: int) -> tuple[Spec, ...]:
@@ -17,13 +21,11 @@ def strong_scratch(n: int, npix: int, capacity: int) -> tuple[Spec, ...]:
     return tuple(Spec(k, (n, size), np.dtype(np.uint32)) for k, size in sizes.items())
 
 
-def list_components(
-    plan: Plan, bits: Any, live: Any, strong_count: Any, new_status: Any, cols: int, tile: tuple[int, int], min_pix: int, max_pix: int
-) -> None:
-    """Fills strong_scratch from bits (n, words). cols: of the frame; tile: rows and cols of what counts as a panel.
+def list_components(plan: Plan, bits: Any, live: Any, strong_count: Any, new_status: Any, grid: Grid) -> None:
+    """Fills strong_scratch from bits (n, words).
 
-    strong (n, capacity): pixels in raster order; components (n, 1): how many, each of min_pix to max_pix pixels, one of them off the tile's border, in
-    the order of that one; members (n, capacity): numbers of strong pixels, ascending in each component; start (n, capacity + 1): where its own begin.
+    strong (n, capacity): pixels in raster order; components (n, 1): how many, of grid's kind and in its order; members (n, capacity):
+    numbers of strong pixels, ascending in each component; start (n, capacity + 1): where its own begin.
     strong_count (n,) i32: the true number; a frame with more than capacity has no components, and TOO_MANY in new_status, if that is there."""
     held, (n, words), capacity = plan.scratch, bits.shape, plan.scratch["strong"].shape[1]
     alive, both, tiles = strong_count if live is None else live, {"LIVE": live is not None}, -(-words // 128)
@@ -37,4 +39,34 @@ def list_components(
                 LIST_BITS=True, **both)
     lists = [held[k] for k in ("parent", "size", "inner", "turn", "start", "members", "components")]
     plan.launch("features/strong.cl", "label_strong", (n,), 128,
-                (bits, rank, strong, found, alive, *lists, n_, words_, capacity_, *map(np.uint32, (cols, *tile, min_pix, max_pix))), LABEL=True, **both)
+                (bits, rank, strong, found, alive, *lists, n_, words_, capacity_, *map(np.uint32, grid[1:6])),
+                LABEL=True, EIGHT=grid.eight, OFF_BORDER=grid.off_border, **both)
+
+
+def table_of(plan: Plan, columns: Sequence[Any], count: Any, live: Any) -> None:
+    """The candidates of scratch "columns" (n, len(columns) * capacity) whose column PIXELS is not 0, in order, to columns (n, rows); count (n,) i32."""
+    n, rows = columns[0].shape
+    nine = [*columns, *[columns[0]] * (9 - len(columns))]
+    plan.launch("features/strong.cl", "table_of", (n,), 128,
+                (plan.scratch["columns"], plan.scratch["components"], count if live is None else live, *nine, count,
+                 *map(np.uint32, (n, plan.scratch["strong"].shape[1], rows))), TABLE=True, COLUMNS=len(columns), PIXELS=f"{PIXELS}u", LIVE=live is not None)
+
+
+def connected(strong: np.ndarray, tile: tuple[int, int], eight: bool) -> Iterator[list[tuple[int, int, int]]]:
+    """The 8- or 4-connected pixels of each panel (panels, rows, cols), by tiles of it: members in raster order."""
+    rows, cols = tile
+    left = set(map(tuple, np.argwhere(strong).tolist()))
+    for seed in sorted(left):
+        if seed not in left:
+            continue
+        left.discard(seed)
+        members, walk = [seed], [seed]
+        while walk:
+            p, r, c = walk.pop()
+            around = [(p, y, x) for y in (r - 1, r, r + 1) for x in (c - 1, c, c + 1)
+                      if y // rows == r // rows and x // cols == c // cols and (eight or y == r or x == c)]
+            fresh = [a for a in around if a in left]
+            left.difference_update(fresh)
+            members += fresh
+            walk += fresh
+        yield sorted(members)
