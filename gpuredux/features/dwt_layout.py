@@ -167,6 +167,7 @@ def folded(mode: str, i: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 def extended(mode: str, x: np.ndarray, first: int, count: int) -> np.ndarray:
     """The samples first ... first + count - 1 of x along its last axis, which goes on beyond its ends as mode says; in the type of x.
 
+    One sample alone goes on as it is in modes reflect, antireflect (which PyWavelets refuses) and smooth.
     smooth: on the line through the last two samples; antireflect: 2 * end - the sample as far inside, and so on at each further end."""
     i, n = np.arange(first, first + count), x.shape[-1]
     kind = x.dtype.type

@@ -30,7 +30,7 @@ class Lifting(FrameOp):
     9/7: d[i] += a * (s[i] + s[i+1]), s[i] += b * (d[i-1] + d[i]), the same with g and e, then s and d times a constant; each sum and product is rounded
     once. Along the columns first, then along the rows, then the approximation again. A sum of 5/3 is taken in more bits; what a step stores is
     taken modulo 2^16 or 2^32: so the inverse gives every word back, -32768 and 32767 too; and coefficients of words that are so small
-    that nothing wraps (int16: |x| < 2^11; uint8 and uint16 in the wider type: all, up to 10 levels) are the true ones.
+    that nothing wraps (int16: |x| < 2^11; uint8 and uint16, whose coefficients have the wider type: all) are the true ones.
     fields: kind "5/3" or "9/7"; words: the dtype of the frames: uint8, uint16, int16, int32 for 5/3, float32, float64 for 9/7
             levels; axes: 2 = the last two, 1 = the last; an axis of one sample is left as it is
             edge: "reflect" (whole-sample symmetric: JPEG 2000; in its inside that is pywt's mode reflect) or "periodic" (pywt's periodization; even sizes)
