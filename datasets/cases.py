@@ -25,7 +25,7 @@ from .cases_counts import counts, sized_counts
 from .cases_crosstalk import recursive, sized_recursive, sized_stencil, stencil
 from .cases_dark_median import dark_median, sized_dark_median
 from .cases_dark_sums import dark_sums, sized_dark_sums
-from .cases_peaks import peak_finder8, sized_peak_finder8
+from .cases_peaks import droplets, peak_finder8, sized_droplets, sized_peak_finder8
 from .cases_photons import fed_photons, photons, shared_photons, sized_photons, sized_shared_photons
 
 # ------------------------------------------------------------------------------------------------------------- calib.gain
@@ -570,6 +570,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
     **cases_dispersion.CASES,
     "features.peak_finder8": peak_finder8, "features.azimuthal_integrate": azimuthal_integrate,
+    "features.droplets": droplets,
     **cases_wavelet.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
@@ -583,6 +584,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
     **cases_dispersion.SIZED,
     "features.peak_finder8": sized_peak_finder8, "features.azimuthal_integrate": sized_azimuthal_integrate,
+    "features.droplets": sized_droplets,
     **cases_wavelet.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,

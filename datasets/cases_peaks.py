@@ -90,3 +90,35 @@ def sized_peak_finder8(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
         flat[f, at], flat[f, at + 1] = 900, 500
     op = features.PeakFinder8(radius_of(shape), 100.0)
     return Case("uint16, 50 peaks a megapixel", op, {"energy": frames})
+
+
+def droplet_case(
+    name: str, shape: tuple[int, ...], n: int = 3, rows: int | None = None, kind: str = "uint16", status: bool = False, masked: bool = False, **fields: object
+) -> Case:
+    rng = seeded(f"droplets {name}")
+    inputs = {"energy": bragg(rng, n, shape, kind, 0.3, 25, 60.0), "frame_status": frame_bits(n)}
+    if status:
+        inputs["pixel_status"] = rng.choice(np.array([0] * 30 + [1, 2, 128], np.uint8), (n, *shape))
+    good = rng.random(shape) > 0.05 if masked else None
+    return Case(name, features.Droplets(**{"threshold": 8.0, "threshold_low": 2.5, "good": good, "max_droplets": 32, **fields}), {**inputs, **live_of(rows)})
+
+
+def droplets() -> Iterator[Case]:
+    for k, kind in enumerate(KINDS):
+        yield droplet_case(kind, (37, 53), kind=kind, status=k % 2 == 0, masked=k % 3 == 0, connectivity=4 + 4 * (k % 2))
+    yield droplet_case("panels-live", (2, 24, 40), 5, 4, "float32", status=True, connectivity=8)
+    yield droplet_case("four", (24, 40), 5, -1, min_pix=2, max_pix=5, min_adu=30.0)
+    yield droplet_case("more than fit", (64, 80), 2, max_droplets=3, masked=True)
+    yield droplet_case("too-many", (24, 40), max_strong=20)
+    yield droplet_case("one-pixel", (1, 1), 2, masked=True)
+    yield droplet_case("empty", (24, 17), 0)
+    yield droplet_case("dead", (24, 17), 3, 0)
+
+
+def sized_droplets(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
+    frames = seeded("sized droplets").normal(0, 2, (n, *shape)).astype(np.float32)
+    flat = frames.reshape(n, -1)
+    for f in range(n):
+        at = seeded(f"at {f}").integers(0, flat.shape[1] - 2, flat.shape[1] // 1000 + 1)
+        flat[f, at], flat[f, at + 1] = 90, 60
+    return Case("one a thousand pixels", features.Droplets(40.0, 14.0, max_droplets=32768), {"energy": frames})

@@ -7,6 +7,7 @@ from .constant_fraction import ConstantFraction
 from .cube import Cube
 from .dispersion import Dispersion, strong_pixels
 from .dispersion_extended import DispersionExtended
+from .droplets import Droplets
 from .dwt import DWT
 from .edge import Edge
 from .histogram import Histogram
@@ -23,12 +24,33 @@ from .windows import Windows
 from .zero_suppress import ZeroSuppress
 
 OPS = (
-    AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended, Baseline,
+    Droplets, AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended, Baseline,
     ZeroSuppress, Histogram, ConstantFraction, Edge, Lifting, WaveletThreshold,
 )
 
 __all__ = [
-    "DWT", "IDWT", "OPS", "AzimuthalIntegrate", "Baseline", "Bin", "ConstantFraction", "Cube", "Dispersion", "DispersionExtended", "Edge",
-    "Histogram", "Lifting", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "WaveletThreshold", "Windows", "ZeroSuppress",
+    "DWT",
+    "IDWT",
+    "OPS",
+    "AzimuthalIntegrate",
+    "Baseline",
+    "Bin",
+    "ConstantFraction",
+    "Cube",
+    "Dispersion",
+    "DispersionExtended",
+    "Droplets",
+    "Edge",
+    "Histogram",
+    "Lifting",
+    "PeakFinder8",
+    "Projections",
+    "RegionSums",
+    "Regions",
+    "Rings",
+    "Running",
+    "WaveletThreshold",
+    "Windows",
+    "ZeroSuppress",
     "strong_pixels",
 ]

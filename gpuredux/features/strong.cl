@@ -181,7 +181,8 @@ KERNEL(128) label_strong(GLOBAL const u32 *all_bits, GLOBAL const u32 *all_rank,
 #ifdef TABLE
 /* grid: a block a frame: the candidates that are what is looked for (column PIXELS is not 0), in order, to the table; zeros behind them. */
 KERNEL(128) table_of(GLOBAL const u32 *all_columns, GLOBAL const u32 *components, GLOBAL const i32 *live, GLOBAL u32 *c0, GLOBAL u32 *c1, GLOBAL u32 *c2,
-                     GLOBAL u32 *c3, GLOBAL u32 *c4, GLOBAL u32 *c5, GLOBAL u32 *c6, GLOBAL u32 *c7, GLOBAL u32 *c8, GLOBAL i32 *found_count, u32 n, u32 capacity, u32 rows) {
+                     GLOBAL u32 *c3, GLOBAL u32 *c4, GLOBAL u32 *c5, GLOBAL u32 *c6, GLOBAL u32 *c7, GLOBAL u32 *c8,
+                     GLOBAL i32 *found_count, u32 n, u32 capacity, u32 rows) {
     WARP_SCRATCH(w, 128);
     SHARED u32 sums[4];
     u32 frame = BLOCK, some = 0u;

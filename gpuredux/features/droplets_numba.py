@@ -1,0 +1,70 @@
+"""features.droplets for the CPU: pixels above the low threshold are listed, and joined."""
+
+import numpy as np
+from numba import njit, prange
+
+from ..status import Frame
+from .strong_numba import components
+
+TOO_MANY = np.uint32(Frame.TOO_MANY)
+fast = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def find(frames, marks, marked, good, thresholds, capacity, grid, whole, real, droplet_count, strong_count):
+    """Fill the tables; what is to be added to each frame's status. whole: columns panel, pixels; real: row, col, adu, max; thresholds: low, high, adu."""
+    n = len(frames)
+    status = np.zeros(n, np.uint32)
+    for f in prange(n):
+        status[f] = _frame(frames[f], marks[np.int64(f) if marked else np.int64(0)], marked, good, thresholds, capacity, grid, whole, real, f, droplet_count,
+                           strong_count)
+    return status
+
+
+@fast
+def _frame(v, marks, marked, good, thresholds, capacity, grid, whole, real, f, droplet_count, strong_count):
+    strong = _above(v, marks, marked, good, np.float32(thresholds[0]))
+    strong_count[f], some = len(strong), 0
+    if len(strong) <= capacity:
+        start, members = components(strong, grid)
+        for k in range(len(start) - 1):
+            some += _droplet(v, strong[members[start[k] : start[k + 1]]], thresholds, grid, whole, real, f, some)
+    droplet_count[f] = some
+    rest = min(some, whole[0].shape[1])
+    for column in whole:
+        column[f, rest:] = 0
+    for column in real:
+        column[f, rest:] = 0
+    return TOO_MANY if len(strong) > capacity else np.uint32(0)
+
+
+@fast
+def _above(v, marks, marked, good, low):
+    """The pixels above low, ascending: counted first, for a list of the whole frame would be fresh memory."""
+    some = 0
+    for i in range(np.uint64(len(v))):
+        some += np.int64(np.float32(v[i]) > low)
+    strong, some = np.empty(some, np.uint32), 0
+    for i in range(np.uint64(len(v))):
+        if np.float32(v[i]) > low and np.isfinite(np.float32(v[i])) and (len(good) < 2 or good[i]) and not (marked and marks[i] != 0):
+            strong[some] = i
+            some += 1
+    return strong[:some]
+
+
+@fast
+def _droplet(v, pixels, thresholds, grid, whole, real, f, at):
+    """1 for a droplet, which goes to row `at` of the table if that has one; else 0."""
+    size = grid.panel_rows * grid.cols
+    total = row = col = 0.0
+    most = np.float32(v[pixels[0]])
+    for i in pixels:
+        x = np.float64(np.float32(v[i]))
+        total, row, col = total + x, row + x * np.float64(np.int64(i) % size // grid.cols), col + x * np.float64(np.int64(i) % grid.cols)
+        most = max(most, np.float32(v[i]))
+    if not (most > np.float32(thresholds[1]) and total >= thresholds[2]):
+        return 0
+    if at < whole[0].shape[1]:
+        whole[0][f, at], whole[1][f, at] = np.int64(pixels[0]) // size, len(pixels)
+        real[0][f, at], real[1][f, at], real[2][f, at], real[3][f, at] = row / total, col / total, total, most
+    return 1
