@@ -24,33 +24,12 @@ from .windows import Windows
 from .zero_suppress import ZeroSuppress
 
 OPS = (
-    Droplets, AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended, Baseline,
-    ZeroSuppress, Histogram, ConstantFraction, Edge, Lifting, WaveletThreshold,
+    Droplets, AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended,
+    Baseline, ZeroSuppress, Histogram, ConstantFraction, Edge, Lifting, WaveletThreshold,
 )
 
 __all__ = [
-    "DWT",
-    "IDWT",
-    "OPS",
-    "AzimuthalIntegrate",
-    "Baseline",
-    "Bin",
-    "ConstantFraction",
-    "Cube",
-    "Dispersion",
-    "DispersionExtended",
-    "Droplets",
-    "Edge",
-    "Histogram",
-    "Lifting",
-    "PeakFinder8",
-    "Projections",
-    "RegionSums",
-    "Regions",
-    "Rings",
-    "Running",
-    "WaveletThreshold",
-    "Windows",
-    "ZeroSuppress",
-    "strong_pixels",
+    "DWT", "IDWT", "OPS", "AzimuthalIntegrate", "Baseline", "Bin", "ConstantFraction", "Cube", "Dispersion", "DispersionExtended", "Droplets",
+    "Edge", "Histogram", "Lifting", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "WaveletThreshold", "Windows",
+    "ZeroSuppress", "strong_pixels",
 ]

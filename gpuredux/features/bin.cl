@@ -15,15 +15,24 @@ KERNEL_PIXELS(128) bin(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL const
         u64 start = (u64)frame * npix;
         u32 count = 0u;
         HELD held = 0;
+#if BIN_ROWS * BIN_COLS <= 16u /* all at once: loads wait for nothing; what lies beyond the edge is not used */
+        UNROLL
+        for (u32 r = 0u; r < BIN_ROWS; r++) {
+            UNROLL
+            for (u32 c = 0u; c < BIN_COLS; c++) {
+                bool use = r < high && c < wide;
+                u32 pixel = use ? first + r * cols + c : first;
+#else
         IN_ORDER
         for (u32 r = 0u; r < high; r++) {
             IN_ORDER
             for (u32 c = 0u; c < wide; c++) {
-                u32 pixel = first + r * cols + c;
-                WORD value = x[start + pixel];
                 bool use = true;
+                u32 pixel = first + r * cols + c;
+#endif
+                WORD value = x[start + pixel];
 #if FLOATS
-                use = (f32_bits(value) & 0x7f800000u) != 0x7f800000u; /* finite */
+                use = use && (f32_bits(value) & 0x7f800000u) != 0x7f800000u; /* finite */
 #endif
 #if GOOD
                 use = use && good[pixel] != 0;

@@ -141,9 +141,10 @@ class Bin(FrameOp):
         start = np.zeros(1, self._held(x.dtype))
         if self.statistic == "max":
             start[0] = -np.inf if start.dtype.kind == "f" else np.iinfo(start.dtype).min
-        bin_rows(cube[0], None if good is None else good.reshape(self._panels(x)), cube[1], *cube[2:], rows, self.size[0], self.size[1],
-                 STATISTICS.index(self.statistic), self.min_good, start, np.array([np.nan if binned.dtype.kind == "f" else 0]).astype(binned.dtype),
-                 np.uint8(Pixel.MASKED))
+        some_unused = None if good is None and pixel_status is None and x.dtype.kind != "f" else True
+        good = None if good is None else good.reshape(self._panels(x))
+        bin_rows(cube[0], good, cube[1], some_unused, *cube[2:], rows, *self.size, STATISTICS.index(self.statistic), self.min_good, start,
+                 np.array([np.nan if binned.dtype.kind == "f" else 0]).astype(binned.dtype), np.uint8(Pixel.MASKED))
 
     def _held(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """In what the sum or the maximum of a bin is taken: as a sum of whole numbers is written."""

@@ -4,30 +4,46 @@ import numpy as np
 from numba import njit, prange
 
 SUM, MEAN, MAX = range(3)
+STRIP = 16      # rows of bins
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def bin_rows(x, good, pixel_status, binned, bin_count, bin_status, n, high, wide, statistic, min_good, start, empty, masked):
-    """Rows of bins in parallel. start: what a sum or a maximum begins with; empty: what a bin with too few pixels holds."""
-    down, rows = binned.shape[2], x.shape[2]
-    per_frame = x.shape[1] * down
-    for job in prange(n * per_frame):
-        f, p, to = job // per_frame, job % per_frame // down, job % down
-        held, count = np.empty(binned.shape[3], start.dtype), np.zeros(binned.shape[3], np.int32)
-        held[:] = start[0]
-        used = np.empty(x.shape[3], np.uint8)
+def bin_rows(x, good, pixel_status, some_unused, binned, bin_count, bin_status, n, high, wide, statistic, min_good, start, empty, masked):
+    """Rows of bins in parallel. some_unused: None where all pixels are used; start: what a sum or a maximum begins with; empty: what a bin with too few
+    pixels holds."""
+    down = binned.shape[2]
+    jobs = n * x.shape[1] * down
+    strips = (jobs + STRIP - 1) // STRIP
+    for strip in prange(strips):
+        _strip(strip * STRIP, min(strip * STRIP + STRIP, jobs), x, good, pixel_status, some_unused, binned, bin_count, bin_status, high, wide, statistic,
+               min_good, start, empty, masked)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _strip(first, last, x, good, pixel_status, some_unused, binned, bin_count, bin_status, high, wide, statistic, min_good, start, empty, masked):
+    """Some rows of bins, with memory of their own."""
+    down, rows, cols = binned.shape[2], x.shape[2], x.shape[3]
+    held, count, used = np.empty(binned.shape[3], start.dtype), np.empty(binned.shape[3], np.int32), np.ones(cols, np.uint8)
+    for job in range(first, last):
+        f, p, to = job // (x.shape[1] * down), job // down % x.shape[1], job % down
+        for b in range(len(held)):
+            held[b], count[b] = start[0], 0
         for r in range(to * high, min(to * high + high, rows)):
             row = x[f, p, r]
-            used_pixels(row, None if good is None else good[p, r], None if pixel_status is None else pixel_status[f, p, r], used)
+            if some_unused is not None:
+                used_pixels(row, None if good is None else good[p, r], None if pixel_status is None else pixel_status[f, p, r], used)
             if statistic == MAX:
                 _most(row, used, wide, held, count)
+            elif wide == 2 and some_unused is None:
+                _add_all_pairs(row, held, count)
             elif wide == 2:
                 _add_pairs(row, used, held, count)
             else:
                 _add(row, used, wide, held, count)
         _give(held, count, binned[f, p, to], statistic, min_good, empty[0])
         if bin_count is not None:
-            bin_count[f, p, to] = count
+            for b in range(len(count)):
+                bin_count[f, p, to, b] = count[b]
         if bin_status is not None:
             for b in range(len(count)):
                 bin_status[f, p, to, b] = np.uint8(0) if count[b] >= min_good else masked
@@ -44,6 +60,19 @@ def used_pixels(row, good, status, used):
     if status is not None:
         for j in range(len(row)):
             used[j] &= np.uint8(status[j] == 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_all_pairs(row, held, count):
+    """_add for bins of two columns, all pixels of which are used."""
+    whole = len(row) // 2
+    for b in range(whole):
+        held[b] += held.dtype.type(row[np.uint64(2 * b)]) + held.dtype.type(row[np.uint64(2 * b + 1)])
+    for b in range(whole):
+        count[b] += np.int32(2)
+    if len(row) % 2:
+        held[whole] += held.dtype.type(row[-1])
+        count[whole] += np.int32(1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -91,10 +120,12 @@ def _most(row, used, wide, held, count):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _give(held, count, binned, statistic, min_good, empty):
+    if statistic != MEAN:
+        for b in range(len(held)):
+            binned[b] = empty if count[b] < min_good else binned.dtype.type(held[b] + held.dtype.type(0))     # no -0.0
+        return
     for b in range(len(held)):
         if count[b] < min_good:
             binned[b] = empty
-        elif statistic == MEAN:
-            binned[b] = np.float32(np.float64(held[b]) / np.float64(count[b]))
         else:
-            binned[b] = binned.dtype.type(held[b] + held.dtype.type(0))     # no -0.0
+            binned[b] = np.float32(np.float64(held[b]) / np.float64(count[b]))

@@ -164,7 +164,9 @@ class Histogram(FrameOp):
         constants = [None if c not in plan.constants else plan.constants[c].reshape(-1) for c in ("good", "label", "edge", "other_edge")]
         threads = get_num_threads()
         chunks = -(-threads // max(n, 1)) if by_frame else max(1, min(threads, n))
-        table = self.table(x.dtype) if x.dtype.itemsize < 4 else None
+        if x.dtype.itemsize < 4 and "table" not in plan.scratch:      # of this backend alone
+            plan.scratch["table"] = self.table(x.dtype)
+        table = plan.scratch.get("table")
         parts = histogram_parts(*flat, *constants, self.n_regions, self.bins, by_frame, chunks, self.counters, table)
         total = parts.sum(axis=1, dtype=np.uint32) if by_frame else parts.sum(axis=(0, 1), dtype=np.uint32)
         ends = np.cumsum([self.n_regions * self.bins, self.n_regions * 3])
@@ -173,9 +175,10 @@ class Histogram(FrameOp):
             rows[...] = counts.reshape(rows.shape)
 
     def table(self, dtype: np.dtype[Any]) -> np.ndarray:
-        """The bin of each value of 8 or 16 bits, in the order of their bits."""
+        """The counter of each value of 8 or 16 bits, in the order of their bits, for one region."""
         words = np.arange(2 ** (8 * dtype.itemsize), dtype=np.uint16 if dtype.itemsize == 2 else np.uint8)
-        return place(words.view(dtype), self.edge).astype(np.int32)
+        k = place(words.view(dtype), self.edge)
+        return np.where(k < 0, self.bins - 1 - k, k).astype(np.uint32)
 
     def device(self, plan: Plan, x: Any, other: Any, pixel_status: Any, live: Any, *out: Any) -> None:
         histogram, outside, other_outside, _ = plan.every_output(out)
