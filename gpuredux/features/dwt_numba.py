@@ -11,6 +11,7 @@ def analyse(x, low, packed, lo, hi, lo_at, hi_at, length, shift, mode, two, size
     """One level: x (m, rows, cols) to low (the approximation, in its corner) and the details in packed. lo, hi: taps as tuples, so that sums unroll."""
     rows, cols, row_start, col_start = sizes
     m, pitch = x.shape[0], 2 * cols - 2 + length
+    beyond = places_beyond(x.shape[2], shift - length + 1, pitch, mode)
     tall = -(-rows // (4 * STRIP)) if two else 1
     for task in prange(m * tall):
         i, begin = task // tall, task % tall * 4 * STRIP
@@ -24,7 +25,7 @@ def analyse(x, low, packed, lo, hi, lo_at, hi_at, length, shift, mode, two, size
             if two:
                 need = 2 * count - 2 + length
                 for q in range(held, need):
-                    fill_row(x[i], 2 * k0 + shift - length + 1 + q, window[q], shift - length + 1, mode)
+                    fill_row(x[i], 2 * k0 + shift - length + 1 + q, window[q], shift - length + 1, mode, beyond)
                 for k in range(count):
                     down(window, 2 * k + length - 1, lo, hi, lo_at, hi_at, line[0], line[1])
                     across(line[0], apart, lo, hi, lo_at, hi_at, length, low[i, k0 + k, :cols], packed[i, k0 + k, col_start : col_start + cols])
@@ -34,7 +35,7 @@ def analyse(x, low, packed, lo, hi, lo_at, hi_at, length, shift, mode, two, size
                 for q in range(held):
                     window[q, :] = window[2 * count + q, :]
             else:
-                fill_row(x[i], 0, line[0], shift - length + 1, mode)
+                fill_row(x[i], 0, line[0], shift - length + 1, mode, beyond)
                 across(line[0], apart, lo, hi, lo_at, hi_at, length, low[i, 0, :cols], packed[i, 0, col_start : col_start + cols])
 
 
@@ -55,7 +56,7 @@ def down(window, r, lo, hi, lo_at, hi_at, low, high):
 @njit(nogil=True, error_model="numpy")
 def across(line, apart, lo, hi, lo_at, hi_at, length, low, high):
     """Sums along one row: low[k] = sum of lo[j] * line[2 k + length - 1 - j]."""
-    even, odd = apart
+    even, odd = apart[0], apart[1]      # `even, odd = apart` takes five times as long (tried)
     for k in range(np.uint64(even.size)):
         even[k] = line[np.uint64(2) * k]
         odd[k] = line[np.uint64(2) * k + np.uint64(1)]
@@ -75,30 +76,30 @@ def one_side(apart, taps, first, length, out):
 
 
 @njit(nogil=True, error_model="numpy")
-def fill_row(x, r, row, first, mode):
+def fill_row(x, r, row, first, mode, beyond):
     """row = the samples first, first + 1 ... of row r of x; both go on beyond their ends."""
     rows, pitch = x.shape[0], row.size
     if 0 <= r < rows:
-        inside(x[r], row, first, mode)
+        inside(x[r], row, first, mode, beyond)
         return
     sample, sign = folded(r, rows, mode)
     if mode == 5 and rows > 1:
         near, next_one = (0, 1) if r < 0 else (rows - 1, rows - 2)
         other = np.empty_like(row)
-        inside(x[near], row, first, mode)
-        inside(x[next_one], other, first, mode)
+        inside(x[near], row, first, mode, beyond)
+        inside(x[next_one], other, first, mode, beyond)
         steps = row.dtype.type(-r if r < 0 else r - rows + 1)
         for c in range(pitch):
             row[c] = (row[c] - other[c]) * steps + row[c]
     elif mode == 7 and rows > 1:
         top, bottom = np.empty_like(row), np.empty_like(row)
-        inside(x[0], top, first, mode)
-        inside(x[rows - 1], bottom, first, mode)
-        inside(x[sample], row, first, mode)
+        inside(x[0], top, first, mode, beyond)
+        inside(x[rows - 1], bottom, first, mode, beyond)
+        inside(x[sample], row, first, mode, beyond)
         for c in range(pitch):
             row[c] = reflected(row[c], top[c], bottom[c], r, rows)
     else:
-        inside(x[sample], row, first, mode)
+        inside(x[sample], row, first, mode, beyond)
         if sign == 0:
             row[:] = 0
         elif sign < 0:
@@ -107,29 +108,39 @@ def fill_row(x, r, row, first, mode):
 
 
 @njit(nogil=True, error_model="numpy")
-def inside(x, row, first, mode):
+def places_beyond(cols, first, pitch, mode):
+    """(place in the row, sample, sign) of all places beyond the ends of a row: the same for every row."""
+    left, right = min(-first, pitch), min(cols, pitch + first)
+    out = np.empty((pitch - right, 3), np.int64)
+    for q in range(len(out)):
+        c = q if q < left else q + right
+        out[q, 0] = c
+        out[q, 1], out[q, 2] = folded(c + first, cols, mode)
+    return out
+
+
+@njit(nogil=True, error_model="numpy")
+def inside(x, row, first, mode, beyond):
     """row = the samples first, first + 1 ... of a row."""
     cols = x.size
     kind = row.dtype.type
-    left = min(-first, row.size)
-    right = min(cols, row.size + first)
-    for c in range(right):
+    left = np.uint64(min(-first, row.size))
+    for c in range(np.uint64(min(cols, row.size + first))):
         row[c + left] = x[c]
-    for part in range(2):
-        for c in range(0 if part == 0 else right + left, left if part == 0 else row.size):
-            i = c + first
-            sample, sign = folded(i, cols, mode)
-            y = kind(x[sample])
-            if mode == 5 and cols > 1:
-                near, next_one = (kind(x[0]), kind(x[1])) if i < 0 else (kind(x[cols - 1]), kind(x[cols - 2]))
-                y = (near - next_one) * kind(-i if i < 0 else i - cols + 1) + near
-            elif mode == 7 and cols > 1:
-                y = reflected(y, kind(x[0]), kind(x[cols - 1]), i, cols)
-            elif sign == 0:
-                y = kind(0)
-            elif sign < 0:
-                y = -y
-            row[c] = y
+    for q in range(len(beyond)):
+        c, sample, sign = beyond[q, 0], beyond[q, 1], beyond[q, 2]
+        i = c + first
+        y = kind(x[sample])
+        if mode == 5 and cols > 1:
+            near, next_one = (kind(x[0]), kind(x[1])) if i < 0 else (kind(x[cols - 1]), kind(x[cols - 2]))
+            y = (near - next_one) * kind(-i if i < 0 else i - cols + 1) + near
+        elif mode == 7 and cols > 1:
+            y = reflected(y, kind(x[0]), kind(x[cols - 1]), i, cols)
+        elif sign == 0:
+            y = kind(0)
+        elif sign < 0:
+            y = -y
+        row[c] = y
 
 
 @njit(nogil=True, error_model="numpy")
