@@ -19,7 +19,7 @@ from gpuredux.status import Pixel
 
 from . import cases_assemble, cases_binning, cases_dispersion, cases_pixelwise, cases_regions, cases_waveform, cases_wavelet
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
-from .cases_azimuthal import azimuthal_integrate, sized_azimuthal_integrate
+from .cases_azimuthal import azimuthal_integrate, sigma_clip, sized_azimuthal_integrate, sized_sigma_clip
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
 from .cases_crosstalk import recursive, sized_recursive, sized_stencil, stencil
@@ -570,7 +570,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
     **cases_dispersion.CASES,
     "features.peak_finder8": peak_finder8, "features.azimuthal_integrate": azimuthal_integrate,
-    "features.droplets": droplets,
+    "features.droplets": droplets, "features.sigma_clip": sigma_clip,
     **cases_wavelet.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
@@ -584,7 +584,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
     **cases_dispersion.SIZED,
     "features.peak_finder8": sized_peak_finder8, "features.azimuthal_integrate": sized_azimuthal_integrate,
-    "features.droplets": sized_droplets,
+    "features.droplets": sized_droplets, "features.sigma_clip": sized_sigma_clip,
     **cases_wavelet.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,

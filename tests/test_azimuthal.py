@@ -14,7 +14,7 @@ from conftest import ROOT, Target
 from gpuredux.calib import geometry
 from gpuredux.datasets import real as recorded
 from gpuredux.datasets.cases_peaks import radius_of
-from gpuredux.features import AzimuthalIntegrate, Rings
+from gpuredux.features import AzimuthalIntegrate, Rings, SigmaClip
 
 PONI = ("Detector: Detector\nPixelSize1: 1e-4\nPixelSize2: 1e-4\nDistance: 0.1\n"
         "Poni1: 0.006\nPoni2: 0.0071\nRot1: 0.05\nRot2: -0.03\nRot3: 0.2\nWavelength: 1e-10\n")
@@ -108,6 +108,33 @@ def test_the_recorded_powder_rings(real: Callable[[str, str], Any], tmp_path: Pa
     np.testing.assert_allclose(got.intensity[0][same], want[1][same], rtol=2e-5, atol=1e-3)
     corner = np.abs(got.intensity[0] - want[1])[want[3] > 0]
     assert np.median(corner / np.maximum(want[1][want[3] > 0], 1)) < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", ["azimuthal", "poisson"])
+@pytest.mark.parametrize("threshold", [0.0, 4.0])
+def test_pyfai_clips_alike(poni: Path, model: str, threshold: float) -> None:
+    pyFAI = pytest.importorskip("pyFAI", reason="pyFAI is not installed")
+    from pyFAI.detectors import Detector
+
+    shape, bins = (120, 141), 40
+    rng = np.random.default_rng(5)
+    frame = rng.poisson(1000, shape).astype(np.float32)
+    frame[rng.random(shape) < 0.01] += 4000
+    ai = pyFAI.load(str(poni))
+    ai.detector = Detector(1e-4, 1e-4, max_shape=shape)
+    want = ai.sigma_clip_ng(frame, bins, unit="2th_deg", radial_range=(0.5, 4.0), correctSolidAngle=True, error_model=model, max_iter=5, thres=threshold,
+                            method=("no", "csr", "python"))
+    where = geometry.read(poni, shape=shape)
+    rings = Rings.from_geometry(where, bins, "2th_deg", frame=shape, radial_range=(0.5, 4.0))
+    got = SigmaClip(rings, where.solid_angle().reshape(shape), threshold, 5, model)(frame[None])
+    apart = np.abs(got.pixels[0] - want.count)
+    same = apart < 0.5
+    assert same.mean() > 0.9 and apart[1:].max() <= 3       # pixels between two bins, or at the limit; its first bin has those below the range, too
+    np.testing.assert_allclose(got.intensity[0][same], want.intensity[same], rtol=1e-5)
+    np.testing.assert_allclose(got.sem[0][same], want.sem[same], rtol=1e-4)
+    np.testing.assert_allclose(got.std[0][same], want.std[same], rtol=1e-4)
+    assert np.abs(got.intensity[0] - 1000).max() < 80
 
 
 def test_averages_of_many_frames_stay_exact() -> None:

@@ -14,7 +14,7 @@ from gpuredux.features import Droplets
 @pytest.mark.parametrize("seed", range(3))
 def test_scipy_finds_the_same(target: Target, connectivity: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    frame = ndimage.gaussian_filter(rng.random((90, 120)) < 0.02, 0.7).astype(np.float32) * 150 + rng.normal(0, 1, (90, 120)).astype(np.float32)
+    frame = ndimage.gaussian_filter((rng.random((90, 120)) < 0.02).astype(np.float32), 0.7) * 150 + rng.normal(0, 1, (90, 120)).astype(np.float32)
     good = rng.random(frame.shape) > 0.02
     op = Droplets(15.0, 6.0, 20.0, good=good, connectivity=connectivity)
     got = op(target.put(frame[None]), backend=target.backend.name)

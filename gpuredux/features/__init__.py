@@ -19,17 +19,18 @@ from .region_sums import RegionSums
 from .regions import Regions
 from .rings import Rings
 from .running import Running
+from .sigma_clip import SigmaClip
 from .wavelet_threshold import WaveletThreshold
 from .windows import Windows
 from .zero_suppress import ZeroSuppress
 
 OPS = (
-    Droplets, AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion, DispersionExtended,
-    Baseline, ZeroSuppress, Histogram, ConstantFraction, Edge, Lifting, WaveletThreshold,
+    Droplets, SigmaClip, AzimuthalIntegrate, PeakFinder8, Bin, RegionSums, DWT, Running, Windows, Projections, Cube, IDWT, Dispersion,
+    DispersionExtended, Baseline, ZeroSuppress, Histogram, ConstantFraction, Edge, Lifting, WaveletThreshold,
 )
 
 __all__ = [
     "DWT", "IDWT", "OPS", "AzimuthalIntegrate", "Baseline", "Bin", "ConstantFraction", "Cube", "Dispersion", "DispersionExtended", "Droplets",
-    "Edge", "Histogram", "Lifting", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "WaveletThreshold", "Windows",
-    "ZeroSuppress", "strong_pixels",
+    "Edge", "Histogram", "Lifting", "PeakFinder8", "Projections", "RegionSums", "Regions", "Rings", "Running", "SigmaClip", "WaveletThreshold",
+    "Windows", "ZeroSuppress", "strong_pixels",
 ]
