@@ -292,6 +292,15 @@ def test_cubes_of_floats_and_weights(backend: str) -> None:
     assert {k: v.tobytes() for k, v in op.merge(*parts).items()} == {k: v.tobytes() for k, v in state.items()}
 
 
+def test_means_of_a_cube() -> None:
+    """By weight, I0 of 2 and 4 of one bin; by use, where a pixel was left out of one event; both: that pixel has no mean. An empty bin has none."""
+    x, index, weight = np.array([[8, 6], [10, np.nan]], np.float32), np.zeros(2, np.int32), np.array([2, 4], np.float32)
+    for fields, want in (({}, [9, 3]), ({"used": True}, [9, 6]), ({"weighted": True}, [3, 1]), ({"weighted": True, "used": True}, [3, np.nan])):
+        op = Cube((2,), **fields)
+        state = stacked(op, x, index, "numpy", [[0, 1]], **({"weight": weight} if "weighted" in fields else {}))
+        np.testing.assert_array_equal(op.mean(state, op.unit), [want, [np.nan] * 2])
+
+
 @every_host
 def test_a_cube_of_ten_thousand_bins(backend: str) -> None:
     rng, op = random(8), Cube((100, 100))

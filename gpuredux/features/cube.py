@@ -105,13 +105,14 @@ class Cube(FrameOp):
     def mean(self, state: Mapping[str, np.ndarray], scale: float) -> np.ndarray:
         """(*bins, *frame) f64: the sum over the weight, or over how often a pixel was used, or over the events; NaN where that is 0.
 
-        scale: what a step is worth: unit for float frames, 1 for whole numbers."""
-        total = state["cube_sum"]
+        scale: what a step is worth: unit for float frames, 1 for whole numbers. Where pixels are left out of some events only, ask for used: without it
+        such a mean is too small. A weight is of all events of a bin: with used, too, pixels that were not used in all of them are NaN."""
+        total, count = state["cube_sum"], state["cube_count"].astype(np.float64)
+        wide = (len(count), *[1] * (total.ndim - 1))
+        used = np.asarray(state["cube_used"], np.float64) if "cube_used" in state else count.reshape(wide)
+        by = used
         if "cube_weight" in state:
-            by = state["cube_weight"].astype(np.float64) * self.weight_unit
-        else:
-            by = np.asarray(state.get("cube_used", state["cube_count"]), np.float64)
-        by = by.reshape(*by.shape, *[1] * (total.ndim - by.ndim))
+            by = np.where(used == count.reshape(wide), (state["cube_weight"] * self.weight_unit).reshape(wide), np.nan)
         with np.errstate(invalid="ignore"):
             mean = total * scale / np.where(by == 0, np.nan, by)
         return mean.reshape(*self.bins, *total.shape[1:])
