@@ -1,4 +1,4 @@
-/* From bits (strong pixels of a frame) to the frame's components, without an order that atomics give.
+/* From bits (strong pixels of a frame) to its components and a table, without an order that atomics give. Over 200 lines: five kernels, one way.
  * Words of 32 pixels in raster order; rank[word]: strong pixels before it. So the number of a strong pixel among all of them is rank + the bits below. */
 
 #ifdef COUNT_BITS
