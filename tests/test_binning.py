@@ -123,6 +123,17 @@ def test_bins_behind_other_ops() -> None:
     assert np.array_equal(Bin(of="raw")(raw), raw.reshape(3, 4, 2, 4, 2).sum((2, 4)))
 
 
+def test_cubes_and_histograms_of_bins() -> None:
+    """Of what a chain made of the frames, by its name."""
+    raw, cube = random(12).integers(0, 9, (5, 6, 8), dtype=np.uint16), Cube((2,), of="binned")
+    chain = Chain([Bin(of="raw"), Histogram(-0.5, 40.5, 41, of="binned"), cube], keep=["histogram", "cube_sum", "cube_count"])
+    index = np.array([0, 1, 1, 0, 2], np.int32)
+    got = chain(raw=raw, bin_index=index, **cube.start((3, 4), np.int32))._asdict()
+    small = raw.astype(int).reshape(5, 3, 2, 4, 2).sum((2, 4))
+    assert np.array_equal(got["histogram"], [np.bincount(k.ravel(), minlength=41) for k in small])
+    assert np.array_equal(got["cube_sum"], [small[[0, 3]].sum(0), small[[1, 2]].sum(0)]) and got["cube_count"].tolist() == [2, 2]
+
+
 @pytest.mark.parametrize(("fields", "words"), [
     ({"size": (0, 2)}, "size must be"), ({"size": (256, 256)}, "at most 65535"), ({"size": 2}, "size must be"), ({"statistic": "median"}, "statistic must be"),
     ({"min_good": 5}, "min_good must be 1 to 4"), ({"good": np.ones((2, 2))}, "good must be bool"), ({"of": "live"}, "of must be"),
