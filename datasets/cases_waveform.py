@@ -44,7 +44,7 @@ def traces_of(rng: np.random.Generator, channels: int, samples: int, dtype: str,
 
 def baseline_op(rng: np.random.Generator, samples: int, dtype: str) -> Op:
     start, stop = (0, samples) if samples in (33, 4229) else (samples // 5, samples // 5 + min(samples // 2, 171))
-    return features.Baseline(start, stop, "median" if (samples % 2 and dtype != "int16") or samples == 9000 else "mean")
+    return features.Baseline(start, stop, "mean" if samples in (400, 128) else "median")
 
 
 def zero_suppress_op(rng: np.random.Generator, samples: int, dtype: str) -> Op:
@@ -92,4 +92,4 @@ def sized(name: str, shape: tuple[int, ...], n: int) -> Case:
 
 
 SIZED: dict[str, Any] = {"features.baseline": features.Baseline(0, 1000), "features.zero_suppress": features.ZeroSuppress(2060.0, 8, 24),
-                          "features.constant_fraction": features.ConstantFraction(0.5, 4, 2060.0, 1000.0), "features.edge": features.Edge.step(32)}
+                          "features.constant_fraction": features.ConstantFraction(0.5, 4, 2060.0, 1020.0), "features.edge": features.Edge.step(32)}

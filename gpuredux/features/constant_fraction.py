@@ -107,24 +107,36 @@ def time_hits(trace, threshold, walk, fraction, sign, delay, before, after, time
         count = 0
         for k in range(times.shape[2]):
             times[f, c, k], heights[f, c, k], integrals[f, c, k] = 0, 0, 0
-        for i in range(delay + 1, samples):
-            low = np.float64(trace[f, c, i - 1 - delay]) * sign - fraction * (np.float64(trace[f, c, i - 1]) * sign)
-            up = np.float64(trace[f, c, i - delay]) * sign - fraction * (np.float64(trace[f, c, i]) * sign)
-            if not (low < walk and up >= walk and up - low < np.inf):
-                continue
-            armed = False
-            for j in range(i - delay, i + 1):
-                armed |= np.float64(trace[f, c, j]) * sign > threshold
-            if not armed:
-                continue
-            if count < times.shape[2]:
-                high, total = -np.inf, 0.0
-                for j in range(max(i - before, 0), min(i + after + 1, samples)):
-                    s = np.float64(trace[f, c, j]) * sign
-                    if abs(s) < np.inf:
-                        total += s
-                        high = max(high, s)
-                times[f, c, count] = (i - 1) + (walk - low) / (up - low)
-                heights[f, c, count], integrals[f, c, count] = np.float32(high + 0.0), np.float32(total)
-            count += 1
+        tile, last, turn = np.empty(256), np.inf, np.float64(sign)      # c before the first: no crossing
+        for first in range(delay, samples, 256):
+            size = min(256, samples - first)
+            early, late, ups = trace[f, c, first - delay : first - delay + size], trace[f, c, first : first + size], 0
+            for j in range(size):
+                tile[j] = np.float64(early[j]) * turn - fraction * (np.float64(late[j]) * turn)
+            for j in range(1, size):
+                ups += np.int64((tile[j - 1] < walk) & (tile[j] >= walk))
+            for j in range(size if ups else 1):     # few pieces have any
+                low, up, last = last, tile[j], tile[j]
+                if low < walk and up >= walk and up - low < np.inf:
+                    place = trace[f, c], times[f, c], heights[f, c], integrals[f, c]
+                    count += hit(first + j, low, up, threshold, walk, turn, delay, before, after, count, *place)
+            last = tile[size - 1]
         counts[f, c] = count
+
+
+@njit(cache=True, nogil=True)
+def hit(i, low, up, threshold, walk, sign, delay, before, after, count, x, times, heights, integrals):
+    """1 if the crossing at i is a pulse's, which is written where there is room."""
+    armed = False
+    for j in range(i - delay, i + 1):
+        armed |= np.float64(x[j]) * sign > threshold
+    if armed and count < len(times):
+        high, total = -np.inf, 0.0
+        for j in range(max(i - before, 0), min(i + after + 1, len(x))):
+            s = np.float64(x[j]) * sign
+            if abs(s) < np.inf:
+                total += s
+                high = max(high, s)
+        times[count] = (i - 1) + (walk - low) / (up - low)
+        heights[count], integrals[count] = np.float32(high + 0.0), np.float32(total)
+    return 1 if armed else 0

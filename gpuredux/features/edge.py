@@ -120,12 +120,17 @@ def find_edges(trace, weights, filtered, position, height, fwhm, following):
     n, channels, _ = trace.shape
     for task in prange(n * channels):
         f, c = task // channels, task % channels
-        r = filtered[f, c]
-        r[:] = 0
-        for k in range(len(weights)):
-            for i in range(len(r)):
-                r[i] += weights[k] * np.float64(trace[f, c, i + k])
-        position[f, c], height[f, c], fwhm[f, c], following[f, c] = edge_in(r, len(weights))
+        r, taps, wide = filtered[f, c], len(weights), np.empty(512 + len(weights))
+        for first in range(0, len(r), 512):     # pieces that stay in the first cache
+            size = min(512, len(r) - first)
+            for i in range(size + taps - 1):
+                wide[i] = np.float64(trace[f, c, first + i])
+            piece = r[first : first + size]
+            piece[:] = 0
+            for k in range(taps):
+                for i in range(size):
+                    piece[i] += weights[k] * wide[i + k]
+        position[f, c], height[f, c], fwhm[f, c], following[f, c] = edge_in(r, taps)
 
 
 @njit(cache=True, nogil=True)

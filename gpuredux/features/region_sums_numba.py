@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
+from numba.np.numpy_support import as_dtype
 
 LARGEST = np.float32(2147483520.0)
 NAN = np.float32(np.nan)
@@ -16,10 +17,9 @@ def units(x, inverse):
 @overload(units)
 def _units(x, inverse):
     def of_float(x, inverse):
-        if not abs(x) < np.float32(np.inf):
-            return np.int64(0), False, False
-        steps = np.rint(x * inverse)
-        return np.int64(min(max(steps, -LARGEST), LARGEST)), True, abs(steps) > LARGEST
+        measured = abs(x) < np.float32(np.inf)
+        steps = np.rint(x * inverse) if measured else np.float32(0)
+        return np.int64(np.int32(min(max(steps, -LARGEST), LARGEST))), measured, abs(steps) > LARGEST
 
     def of_whole(x, inverse):
         return np.int64(x), True, False
@@ -61,32 +61,30 @@ def as_real(high, low):
 def add_run(state, value, status, good, start, length, down, across, limit, inverse):
     """state with the pixels start to start + length, whose row and first col are down and across from the region's corner."""
     pixels, above, saturated, total, rows_high, rows_low, cols_high, cols_low, high, low, least, most, beyond = state
-    half, run, turned = np.uint64(32), np.int64(0), np.int64(0)
-    for j in range(length):
+    half, run, turned, top, bottom = np.uint64(32), np.int64(0), np.int64(0), highest(least), lowest(least)
+    for j in range(length):     # no branch: it vectorises
         p = start + j
+        use = True
         if good is not None:
-            if good[p] == 0:
-                continue
+            use &= good[p] != 0
         if status is not None:
-            if status[p] != 0:
-                saturated += (status[p] >> 1) & 1
-                continue
+            saturated += np.int64(use) & ((status[p] >> 1) & 1)
+            use &= status[p] == 0
         x = value[p]
-        q, use, limited = units(x, inverse)
-        if not use:
-            continue
-        beyond |= limited
-        above += compared(x, q) > limit
-        if pixels == 0 or x < least:
-            least = x
-        if pixels == 0 or x > most:
-            most = x
+        q, measured, limited = units(x, inverse)
+        use &= measured
+        q = q if use else np.int64(0)
+        beyond |= limited & use
+        above += np.int64((compared(x, q) > limit) & use)
+        least = min(least, x if use else top)
+        most = max(most, x if use else bottom)
         square = np.uint64(q) * np.uint64(q)
-        pixels += 1
+        pixels += np.int64(use)
         run += q
-        turned += q * (across + j)
+        turned += q * np.int64(np.uint32(j))
         high += square >> half
         low += square & np.uint64(0xFFFFFFFF)
+    turned += across * run
     total += run
     run *= down
     rows_high += run >> 32
@@ -96,10 +94,34 @@ def add_run(state, value, status, good, start, length, down, across, limit, inve
     return pixels, above, saturated, total, rows_high, rows_low, cols_high, cols_low, high, low, least, most, beyond
 
 
+def highest(x):
+    """The largest value of the type of x."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(highest)
+def _highest(x):
+    value = np.float32(np.inf) if isinstance(x, types.Float) else np.iinfo(str(x)).max
+    cast = as_dtype(x).type
+    return lambda x: cast(value)
+
+
+def lowest(x):
+    """The smallest."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(lowest)
+def _lowest(x):
+    value = np.float32(-np.inf) if isinstance(x, types.Float) else np.iinfo(str(x)).min
+    cast = as_dtype(x).type
+    return lambda x: cast(value)
+
+
 @njit(cache=True, nogil=True)
 def start_of(x):
     z, u = np.int64(0), np.uint64(0)
-    return z, z, z, z, z, u, z, u, u, u, x, x, False
+    return z, z, z, z, z, u, z, u, u, u, highest(x), lowest(x), False
 
 
 @njit(cache=True, nogil=True)

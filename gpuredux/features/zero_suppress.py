@@ -75,12 +75,12 @@ class ZeroSuppress(TraceOp):
 
     def device(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
         n, channels, samples = trace.shape
-        words = -(-samples // 32)
+        words = -(-samples // 32)       # their bits, twice, in whole KiB: each size is a kernel to compile
         sizes = (n, channels, samples, min(self.before, samples), min(self.after, samples), self.cap)
         plan.launch(
             "features/zero_suppress.cl", "find_pulses", (n * channels,), 128,
             (trace, out[-1] if live is None else live, *out, np.float32(self.threshold), np.float32(self.polarity), *map(np.uint32, sizes)),
-            shared=-(-words * 8 // 16) * 16, **self.trace_defines(trace, live))
+            shared=-(-words * 8 // 1024) * 1024, **self.trace_defines(trace, live))
 
 
 @njit(cache=True, nogil=True, parallel=True)
