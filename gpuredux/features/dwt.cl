@@ -120,7 +120,7 @@ KERNEL(128) dwt(GLOBAL const WORD *before, GLOBAL REAL *after, GLOBAL REAL *pack
     REAL x[HELD + 2u * GROUP];
     i32 r = (i32)(2u * top) + SHIFT - LENGTH + 1;
     UNROLL
-    for (u32 q = 0; q < HELD; q++) x[q] = sample(from, r + (i32)q, c, at, (i32)rows_in, (i32)cols_in);
+    for (i32 q = 0; q < HELD; q++) x[q] = sample(from, r + q, c, at, (i32)rows_in, (i32)cols_in);
 #else
     u32 top = BLOCK / across * GROUP, end = smaller(top + GROUP, limit);
     if (top >= limit) return;
@@ -166,7 +166,7 @@ KERNEL(128) dwt(GLOBAL const WORD *before, GLOBAL REAL *after, GLOBAL REAL *pack
         SYNC;
 #if TWO
         UNROLL
-        for (u32 q = 0; q < HELD; q++) x[q] = x[q + 2u * GROUP];
+        for (i32 q = 0; q < HELD; q++) x[q] = x[q + 2u * GROUP];
         r += 2 * (i32)GROUP;
 #endif
     }

@@ -154,6 +154,8 @@ class DWT(WaveletOp):
         real = TYPES[np.dtype(dtype).name]
         taps = {f"{k}_TAPS": "{" + ", ".join(_literal(v) + ends[real] for v in _whole(t, self.filters.length)) + "}"
                 for k, t in zip(names, dec_taps(self, np.dtype(dtype)), strict=True)}
+        if real == "f64" and self.filters.length > 12:      # their windows take more registers than blocks of the usual number have
+            taps["BLOCKS_AT_LEAST"] = "2"
         return {**taps, "LENGTH": self.filters.length, "SHIFT": self.shift, f"MODE_{self.mode.upper()}": 1, "TWO": self.axes == 2, "REAL": real,
                 "GROUP": f"{GROUP}u", "TALL": f"{TALL}u"}
 

@@ -55,7 +55,7 @@ KERNEL(128) idwt(GLOBAL const REAL *before, GLOBAL const REAL *packed, GLOBAL RE
     REAL a[WINDOW - 1 + PAIRS], h[WINDOW - 1 + PAIRS], v[WINDOW - 1 + PAIRS], d[WINDOW - 1 + PAIRS];
     i32 k0 = (i32)top + FIRST;
     UNROLL
-    for (u32 q = 0; q < WINDOW - 1; q++) {
+    for (i32 q = 0; q < WINDOW - 1; q++) {
         u32 k = go_round(k0 + (i32)q, rows);
         u64 row = (u64)k * packed_cols;
         a[q] = approximation[(u64)k * before_cols]; h[q] = details[below + row]; v[q] = details[row + col_start]; d[q] = details[below + row + col_start];
@@ -103,7 +103,7 @@ KERNEL(128) idwt(GLOBAL const REAL *before, GLOBAL const REAL *packed, GLOBAL RE
         SYNC;
 #if TWO
         UNROLL
-        for (u32 q = 0; q < WINDOW - 1; q++) {
+        for (i32 q = 0; q < WINDOW - 1; q++) {
             a[q] = a[q + PAIRS]; h[q] = h[q + PAIRS]; v[q] = v[q + PAIRS]; d[q] = d[q + PAIRS];
         }
         k0 += (i32)PAIRS;

@@ -1,4 +1,4 @@
-"""Wavelets by lifting: 5/3 of whole numbers, exactly reversible, and 9/7; and their inverse."""
+"""Wavelets by lifting: 5/3 of whole numbers, exactly reversible, and 9/7; and their inverse. Over 200 lines: one op, both ways, on all backends."""
 
 from __future__ import annotations
 
