@@ -67,19 +67,21 @@ def case_of(kind: type, name: str, frame: tuple[int, ...], n: int, rows: int | N
 
 
 def cases_of_kind(kind: type) -> Iterator[Case]:
-    """Six kernels: u16 as it comes, u32 under a mask, i16 in 3 x 3, i32 with a map of gains, f32 with all inputs, u8 in windows beyond 169 pixels."""
+    """Kernels: u16 as it comes, u32 under a mask, i32 with a map of gains in windows beyond 169 pixels, f32 with all inputs; of plain dispersion i16 in
+    3 x 3 and u8 in the largest windows, too."""
     for frame, n in (((37, 53), 7), ((1, 1), 3), ((2, 70, 33), 5), ((3, 5), 0), ((131, 257), 6)):
         yield case_of(kind, f"u16-{frame}", frame, n, None, "uint16", masked=0)
     for frame, n, rows, masked in (((70, 101), 6, 4, 0.1), ((5, 64), 5, 9, 0.3), ((24, 17), 4, 0, 0.1), ((24, 32), 4, -3, 0.1), ((9, 40), 5, 5, 1.0)):
         yield case_of(kind, f"u32-{frame}-live{rows}", frame, n, rows, "uint32", masked=masked)
-    yield case_of(kind, "ties", (40, 61), 3, None, "int16", masked=0, kernel_size=(1, 1), x=isolated((40, 61), "int16"))
-    yield case_of(kind, "i16", (37, 53), 6, None, "int16", masked=0, kernel_size=(1, 1), min_local=5, global_threshold=2.5)
     for frame, n in (((70, 101), 6), ((3, 24, 40), 5)):
-        yield case_of(kind, f"i32-gains-{frame}", frame, n, None, "int32", maps=True, kernel_size=(2, 4), min_local=0 if n == 5 else 3)
+        yield case_of(kind, f"i32-gains-{frame}", frame, n, None, "int32", maps=True, kernel_size=(6, 7), min_local=0 if n == 5 else 3)
     for frame, n, rows in (((37, 53), 7, 6), ((2, 3, 8), 3, 3), ((131, 66), 6, 9)):
         yield case_of(kind, f"f32-{frame}-live{rows}", frame, n, rows, "float32", status=True, bits=True, gain=1.5 if n < 7 else None, unit=2.0 ** (n - 14))
-    for frame in ((2, 30, 65), (6, 6)):
-        yield case_of(kind, f"u8-{frame}", frame, 5, None, "uint8", kernel_size=(7, 9), sigma_background=2.0, sigma_strong=1.5)
+    if kind is features.Dispersion:
+        yield case_of(kind, "ties", (40, 61), 3, None, "int16", masked=0, kernel_size=(1, 1), x=isolated((40, 61), "int16"))
+        yield case_of(kind, "i16", (37, 53), 6, None, "int16", masked=0, kernel_size=(1, 1), min_local=5, global_threshold=2.5)
+        for frame in ((2, 30, 65), (6, 6)):
+            yield case_of(kind, f"u8-{frame}", frame, 5, None, "uint8", kernel_size=(7, 9), sigma_background=2.0, sigma_strong=1.5)
 
 
 def sized(kind: type, shape: tuple[int, ...], n: int, scattered: bool) -> Case:

@@ -221,20 +221,21 @@ class LocalThreshold(FrameOp):
         return {"KY": self.kernel_size[0], "KX": self.kernel_size[1], "WORD": word(x), "FLOAT": dtype.kind == "f", "WIDE": wide, "SIGNED": dtype.kind != "u",
                 "GAIN": gain, "STRIP": f"{STRIP}u"}
 
-    def launch_sums(self, plan: Plan, x: Any, pixel_status: Any, live: Any, strong: Any, strong_count: Any, new_status: Any, **defines: Any) -> None:
-        """The kernel of windows: strong bits, or with BACKGROUND=1 those of the background test alone."""
+    def launch_sums(self, plan: Plan, x: Any, pixel_status: Any, live: Any, strong: Any, strong_count: Any, new_status: Any, background: bool = False) -> None:
+        """The kernel of windows: strong bits and their count, or the bits of the background test alone."""
         n, (panels, rows, cols) = x.shape[0], self.panels_of(x)
-        blocks = -(-panels * -(-rows // STRIP) * 4 * strong.shape[-1] // 128)
+        blocks, file = -(-panels * -(-rows // STRIP) * 4 * strong.shape[-1] // 128), "features/dispersion.cl"
         good, gain = plan.constants.get("good"), plan.constants.get("gain")
         optional = [strong_count if a is None else a for a in (pixel_status, good, gain, live)]
         flags = new_status is not None and np.dtype(x.dtype).kind == "f"
+        defines = {**self.defines(x), "GOOD": good is not None, "STATUS": pixel_status is not None, "FLAGS": flags, "LIVE": live is not None,
+                   "BACKGROUND": background}
         numbers = (np.float64(self.sigma_background), np.float64(self.sigma_strong), np.float64(self.gain_of(x) or 1), self.refused_of(x),
                    np.float32(1 / self.unit), np.int64(self.threshold_of(x)), np.int32(self.least))
-        plan.launch(
-            "features/dispersion.cl", "dispersion", (blocks * n,), 128,
-            (x, *optional, strong, strong_count, new_status if flags else strong_count, *numbers, *map(np.uint32, (n, panels, rows, cols, blocks))),
-            GOOD=good is not None, STATUS=pixel_status is not None, FLAGS=flags, LIVE=live is not None, **{"BACKGROUND": 0, **defines}, **self.defines(x),
-        )
+        if not background:
+            plan.launch(file, "dispersion_start", (-(-n // 128),), 128, (optional[-1], strong_count, np.uint32(n)), **defines)
+        args = (x, *optional, strong, strong_count, new_status if flags else strong_count, *numbers, *map(np.uint32, (n, panels, rows, cols, blocks)))
+        plan.launch(file, "dispersion", (blocks * n,), 128, args, **defines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +279,4 @@ class Dispersion(LocalThreshold):
     def device(self, plan: Plan, x: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         strong, strong_count, new_status = plan.every_output(out)
         plan.start_status(frame_status, new_status, live)
-        n = x.shape[0]
-        plan.launch("features/dispersion.cl", "dispersion_start", (-(-n // 128),), 128, (strong_count if live is None else live, strong_count, np.uint32(n)),
-                    LIVE=live is not None, **self.defines(x))
         self.launch_sums(plan, x, pixel_status, live, strong, strong_count, new_status)

@@ -75,7 +75,7 @@ class DispersionExtended(LocalThreshold):
         n, (panels, rows, cols) = x.shape[0], self.panels_of(x)
         words, file = strong.shape[-1], "features/dispersion_extended.cl"
         test, region = plan.scratch["not_background"], plan.scratch["region"]
-        self.launch_sums(plan, x, pixel_status, live, test, strong_count, new_status, BACKGROUND=1)
+        self.launch_sums(plan, x, pixel_status, live, test, strong_count, new_status, background=True)
         defines = {"LIVE": live is not None, "REACH": self.reach, "ROWS": f"{ROWS}u", "GOOD": "good" in plan.constants,
                    "STATUS": pixel_status is not None, **self.defines(x)}
         of_live, sizes = strong_count if live is None else live, [*map(np.uint32, (n, panels, rows, cols))]

@@ -11,9 +11,10 @@ MORE = 2
 @njit(cache=True, nogil=True)
 def move_squares(col, new, old, kx):
     """Column sums of squares, one row further: in f64, which holds them exactly."""
+    inner = col[kx : kx + len(new)]
     for c in range(len(new)):
         a, b = np.float64(new[c]), np.float64(old[c])
-        col[kx + c] += a * a - b * b
+        inner[c] += a * a - b * b
 
 
 @njit(cache=True, nogil=True)
@@ -117,16 +118,18 @@ def leave_out(row, status, lost, per_unit, test):
 @njit(cache=True, nogil=True)
 def region_row(test, r, reach, cols, held, region):
     """region u8: 1 where no background pixel is within reach; held: room, with `reach` ones at both ends."""
-    for c in range(cols):
-        held[reach + c] = test[r, c]
+    inner = held[reach : reach + cols]
+    inner[:] = test[r, :cols]
     for k in range(max(r - reach, 0), min(r + reach + 1, len(test))):
+        other = test[k]
         for c in range(cols):
-            held[reach + c] &= test[k, c]
+            inner[c] &= other[c]
     for c in range(cols):
         region[c] = held[c]
     for k in range(1, 2 * reach + 1):
+        beside = held[k : k + cols]
         for c in range(cols):
-            region[c] &= held[c + k]
+            region[c] &= beside[c]
 
 
 @njit(cache=True, nogil=True)

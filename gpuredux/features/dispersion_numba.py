@@ -57,8 +57,9 @@ def window_row(col, total, kx):
     for c in range(n):
         total[c] = col[c]
     for k in range(1, 2 * kx + 1):
+        beside = col[k : k + n]     # an index c + k that might be negative is no vector
         for c in range(n):
-            total[c] += col[c + k]
+            total[c] += beside[c]
 
 
 def units(v, per_unit):
@@ -145,8 +146,9 @@ def take_row(row, status, local, per_unit, value, lost):
 @njit(cache=True, nogil=True)
 def move(col, new, old, kx):
     """Column sums, one row further."""
+    inner = col[kx : kx + len(new)]
     for c in range(len(new)):
-        col[kx + c] += col.dtype.type(new[c]) - col.dtype.type(old[c])
+        inner[c] += col.dtype.type(new[c]) - col.dtype.type(old[c])
 
 
 @njit(cache=True, nogil=True)
