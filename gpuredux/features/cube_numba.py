@@ -28,6 +28,10 @@ def _tile(b, begin, x, order, first, good, status, total, total2, used, new_tota
         new_used[0, b, begin:end] = used[0, b, begin:end]
     if first[b] == first[b + 1]:
         return
+    if good is None and status is None and per_unit is None and total2 is None and used is None:
+        for k in range(first[b], first[b + 1]):
+            _add_all(x[order[k], begin:end], new_total[0, b, begin:end])
+        return
     use, q = np.empty(end - begin, np.uint8), np.empty(end - begin, np.int64)
     for k in range(first[b], first[b + 1]):
         f = order[k]
@@ -42,6 +46,13 @@ def _tile(b, begin, x, order, first, good, status, total, total2, used, new_tota
         if used is not None:
             for j in range(len(q)):
                 new_used[0, b, begin + j] += np.uint32(use[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_all(row, total):
+    """A frame of whole numbers, all pixels of which are used."""
+    for j in range(len(row)):
+        total[j] += np.int64(row[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
