@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import Target
 
+import gpuredux
 from gpuredux import features
 from gpuredux.features import Regions, RegionSums
 
@@ -192,6 +193,42 @@ def test_projections_are_sums_of_slices(target: Target, dtype: str) -> None:
 def test_rectangles_that_do_not_fit(op, words: str) -> None:
     with pytest.raises(ValueError, match=rf"^features\.\w+: .*{words}"):
         op().plan(np.zeros((1, *FRAME), np.uint16))
+
+
+def test_real_reflections_have_the_intensities_that_dials_integrated(target: Target, real) -> None:
+    """PILATUS 2M: the sum over a reflection's box, less the mean of the frame of pixels around it, against DIALS's summed intensities (I_sum)."""
+    file = "pilatus2m_lcysteine_01.h5"
+    frames, boxes, want, variance = (real(file, k) for k in ("data", "reflections/bbox", "reflections/I_sum", "reflections/I_sum_var"))
+    strong = (want > 10 * np.sqrt(variance)) & (boxes[:, 4] >= 0) & (boxes[:, 5] <= len(frames)) & (boxes[:, [0, 2]] > 3).all(1)
+    boxes, want = boxes[strong], want[strong]
+    x0, x1, y0, y1, z0, z1 = boxes.T
+    table = [np.stack([0 * x0, y0 - k, x0 - k, y1 - y0 + 2 * k, x1 - x0 + 2 * k], 1) for k in (0, 3)]
+    regions = Regions.rectangles(frames.shape[1:], np.concatenate(table))
+    out = RegionSums(regions)(target.put(frames), pixel_status=target.put((frames < 0).astype(np.uint8)), backend=target.backend.name)
+    total, pixels = target.get(out.region_sum).reshape(len(frames), 2, -1), target.get(out.region_pixels).reshape(len(frames), 2, -1)
+    background = (total[:, 1] - total[:, 0]) / (pixels[:, 1] - pixels[:, 0])
+    inside = (np.arange(len(frames))[:, None] >= z0) & (np.arange(len(frames))[:, None] < z1)
+    got = np.where(inside, total[:, 0] - background * pixels[:, 0], 0).sum(0)
+    assert len(want) >= 10, "strong reflections that lie wholly in these frames"
+    assert np.corrcoef(got, want)[0, 1] > 0.99 and np.median(np.abs(got / want - 1)) < 0.1
+
+
+def test_a_chain_hands_peaks_to_what_looks_around_them(target: Target) -> None:
+    """PeakFinder8, then sums and windows around what it found: by the names of its columns."""
+    rng = np.random.default_rng(9)
+    x = rng.poisson(5, (2, 60, 70)).astype(np.float32)
+    places = [(12, 15), (40, 50), (30, 22)]
+    for row, col in places:
+        x[:, row - 1 : row + 2, col - 1 : col + 2] += [[50, 200, 50], [200, 900, 200], [50, 200, 50]]
+    radius = np.hypot(*np.indices((60, 70), np.float32))
+    chain = gpuredux.Chain([features.PeakFinder8(radius, 50.0, max_num_peaks=8), RegionSums(half=2), features.Windows(half=2)])
+    out = chain(target.put(x), backend=target.backend.name)
+    got = {k: target.get(v) for k, v in out._asdict().items()}
+    for f in range(2):
+        for k, (row, col) in enumerate(sorted(places)):
+            piece = x[f, row - 2 : row + 3, col - 2 : col + 3]
+            assert got["region_sum"][f, k] == piece.sum(dtype=np.float64) and np.array_equal(got["window"][f, k], piece)
+        assert not got["window"][f, 3:].any() and not got["region_pixels"][f, 3:].any()
 
 
 def test_an_empty_region_says_so() -> None:
