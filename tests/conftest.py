@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--backends", help="comma-separated, each must run here; default: numba, and opencl and cupy where found")
     group.addoption("--opencl-platform", default="", help="only OpenCL devices whose name holds this, e.g. Intel or Portable")
     group.addoption("--warp-tier", type=int, choices=(2, 3), help="force this tier of warp operations on the OpenCL devices")
-    group.addoption("--barriers", action="store_true", help="only cases of ops whose kernels have barriers; of two fused ops one pair for each second")
+    group.addoption("--barriers", action="store_true",
+                    help="only cases of ops whose kernels have barriers, ten of each at most; of two fused ops one pair for each second")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,19 +87,22 @@ def has_barriers(op: Op) -> bool:
     return re.search(r"\b(SYNC|warp_\w+|block_scan)\b", (Path(gpuredux.__file__).parent / (op.name.replace(".", "/") + ".cl")).read_text()) is not None
 
 
+MOST_CASES = 10     # of one test and one op, under --barriers
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """--barriers drops tests whose case is of an op without barriers, and of two fused ops all but the first with the same second one: to compile them
-    all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
+    """--barriers drops tests whose case is of an op without barriers, all but the first pair with the same second op, and all but the first ten cases of an
+    op: to compile them all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
     if not config.getoption("--barriers"):
         return
-    kept, dropped, seconds = [], [], set()
+    kept, dropped, seen = [], [], Counter()
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         case = params.get("case", params.get("consumer"))
-        again = "consumer" in params and (params["target"], case.op.name) in seconds
-        if "consumer" in params:
-            seconds.add((params["target"], case.op.name))
-        (dropped if case is not None and (again or not has_barriers(case.op)) else kept).append(item)
+        key = case and (item.originalname, params.get("target"), case.op.name)
+        seen[key] += 1
+        enough = case is not None and seen[key] > (1 if "consumer" in params else MOST_CASES)
+        (dropped if enough or (case is not None and not has_barriers(case.op)) else kept).append(item)
     config.hook.pytest_deselected(items=dropped)
     items[:] = kept
 

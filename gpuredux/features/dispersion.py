@@ -235,7 +235,7 @@ class LocalThreshold(FrameOp):
         if not background:
             plan.launch(file, "dispersion_start", (-(-n // 128),), 128, (optional[-1], strong_count, np.uint32(n)), **defines)
         args = (x, *optional, strong, strong_count, new_status if flags else strong_count, *numbers, *map(np.uint32, (n, panels, rows, cols, blocks)))
-        plan.launch(file, "dispersion", (blocks * n,), 128, args, **defines)
+        plan.launch(file, "dispersion", (blocks * n,), 128, args, BLOCKS_AT_LEAST=3, **defines)      # signed words and a map of gains: over 128 registers
 
 
 @dataclass(frozen=True, eq=False)
