@@ -107,7 +107,8 @@ class SigmaClip(FrameOp):
             if not variance >= 0:
                 return mean, np.nan, np.nan, n
             std, sem = math.sqrt(variance / squares), math.sqrt(variance) / norm
-            stay = use & ~(np.abs(x / w - mean) > self.cutoff[n] * std)
+            with np.errstate(invalid="ignore"):     # Inf times 0 leaves nothing out
+                stay = use & ~(np.abs(x / w - mean) > self.cutoff[n] * std)
             if round_ == self.max_iter or stay.sum() == n:
                 break
             use = stay
