@@ -115,6 +115,8 @@ typedef double f64;
 #define LIVE_ROWS(live, n) (n)
 #endif
 INLINE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
+INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
+INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
 INLINE f32 clean(f32 x) { return x == x ? x : bits_f32(0x7fc00000u); } /* the one NaN that is ever written: arithmetic's own differs between devices */
 #define FRAMES_END(live, n) smaller((BLOCK_Y + 1u) * FRAMES, LIVE_ROWS(live, n))
 

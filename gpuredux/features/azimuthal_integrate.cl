@@ -29,7 +29,7 @@ KERNEL(128) azimuthal_integrate(GLOBAL const WORD *image, GLOBAL const u32 *orde
                     bool use = true;
 #if FLOATS
                     f32 x = image[at], steps = rint_f32(x * scale);
-                    use = (f32_bits(x) & 0x7f800000u) != 0x7f800000u;
+                    use = is_finite(x);
                     bool over = use && abs_f32(steps) > LARGEST;
                     i64 q = over ? (steps > 0.0f ? (i64)LARGEST : -(i64)LARGEST) : use ? (i64)(i32)steps : 0;
 #else

@@ -12,7 +12,7 @@ import numpy as np
 from ..op import Plan, Spec, live_rows, nbytes
 from ..status import Frame
 from . import azimuthal_integrate_numba as host
-from .frames import FrameOp, read_only, whole, word
+from .frames import FrameOp, host_marks, read_only, whole, word
 from .rings import Rings, frozen
 
 STEP = 2.0**-24     # of a pixel's normalisation
@@ -113,9 +113,8 @@ class AzimuthalIntegrate(FrameOp):
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         n, npix, unit = live_rows(energy, live), math.prod(energy.shape[1:]), self._unit(energy)
-        marks = np.zeros((1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(-1, npix)[:n]
         weight = self.weight.reshape(-1) if self.normalisation is not None else np.zeros(1, np.uint32)
-        signal, norm, pixels, beyond = host.sums(read_only(energy.reshape(-1, npix)[:n]), read_only(marks), pixel_status is not None,
+        signal, norm, pixels, beyond = host.sums(read_only(energy.reshape(-1, npix)[:n]), host_marks(pixel_status, n), pixel_status is not None,
                                                  self.rings.label.reshape(-1), read_only(weight), self.normalisation is not None, self.totals,
                                                  np.float32(1 / unit))
         result = {"sum_signal": signal, "sum_normalisation": norm, "pixels": pixels, **ratio(signal, norm, unit)}

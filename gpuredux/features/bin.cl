@@ -32,7 +32,7 @@ KERNEL_PIXELS(128) bin(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL const
 #endif
                 WORD value = x[start + pixel];
 #if FLOATS
-                use = use && (f32_bits(value) & 0x7f800000u) != 0x7f800000u; /* finite */
+                use = use && is_finite(value);
 #endif
 #if GOOD
                 use = use && good[pixel] != 0;

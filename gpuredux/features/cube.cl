@@ -3,7 +3,6 @@
  * grid of cube_add: BLOCK = 128 pixels, a thread a pixel; BLOCK_Y = bin. A thread goes over its bin's events with its sums in registers: no atomics, and no
  * bin waits for another. PER_UNIT: the bits of 1 / unit, of frames or of weights, a power of two. NARROW: words of 8 or 16 bits. */
 #define MOST_UNITS 2147483520.0f
-#define FINITE(x) ((f32_bits(x) & 0x7f800000u) != 0x7f800000u)
 
 INLINE f32 cube_steps(f32 x) { return rint_f32(x * bits_f32(PER_UNIT)); }
 INLINE i64 cube_whole(f32 steps) { return (i64)(i32)(steps > MOST_UNITS ? MOST_UNITS : steps < -MOST_UNITS ? -MOST_UNITS : steps); }
@@ -21,7 +20,7 @@ KERNEL(128) cube_bins(GLOBAL const i32 *bin_index, GLOBAL const f32 *weight, GLO
     }
 #if WEIGHTED
     f32 its = weight[event];
-    if (place >= 0 && !FINITE(its)) place = -2;
+    if (place >= 0 && !is_finite(its)) place = -2;
 #if FLAGS
     if (place >= 0 && abs_f32(cube_steps(its)) > MOST_UNITS) frame_status[event] |= FRAME_BEYOND_UNIT; /* nobody else writes here now */
 #endif
@@ -86,7 +85,7 @@ KERNEL_PIXELS(128) cube_add(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL 
         use = use && pixel_status[(u64)event * npix + pixel] == 0;
 #endif
 #if FLOATS
-        use = use && FINITE(value);
+        use = use && is_finite(value);
         f32 steps = use ? cube_steps(value) : 0.0f;
 #if FLAGS
         if (abs_f32(steps) > MOST_UNITS) atomic_or_u32(frame_status + event, FRAME_BEYOND_UNIT); /* rare */

@@ -1,6 +1,5 @@
 /* Droplets: pixels above the low threshold to bits (strong.cl lists the components), components to candidates.
  * f64: sums over a droplet, in raster order, each operation rounded once, results rounded once to f32. */
-INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 
 #ifdef THRESHOLD
 /* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is good and above. */

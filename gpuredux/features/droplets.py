@@ -11,7 +11,7 @@ import numpy as np
 from ..op import Plan, Spec, live_rows, nbytes
 from ..status import Frame
 from . import droplets_numba as host
-from .frames import FrameOp, read_only, word
+from .frames import FrameOp, host_marks, read_only, word
 from .strong import connected, list_components, strong_scratch, table_of
 from .strong_numba import Grid
 
@@ -128,14 +128,13 @@ class Droplets(FrameOp):
         n, npix = live_rows(energy, live), math.prod(energy.shape[1:])
         named = dict(zip(COLUMNS, out, strict=False))
         droplet_count, strong_count, *new_status = out[len(COLUMNS):]
-        marks = np.zeros((1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(-1, npix)[:n]
         good = np.ones(1, bool) if self.good is None or npix < 2 else self.good.reshape(-1)
         frames = energy.reshape(-1, npix)[:n]
         if frames.dtype.name not in ("uint16", "float32") or (npix == 1 and self.good is not None):
             frames = np.where(True if self.good is None else self.good.reshape(-1), frames, 0).astype(np.float32)     # no compilation more: it takes long
         thresholds = float(np.float32(self.threshold_low)), float(np.float32(self.threshold)), float(self.min_adu)
         status = host.find(
-            read_only(frames), read_only(marks), pixel_status is not None, read_only(good), thresholds, self.capacity(npix), self.grid(energy),
+            read_only(frames), host_marks(pixel_status, n), pixel_status is not None, read_only(good), thresholds, self.capacity(npix), self.grid(energy),
             tuple(named[k] for k in WHOLE), tuple(named[k] for k in REAL), droplet_count, strong_count,
         )
         for new in new_status:

@@ -53,6 +53,17 @@ def read_only(x: np.ndarray) -> np.ndarray:
     return view
 
 
+def host_frames(x: np.ndarray, n: int) -> np.ndarray:
+    """The first n frames (n, npix), of u16 or f32, for what takes frames as float32: other dtypes cost a pass more, and no compilation more."""
+    frames = x.reshape(len(x), math.prod(x.shape[1:]))[:n]
+    return read_only(frames if frames.dtype.name in ("uint16", "float32") else frames.astype(np.float32))
+
+
+def host_marks(pixel_status: np.ndarray | None, n: int) -> np.ndarray:
+    """The first n rows (n, npix) of pixel_status; one that nobody looks at where there is none: numba compiles once for both."""
+    return read_only(np.zeros((1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(len(pixel_status), math.prod(pixel_status.shape[1:]))[:n])
+
+
 def word(x: Any) -> str:
     """WORD for kernels: the C type of an array's elements."""
     return WORDS[np.dtype(x.dtype).name]

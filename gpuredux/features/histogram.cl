@@ -16,7 +16,6 @@ KERNEL(128) histogram_clear(GLOBAL const i32 *live, GLOBAL u32 *result, GLOBAL u
 }
 #else
 
-#define FINITE(x) ((f32_bits(x) & 0x7f800000u) != 0x7f800000u)
 
 /* the bin; -1: below the first edge, -2: above the last. Behind the edges: bins in a unit */
 INLINE i32 place(f64 x, GLOBAL const f64 *edge, u32 bins) {
@@ -69,14 +68,14 @@ KERNEL(128) histogram(GLOBAL const WORD *x, GLOBAL const f32 *other, GLOBAL cons
                 i32 its = 0;
 #if OTHER
                 f32 beside = other[at];
-                its = FINITE(beside) ? place((f64)beside, other_edge, regions) : -3;
+                its = is_finite(beside) ? place((f64)beside, other_edge, regions) : -3;
                 if (its < 0) k = all + 3u * regions + (u32)(-1 - its);
                 else region = (u32)its;
 #endif
                 if (its >= 0) {
                     WORD value = x[at];
 #if FLOATS
-                    its = FINITE(value) ? place((f64)value, edge, bins) : -3;
+                    its = is_finite(value) ? place((f64)value, edge, bins) : -3;
 #else
                     its = place((f64)value, edge, bins);
 #endif

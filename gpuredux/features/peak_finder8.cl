@@ -1,11 +1,6 @@
 /* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks.
  * f64: sums over a peak and its disc, as the originals take them; each operation rounded once, results rounded once to f32. */
 
-INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
-
-/* a pixel's value, at most what sums can take in */
-INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
-
 #ifdef THRESHOLD
 /* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is above its ring's threshold. */
 KERNEL(128) threshold(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u16 *label, GLOBAL const f32 *high, GLOBAL const i32 *live, GLOBAL u32 *bits,

@@ -14,7 +14,7 @@ import numpy as np
 from ..op import Plan, Spec, live_rows, nbytes
 from ..status import Frame
 from . import peak_finder8_numba as host
-from .frames import LARGEST, FrameOp, read_only, whole, word
+from .frames import LARGEST, FrameOp, host_frames, host_marks, whole, word
 from .rings import Rings
 from .strong import connected, list_components, strong_scratch, table_of
 from .strong_numba import Grid
@@ -172,14 +172,10 @@ class PeakFinder8(FrameOp):
                      *map(np.uint32, (n, self.rings.count, math.prod(frame)))), FRAME_STATUS=new is not None, **kind)
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
-        n, npix = live_rows(energy, live), math.prod(energy.shape[1:])
+        n = live_rows(energy, live)
         columns, (peak_count, strong_count, *new_status) = out[: len(COLUMNS)], out[len(COLUMNS):]
-        marks = np.zeros((1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(-1, npix)[:n]
-        frames = energy.reshape(-1, npix)[:n]
-        if frames.dtype.name not in ("uint16", "float32"):
-            frames = frames.astype(np.float32)      # a pass more, and no compilation more, which takes 20 s
         numbers = self._numbers(energy, pixel_status is not None)
-        status = host.find(read_only(frames), read_only(marks), self._table, numbers, self.grid, columns, peak_count, strong_count)
+        status = host.find(host_frames(energy, n), host_marks(pixel_status, n), self._table, numbers, self.grid, columns, peak_count, strong_count)
         for new in new_status:
             new[:n] = frame_status[:n] | status
 

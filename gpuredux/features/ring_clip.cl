@@ -5,11 +5,6 @@
 #define ROUNDS 5
 #define LARGEST 2147483520.0f
 
-INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
-
-/* a pixel's value, at most what sums can take in */
-INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
-
 KERNEL(128) ring_clip(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u32 *order, GLOBAL const u32 *first, GLOBAL const i32 *live,
                       GLOBAL f32 *mean, GLOBAL f32 *high, GLOBAL u32 *frame_status, f64 snr, f64 unit, f64 adc, f32 scale, f32 most, u32 n, u32 rings, u32 npix) {
     SHARED f32 held[HELD];

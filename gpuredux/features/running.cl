@@ -42,7 +42,7 @@ KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL c
             WORD value = x[(u64)frame * npix + pixel];
             bool use = usable;
 #if FLOATS
-            use = use && (f32_bits(value) & 0x7f800000u) != 0x7f800000u; /* finite */
+            use = use && is_finite(value);
 #endif
 #if STATUS
             use = use && pixel_status[(u64)frame * npix + pixel] == 0;

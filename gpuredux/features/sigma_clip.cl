@@ -3,8 +3,6 @@
  * Which pixels are left needs no memory: a pixel is out if any round before left it out. f64: each operation rounded once, results rounded once to f32. */
 #define HELD 4096u
 
-INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
-
 INLINE f64 halves(SHARED_PTR f64 *part, f64 mine) {
     SYNC; /* part was read */
     part[LID] = mine;

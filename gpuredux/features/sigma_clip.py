@@ -11,7 +11,7 @@ import numpy as np
 
 from ..op import Plan, Spec, live_rows, nbytes
 from . import sigma_clip_numba as host
-from .frames import FrameOp, read_only, word
+from .frames import FrameOp, host_frames, host_marks, read_only, word
 from .rings import Rings, frozen
 
 LANES = 128     # sums are taken in so many strides, which are then added in halves
@@ -115,14 +115,10 @@ class SigmaClip(FrameOp):
         return mean, std, sem, n
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, *out: Any) -> None:
-        n, npix, rings = live_rows(energy, live), math.prod(energy.shape[1:]), self.rings
-        marks = np.zeros((1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(-1, npix)[:n]
+        n, rings = live_rows(energy, live), self.rings
         weight = np.ones(1, np.float32) if self.normalisation is None else self.normalisation.reshape(-1)
-        frames = energy.reshape(-1, npix)[:n]
-        if frames.dtype.name not in ("uint16", "float32"):
-            frames = frames.astype(np.float32)      # a pass more, and no compilation more
-        host.clip(read_only(frames), read_only(marks), pixel_status is not None, rings.order, rings.first, read_only(weight), self.normalisation is not None,
-                  self.cutoff, self.max_iter, self.error_model == "poisson", tuple(x.reshape(-1, rings.count) for x in out[:3]),
+        host.clip(host_frames(energy, n), host_marks(pixel_status, n), pixel_status is not None, rings.order, rings.first, read_only(weight),
+                  self.normalisation is not None, self.cutoff, self.max_iter, self.error_model == "poisson", tuple(x.reshape(-1, rings.count) for x in out[:3]),
                   out[3].reshape(-1, rings.count))
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, *out: Any) -> None:
