@@ -118,6 +118,12 @@ INLINE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
 INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
 INLINE f32 clean(f32 x) { return x == x ? x : bits_f32(0x7fc00000u); } /* the one NaN that is ever written: arithmetic's own differs between devices */
+/* a table's value at a place between two of its n, 0 <= at <= n - 1: linear; where one of both is NaN, the other one */
+INLINE f32 between(GLOBAL const f32 *table, f32 at, u32 n) {
+    u32 low = (u32)at;
+    f32 part = at - (f32)low, a = table[low], b = table[low + 1u < n ? low + 1u : low];
+    return a != a ? b : b != b ? a : a * (1.0f - part) + b * part;
+}
 #define FRAMES_END(live, n) smaller((BLOCK_Y + 1u) * FRAMES, LIVE_ROWS(live, n))
 
 /* The data's status bits of the FRAMES frames that a thread walks, 4 bits each in one u64: no branch and no atomic in the loop. */
