@@ -12,6 +12,7 @@ class Pixel(IntFlag):
     MASKED = 8          # the user's mask
     BAD_CONSTANT = 16   # NaN, Inf or zero gain, found with invalid="mask"
     GAP = 32            # of an assembled image: between the panels
+    STREAK = 64         # in this frame, under the streak of a liquid jet: features.jet_streak
 
 
 class Frame(IntFlag):

@@ -1,0 +1,89 @@
+"""features.beam_centre for the CPU: grey frames, and whole-number sums over pairs of pixels."""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+NONE = np.uint8(255)
+TILE = 1 << 15
+fast = njit(cache=True, nogil=True, error_model="numpy")
+parallel = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+
+
+@parallel
+def to_grey(frames, marks, marked, good, masked, scale, grey):
+    """grey = floor(sqrt(v * scale)), at most 254; 255 where a pixel is not good."""
+    n, npix = frames.shape
+    tiles = (npix + TILE - 1) // TILE
+    for task in prange(n * tiles):
+        f, tile = np.int64(task // tiles), np.int64(task % tiles)
+        _tile(frames[f], marks[f if marked else np.int64(0)], marked, good, masked, scale, tile * TILE, min(tile * TILE + TILE, npix), grey[f])
+
+
+@fast
+def _tile(v, marks, marked, good, masked, scale, start, stop, grey):
+    for i in range(np.uint64(start), np.uint64(stop)):
+        x = np.float32(v[i])
+        use = np.isfinite(x) and not (marked and marks[i] != 0) and not (masked and good[i] == 0)
+        white = math.sqrt(np.float64(x) * scale) if use and x > 0 else 0.0
+        grey[i] = np.uint8(min(white, 254.0)) if use else NONE
+
+
+@parallel
+def halve(fine, coarse):
+    """coarse = mean of 2 x 2 of fine, halves up, 255 where less than 2 are good."""
+    n, rows = len(fine), coarse.shape[1]
+    for task in prange(n * rows):
+        f, row = np.int64(task // rows), np.int64(task % rows)
+        _halve_row(fine[f], coarse[f], row)
+
+
+@fast
+def _halve_row(fine, coarse, row):
+    for col in range(coarse.shape[1]):
+        total, count = 0, 0
+        for i in range(2 * row, min(2 * row + 2, fine.shape[0])):
+            for j in range(2 * col, min(2 * col + 2, fine.shape[1])):
+                if fine[i, j] != NONE:
+                    total += np.int64(fine[i, j])
+                    count += 1
+        coarse[row, col] = np.uint8((2 * total + count) // (2 * count)) if count >= 2 else NONE
+
+
+@parallel
+def pair_sums(grey, places, steps, least, most, sums):
+    """Fill sums (n, points, 4): see pair_sums of beam_centre.py."""
+    n, points, side = sums.shape[0], sums.shape[1], 2 * steps + 1
+    for task in prange(n * points):
+        f, k = np.int64(task // points), np.int64(task % points)
+        _point(grey[f], places[f, 0] + k // side - steps, places[f, 1] + k % side - steps, least, most, sums[f, k])
+
+
+@fast
+def _point(grey, row, col, least, most, sums):
+    """Each pair from its upper pixel; all sums are then doubled, for it counts from both sides."""
+    rows, cols = grey.shape
+    first, last = max(0, col - cols + 1), min(cols - 1, col)
+    count, once, square, product = 0, 0, 0, 0
+    for i in range(max(0, row - rows + 1), min(rows - 1, row // 2) + 1):
+        down = (2 * i - row) * (2 * i - row)
+        end = last if 2 * i < row else (col - 1) // 2      # in the row of the centre: the left half
+        a, b, s, p = _row(grey[i], grey[row - i], first, end, col, down, least, most)
+        count, once, square, product = count + a, once + b, square + s, product + p
+    sums[0], sums[1], sums[2], sums[3] = 2 * count, once, square, 2 * product
+
+
+@fast
+def _row(upper, lower, first, end, col, down, least, most):
+    """pairs, sum of a + b, of a^2 + b^2, of a b."""
+    count, once, square, product = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for j in range(first, end + 1):
+        a, b = np.int64(upper[j]), np.int64(lower[col - j])
+        away = (2 * j - col) * (2 * j - col) + down
+        use = np.int64(a != 255 and b != 255 and away >= least and away <= most)
+        count += use
+        once += use * (a + b)
+        square += use * (a * a + b * b)
+        product += use * (a * b)
+    return count, once, square, product
