@@ -21,7 +21,7 @@ def frames_of(rng: np.random.Generator, dtype: str, n: int, frame: tuple[int, ..
         x = rng.normal(3, 40, (n, npix)).astype(np.float32)
         ends, whole = ODD, [3.4e38, -3.4e38, np.nan, -0.0]
     else:
-        info = np.iinfo(dt)
+        info = np.iinfo(np.int32 if dt == np.int64 else dt)     # sums that an op made are far from 2**63
         x = rng.integers(max(info.min, -50), min(info.max, 300), (n, npix)).astype(dt)
         ends, whole = np.array([info.min, info.max, info.max - 1, 0], dt), [info.max, info.min]
     for f in range(n):
@@ -29,7 +29,7 @@ def frames_of(rng: np.random.Generator, dtype: str, n: int, frame: tuple[int, ..
         x[f, where] = rng.choice(ends, where.size)
         if f % 9 >= 9 - len(whole):
             x[f] = whole[f % 9 - 9]
-    return x.reshape(n, *frame)
+    return (x << 20 if dt == np.int64 else x).reshape(n, *frame)
 
 
 def marks_of(rng: np.random.Generator, n: int, frame: tuple[int, ...]) -> np.ndarray:
@@ -150,6 +150,7 @@ CUBES: tuple[tuple[str, tuple[int, ...], int, int | None, str, dict[str, Any]], 
     ("float32", (7,), 19, None, "", {"bins": (2, 2, 2), "unit": 2.0**-3}),
     ("uint32", (37, 131), 9, None, "good", {"bins": (4,), "squares": True}),
     ("int16", (3, 5), 18, None, "status", {"bins": (130,), "squares": True, "used": True}),
+    ("int64", (2, 10), 18, None, "status", {"bins": (2,), "weighted": True}),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from conftest import ROOT, Target
 from gpuredux.calib import geometry
 from gpuredux.datasets import real as recorded
 from gpuredux.datasets.cases_peaks import radius_of
-from gpuredux.features import AzimuthalIntegrate, Rings, SigmaClip
+from gpuredux.features import AzimuthalIntegrate, Cube, Rings, SigmaClip
+from gpuredux.op import Chain
 
 PONI = ("Detector: Detector\nPixelSize1: 1e-4\nPixelSize2: 1e-4\nDistance: 0.1\n"
         "Poni1: 0.006\nPoni2: 0.0071\nRot1: 0.05\nRot2: -0.03\nRot3: 0.2\nWavelength: 1e-10\n")
@@ -142,6 +144,31 @@ def test_averages_of_many_frames_stay_exact() -> None:
     frames = np.random.default_rng(1).poisson(3, (40, 50, 60)).astype(np.uint16)
     op = AzimuthalIntegrate(Rings.from_position(radius_of((50, 60)), 30))
     assert np.array_equal(op(frames).sum_signal.sum(0), op(frames.sum(0)[None].astype(np.uint32)).sum_signal[0])
+
+
+def test_laser_on_and_off_weighted_by_i0(target: Target) -> None:
+    """Curves of two classes of events, each event with its weight, batch by batch: the sums are whole numbers, so the averages are exact."""
+    rng, shape, bins, n = np.random.default_rng(9), (50, 60), 30, 12
+    rings = Rings.from_position(radius_of(shape), bins)
+    cube = Cube((2,), of="sum_signal", weighted=True)
+    chain = Chain((AzimuthalIntegrate(rings), cube), keep=("cube_count", "cube_sum", "cube_weight", "cube_outside"))
+    frames, laser = rng.poisson(3, (n, *shape)).astype(np.uint16), np.arange(n, dtype=np.int32) * 5 % 3 - 1       # -1: a dropped shot
+    i0 = (rng.integers(30000, 90000, n) / 65536).astype(np.float32)
+    state = {k: target.put(v) for k, v in cube.start((bins,), np.int64).items()}
+    for batch in (slice(0, 5), slice(5, n)):
+        given = {"energy": frames[batch], "bin_index": laser[batch], "weight": i0[batch]}
+        state = chain(**{k: target.put(v) for k, v in given.items()}, **state, backend=target.backend.name)._asdict()
+    held = {k: target.get(v) for k, v in state.items()}
+    pixels = np.bincount(rings.label.reshape(-1), minlength=bins)
+    for b in (0, 1):
+        mine = frames[laser == b].sum(0, dtype=np.int64).reshape(-1)
+        total = [sum(int(x) for x in mine[rings.label.reshape(-1) == k]) for k in range(bins)]
+        weight = sum(Fraction(float(w)) for w in i0[laser == b])
+        assert held["cube_sum"][b].tolist() == total and Fraction(int(held["cube_weight"][b]), 2**16) == weight
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_allclose(cube.mean(held, 1)[b] / pixels, [float(Fraction(t) / weight) / p if p else np.nan
+                                                                       for t, p in zip(total, pixels, strict=True)], rtol=1e-15)
+    assert held["cube_outside"].tolist() == [(laser == -1).sum(), 0]
 
 
 @pytest.mark.parametrize(("make", "message"), [

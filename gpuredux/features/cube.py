@@ -26,7 +26,8 @@ class Cube(FrameOp):
     fields: bins, how many along each of 1 to 3 axes, 65535 in all; squares, used, weighted: with cube_sum2, cube_used, cube_weight; good (*frame) bool,
             True = use, None = all; unit, weight_unit: the steps of float frames and of weights, powers of two [units of energy, of weight]
             most_bytes: ValueError for a state that takes more, old and new together; of: the input with the frames, or with what was made of them
-    in:  energy (n, *frame) u8, u16, i16, u32, i32 or f32, NaN and Inf are not used; pixel_status (n, *frame) u8, used where 0
+    in:  energy (n, *frame) u8, u16, i16, u32, i32 or f32, NaN and Inf are not used, or i64, without squares: sums that an op before this one made, exact
+         while their own sums are below 2**63; pixel_status (n, *frame) u8, used where 0
          bin_index (n,) i32, with more axes (n, axes); weight (n,) f32, only with weighted: I0, say; frame_status (n,) u32; live (1,) i32
          cube_count (bins,) i64: events; bins: all of them in one axis, the last of the axes runs fastest
          cube_sum (bins, *frame) i64 [unit]; cube_weight (bins,) i64 [weight_unit]: the sum of the events' weights, by which to divide
@@ -36,6 +37,8 @@ class Cube(FrameOp):
     out: cube_count, cube_sum, cube_sum2, cube_used, cube_weight, cube_outside like the inputs: the state with this batch in it
          frame_status (n,) u32, when given: BEYOND_UNIT where a weight or, of an event with a bin, a pixel was more than 2147483520 steps, taken as so many
     exact: integers: no order and no batching changes a bit, up to 2**31 - 1 events
+    events weighted by I0, laser on and off: Chain((AzimuthalIntegrate(rings), Cube((2,), of="sum_signal", weighted=True))), bin_index 1 with the laser, -1 for
+         shots to be dropped: mean() over each ring's normalisation is the average; where pixels are left out of some frames, do the same of="intensity"
     source: event binning of pump-probe experiments; a run copies the state: cost and memory are those of all bins, so let batches be large
     """
 
@@ -44,6 +47,7 @@ class Cube(FrameOp):
                                          "weight?", "pixel_status?", "frame_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = HELD
     state: ClassVar[tuple[str, ...]] = HELD
+    dtypes: ClassVar[tuple[str, ...]] = (*FrameOp.dtypes, "int64")
 
     bins: tuple[int, ...] = (1,)
     squares: bool = False
@@ -81,6 +85,8 @@ class Cube(FrameOp):
         kind, n = np.dtype(dtype), self.n_bins
         if kind.name not in self.dtypes:
             raise TypeError(f"{self.name}: frames must be {' or '.join(self.dtypes)}, got {kind}")
+        if self.squares and kind == np.int64:
+            raise TypeError(f"{self.name}: squares of int64 are beyond 64 bits: make the cube without squares")
         asked = {
             "cube_count": (True, (n,), np.int64), "cube_sum": (True, (n, *frame), np.int64),
             "cube_sum2": (self.squares, (1 if kind.itemsize < 4 else 2, n, *frame), np.uint64), "cube_used": (self.used, (n, *frame), np.uint32),
@@ -224,6 +230,7 @@ class Cube(FrameOp):
         plan.launch(
             "features/cube.cl", "cube_add", (frame_grid(n, npix, 1)[0], self.n_bins), 128,
             (*(some if a is None else a for a in arrays), np.uint32(self.n_bins), np.uint32(npix)),
-            STEP=3, VECTOR=1, WORD=word(x), FLOATS=x.dtype.kind == "f", NARROW=x.dtype.itemsize < 4, SQUARES=self.squares, USED=self.used,
-            GOOD=self.good is not None, STATUS=pixel_status is not None, FLAGS=new_status is not None, PER_UNIT=bits_define(1 / self.unit),
+            STEP=3, VECTOR=1, WORD="i64" if x.dtype == np.int64 else word(x), FLOATS=x.dtype.kind == "f", NARROW=x.dtype.itemsize < 4,
+            SQUARES=self.squares, USED=self.used, GOOD=self.good is not None, STATUS=pixel_status is not None, FLAGS=new_status is not None,
+            PER_UNIT=bits_define(1 / self.unit),
         )
