@@ -55,7 +55,7 @@ class DetectorBlock(PanelsBlock):
 
 class Hdf5Source(Block):
     """Frames of HDF5 files, one after the other; without pulse_id, frames are numbered from 0. taken: the number of the run, or its time in ISO 8601,
-    for the validity of the constants."""
+    for the validity of the constants. values: datasets with a row for each frame, by the names of inputs of operations: bin_index, weight, ..."""
 
     type: Literal["hdf5"]
     detector: str
@@ -63,6 +63,7 @@ class Hdf5Source(Block):
     raw: str
     pulse_id: str | None = None
     taken: int | str | None = None
+    values: dict[str, str] = Field(default_factory=dict)
 
 
 class _Simulated(Block):

@@ -34,10 +34,11 @@ def at(file: str, lines: dict[Path, int], path: Path, what: str) -> str:
 
 
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
-    """; did you mean 'x'? or else the choices there are"""
+    """; did you mean 'x'? or else the choices there are; of features, which are many, that there are some"""
     choices = list(choices)
     close = difflib.get_close_matches(str(word), choices, 1, 0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(choices)}" if choices else ""
+    short = list(dict.fromkeys("features.*" if c.startswith("features.") else c for c in choices))
+    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(short)}" if choices else ""
 
 
 def explain(model: type[BaseModel], value: Any, error: dict[str, Any]) -> tuple[Path, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..calib import Assemble, assembly, geometry
+from ..calib import Assemble, assembly
 from ..compress import BitshuffleLZ4, Quantize
-from ..detectors import DETECTORS, Detector
+from ..detectors import Detector
 from ..op import Spec
 from .config import Document
 from .faults import ConfigError
+from .rings import geometry_of
 
 PIXELS, IMAGE = ("energy", "pixel_status"), ("image", "image_status")
 BESIDE = ("beside_payload", "beside_size")
@@ -47,18 +48,11 @@ class Packed(BitshuffleLZ4):
 
 def assembled(document: Document, i: int, kind: Detector) -> tuple[Assemble, tuple[float, float]]:
     """The op, and where the beam is in the image: (row, col) in pixels, their centres at a number plus a half. Raises ConfigError."""
-    name: Any = document.config.stages[i].fields()["geometry"]
-    path, rows, cols = document.resolve(name), *kind.shape[-2:]
+    place, name = ("stages", i, "geometry"), str(document.config.stages[i].fields()["geometry"])
+    there = geometry_of(document, place, name, kind)
     try:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file")
-        there, whole = geometry.read(path), DETECTORS[kind.name].n_panels
-        if kind.n_panels < whole and there.shape[0] * there.shape[1] == whole * rows:
-            there = there.reframed((whole, rows, cols)).select(kind.ids)
-        there = there.reframed((kind.n_panels, rows, cols))
         on = assembly.canvas(there)
         source = assembly.by_map(there, on).source
-    except (ValueError, ImportError, OSError) as e:
-        words = " ".join(str(e).split()).replace(str(path), name)
-        raise ConfigError([document.at(("stages", i, "geometry"), words if words.startswith(name) else f"{name}: {words}")]) from None
+    except ValueError as e:
+        raise ConfigError([document.at(place, f"{name}: {e}")]) from None
     return Assemble(frame=kind.shape, source=source, status=True), on.centre

@@ -13,7 +13,9 @@ from .completed import Stages, completed, plane
 from .config import Document
 from .constants import Known, of_stage
 from .faults import ConfigError
+from .features import PLACES, Feature, features
 from .image import IMAGE, PIXELS, Packed, QuantizeImage, assembled
+from .stages import FEATURES
 from .wiring import ASSEMBLE, COMMON_MODE, CROSSTALK, CURVES, PACK, PHOTONS, QUANTIZE, SCALE, SOURCES, VARIANCE, VETO
 
 
@@ -29,7 +31,8 @@ class Operations:
     assemble: Assembly | None
     beam: tuple[float, float] | None        # (row, col) in the image
     quantize: Any
-    pack: Op
+    pack: Any                               # None: no frames are stored, features alone
+    features: tuple[Feature, ...] = ()
 
     @property
     def values(self) -> tuple[str, str]:
@@ -61,22 +64,25 @@ class Operations:
         """The second array of a frame that is stored: variance, or what photons alone do not tell; or ''."""
         if self.variance is not None:
             return "variance"
-        return self.values[1] if self.photons is not None and self.photons.status else ""
+        return "" if self.pack is None else self.values[1] if self.photons is not None and self.photons.status else ""
 
     @property
     def chain(self) -> list[Op]:
         """All of them as they run. For the frames that a veto keeps, the gain alone runs again, fused, which costs less than to write the energies of all
         and move them; more than that does not."""
-        coded = [op for op in (self.photons, self.assemble, self.assemble and self.variance and self.assemble.variance(), self.quantize) if op]
-        packs = [self.pack, *([Packed(array=self.beside, beside=True)] if self.beside else ())]
+        front, late, last = ([f.op for f in self.features if f.place == place] for place in PLACES)
+        coded = [*late, *(op for op in (self.photons,) if op), *last]
+        coded += [op for op in (self.assemble, self.assemble and self.variance and self.assemble.variance(), self.quantize) if op]
+        packs = [*([self.pack] if self.pack else ()), *([Packed(array=self.beside, beside=True)] if self.beside else ())]
         if self.veto is None:
-            return [*(self.noisy if coded else ()), *coded, *packs]
+            return [*(self.noisy if coded or front else ()), *front, *coded, *packs]
+        handed = tuple(sorted({n for op in (*late, *last) for n in op.input_names} & {n for op in front for n in op.writes} - {"energy", "pixel_status"}))
         if not coded:       # `code` is the words
-            return [*self.calibration, self.veto, Compact(names=("code",)), *packs]
-        if len(self.calibration) == 1:
-            return [*self.calibration, self.veto, Compact(names=("raw",)), *self.noisy, *coded, *packs]
-        moved = ("energy", "pixel_status", *(("variance",) if self.variance else ()))
-        return [*self.noisy, self.veto, Compact(names=moved), *coded, *packs]
+            return [*self.calibration, *front, self.veto, Compact(names=("code" if self.pack else "pulse_id",)), *packs]
+        if len(self.calibration) == 1 and not any({"energy", "pixel_status"} & {*op.writes} for op in front):
+            return [*self.calibration, *front, self.veto, Compact(names=("raw", *handed)), *self.noisy, *coded, *packs]
+        moved = ("energy", "pixel_status", *(("variance",) if self.variance else ()), *handed)
+        return [*self.noisy, *front, self.veto, Compact(names=moved), *coded, *packs]
 
 
 def operations(document: Document, held: Known) -> Operations:
@@ -87,17 +93,23 @@ def operations(document: Document, held: Known) -> Operations:
             stages.fields[i] = of_stage(document, i)
         except ConfigError as e:
             faults += e.lines
+    found: tuple[Feature, ...] = ()
+    if not faults:
+        try:
+            found = features(document, held, stages.fields)
+        except ConfigError as e:
+            faults += e.lines
     for i, kind in enumerate(stages.kinds) if not faults else ():
         try:
             if kind == ASSEMBLE:
                 assemble, beam = assembled(document, i, held.kind)
-            else:
+            elif kind not in FEATURES:
                 stages.made[i] = _made(stages, i)
         except ConfigError as e:
             faults += e.lines
     if faults:
         raise ConfigError(faults)
-    return _operations(stages, assemble, beam)
+    return replace(_operations(stages, assemble, beam), features=found)
 
 
 def _made(stages: Stages, i: int) -> Op:
@@ -122,7 +134,7 @@ def _operations(stages: Stages, assemble: Assembly | None, beam: tuple[float, fl
         quantize = QuantizeImage(**stages.of(QUANTIZE) or {})
     if photons is not None:
         assemble = replace(assemble, status=photons.status).photons() if assemble is not None else None
-        pack = Packed(array="photons" if assemble is None else "image")
+        pack = pack and Packed(array="photons" if assemble is None else "image")
     return Operations(tuple(front), tuple(stages.ops(*CROSSTALK)), variance, veto, photons, assemble, beam, quantize, pack)
 
 

@@ -6,6 +6,7 @@ journal does not name. Its events are in flight, as verify says, and readers tak
 /entry/data           NXdata: data (codes, photons, or raw words), pulse_id, and data_side: what guards and completes the codes; variance
                       of energies, or pixel_status of photons, with the same beside them
 /entry/unreduced      NXdata: data (raw words), pulse_id, of the events that the veto marks to be kept raw
+/entry/features       what features.* made of events: part_features.py
 /entry/events         every event seen, in order: pulse_id, keep, raw, reason, score
 /entry/instrument     NXdetector with a link to the data, its kind, the digests of its constants and their file, and the beam in an image
 /entry/gpuredux       NXprocess: version, configuration as it was read, operations with digests, backend, device
@@ -25,18 +26,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..compress.crc32c import crc32c
 from ..compress.hdf5_layout import sync
 from ..compress.hdf5_writer import Writer
 from .config import Document
 from .event import Ids, pack_ids
 from .image import BESIDE
 from .part_beside import beside_of, unit_of
-from .part_bytes import PartBytes, SinkFailed
+from .part_bytes import PartBytes, SinkFailed, digest
+from .part_features import FeatureRows
 from .pipeline import Pipeline
 from .slot import Slot
-
-READ = 1 << 17      # bytes that digest() holds at a time
 
 
 class Part:
@@ -62,11 +61,14 @@ class Part:
     def _create(self, document: Document, pipeline: Pipeline, about: dict[str, Any]) -> None:
         """All groups and datasets that grow."""
         entry = _group(self.file, "entry", "NXentry", default="data")
-        data = _group(entry, "data", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.stored_frame)])
+        self.codes: Any = None
+        data = _group(entry, "data", "NXdata", **({"signal": "data", "axes": [".", *["."] * len(pipeline.stored_frame)]} if pipeline.pack else {}))
         where, host = {"backend": pipeline.backend.name, "device": str(pipeline.device)}, pipeline.host
         exact = {"lossless_energies": host.name} if pipeline.quantize else {}
-        self.codes = Writer(data, "data", pipeline.stored_frame, pipeline.quantize or pipeline.stored, attrs=unit_of(pipeline),
-                            provenance={**where, **exact}, backend=host.name, encoder=pipeline.pack)
+        if pipeline.pack is not None:
+            self.codes = Writer(data, "data", pipeline.stored_frame, pipeline.quantize or pipeline.stored, attrs=unit_of(pipeline),
+                                provenance={**where, **exact}, backend=host.name, encoder=pipeline.pack)
+        self.features = FeatureRows(entry, pipeline)
         self.beside: Writer | None = None
         if pipeline.beside:
             second, dtype, attrs = beside_of(pipeline)
@@ -82,7 +84,8 @@ class Part:
         out, (j, k) = slot.out, np.searchsorted(slot.source, [start, stop]).tolist()
         lists = ("outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status")
         with self._storing():
-            for a, b in pairwise(sorted({j, k, *(row for row in slot.overflowed if j < row < k)})):     # at most the first row of each has overflowed
+            self.features.append(slot, (start, stop), (j, k))
+            for a, b in pairwise(sorted({j, k, *(row for row in slot.overflowed if j < row < k)})) if self.codes else ():      # of each the first row at most
                 lossless = {0: self.exact(slot, a)} if a in slot.overflowed else {}
                 named = {name: out[name][a:b] for name in lists if name in out}
                 self.codes.append_encoded(out["payload"][a:b], out["size"][a:b], lossless=lossless, **named)
@@ -114,6 +117,7 @@ class Part:
         ids, decision = (np.concatenate([e[i] for e in self.events]) for i in (0, 1))
         writers = [w for w in (self.codes, self.beside, self.raw) if w is not None]
         with self._storing():
+            self.features.finish()
             self._write_lists(ids, decision)
             for writer in writers:
                 writer.close()
@@ -128,7 +132,7 @@ class Part:
         return {"kind": "commit", "part": self.number, "file": self.path.name, "bytes": size, "crc32c": crc, "events": len(ids),
                 "written": pack_ids(ids[kept]), "vetoed": pack_ids(ids[~kept]), "reduced": pack_ids(np.concatenate(self.reduced)),
                 "unreduced": pack_ids(np.concatenate(self.unreduced) if self.unreduced else []), "payload": sum(w.stored_bytes for w in writers),
-                "lossless": self.codes.lossless_frames}
+                "lossless": self.codes.lossless_frames if self.codes else 0}
 
     def _write_lists(self, ids: Ids, decision: Any) -> None:
         """Pulse ids of the frames, and the table of all events."""
@@ -153,18 +157,6 @@ class Part:
         return np.concatenate([np.zeros(0, np.uint64), *(e[0] for e in self.events)])
 
 
-def digest(fd: int) -> tuple[int, int]:
-    """(bytes, CRC-32C) of a whole file as it can be read now. HDF5 goes back to what it wrote, so it cannot be summed on its way out. Raises OSError."""
-    size, at, crc = os.fstat(fd).st_size, 0, 0
-    buffer = memoryview(bytearray(min(size, READ)))
-    while at < size:
-        if not (got := os.preadv(fd, [buffer], at)):
-            raise OSError(f"it ends at byte {at} of {size}")
-        crc = crc32c(buffer[: min(got, size - at)], crc)
-        at += got
-    return size, crc
-
-
 def stored(decision: Any) -> Any:
     """Which of these events are written, reduced or raw."""
     return (decision["keep"] != 0) | (decision["raw"] != 0)
@@ -184,7 +176,8 @@ def _describe(entry: Any, document: Document, pipeline: Pipeline, about: dict[st
     instrument = _group(entry, "instrument", "NXinstrument")
     detector = _group(instrument, name, "NXdetector")
     detector["type"], detector["description"] = "pixel array", config.detectors[name].type
-    detector["data"] = h5py.SoftLink("/entry/data/data")
+    if pipeline.pack is not None:
+        detector["data"] = h5py.SoftLink("/entry/data/data")
     for key, value in pipeline.constants.items():
         detector.attrs[f"{key}_sha256"] = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()     # no copy: they are large
     if pipeline.beam is not None:       # NeXus counts from the outer corner of the first pixel, as this does

@@ -32,6 +32,10 @@ def unit_of(pipeline: Pipeline) -> dict[str, Any]:
 
 def stores(pipeline: Pipeline) -> str:
     """For a person: what is in the files of a reduced frame."""
+    made = "; ".join(f"{f.op.name}: {', '.join(f.store)}" for f in pipeline.features if f.store)
+    if pipeline.pack is None:
+        return f"no frames; {made}"
     what = "codes" if pipeline.quantize else "photons" if pipeline.photons else "raw words"
     beside = f"; beside it {beside_of(pipeline)[0]}, {beside_of(pipeline)[1]}, without loss" if pipeline.beside else ""
+    beside += f"; {made}" if made else ""
     return f"{what} of {pipeline.stored_frame}, {pipeline.stored}{beside}"

@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..compress.crc32c import crc32c
+
+READ = 1 << 17      # bytes that digest() holds at a time
+
 
 class SinkFailed(RuntimeError):
     """A part or the journal could not be written."""
@@ -68,3 +72,15 @@ class PartBytes:
 
     def flush(self) -> None:
         pass
+
+
+def digest(fd: int) -> tuple[int, int]:
+    """(bytes, CRC-32C) of a whole file as it can be read now. HDF5 goes back to what it wrote, so it cannot be summed on its way out. Raises OSError."""
+    size, at, crc = os.fstat(fd).st_size, 0, 0
+    buffer = memoryview(bytearray(min(size, READ)))
+    while at < size:
+        if not (got := os.preadv(fd, [buffer], at)):
+            raise OSError(f"it ends at byte {at} of {size}")
+        crc = crc32c(buffer[: min(got, size - at)], crc)
+        at += got
+    return size, crc

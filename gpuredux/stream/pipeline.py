@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..status import Frame
 from .config import Document
 from .constants import known
 from .faults import ConfigError
+from .features import Feature, event_specs, start_of, stored, unfed
 from .follow import Follower, follower
 from .image import BESIDE
 from .operations import operations, refused
@@ -46,30 +48,42 @@ class Pipeline:
         self.gain = made.calibration[0] if made.calibration else None
         self.veto, self.quantize, self.pack = made.veto, made.quantize, made.pack
         self.photons, self.beside = made.photons, made.beside
+        self.features: tuple[Feature, ...] = made.features
+        self.computed = 0       # events that the chain has taken in
         self.values, self.beam, self.stored_frame = made.values, made.beam, made.assemble.shape if made.assemble else self.frame
         try:
-            self._build()
+            self._build(event_specs(document, source.values, run.batch))
+        except ConfigError:
+            raise
         except (TypeError, ValueError) as e:
             raise ConfigError([refused(document, str(e))]) from None
         self.follower: Follower | None = follower(self, held.arrays.get("noise"))
 
-    def _build(self) -> None:
+    def _build(self, values: dict[str, Spec]) -> None:
         """The plan, the arrays of the device, and a plan on the host for events that are kept unreduced."""
         n, frame = self.batch, self.frame
         shapes = {"raw": ((n, *frame), np.uint16), "code": ((n, *frame), np.uint16), "pulse_id": ((n,), np.uint64), "live": ((1,), np.int32)}
-        specs = {k: Spec(k, shape, np.dtype(dtype)) for k, (shape, dtype) in shapes.items()}
-        chain = Chain(self.ops)
+        specs = {k: Spec(k, shape, np.dtype(dtype)) for k, (shape, dtype) in shapes.items()} | values
+        chain, start = Chain(self.ops), start_of(self.features, self.ops, specs)
+        self.said = {k: s for k, s in values.items() if k in chain.input_names}
+        specs |= {k: Spec(k, a.shape, a.dtype) for k, a in start.items()}
+        unfed(self.ops, self.features, specs, self.document)
         wired = {k: s for k, s in specs.items() if k in chain.input_names}
-        slots, _, _ = chain.wire(*chain.bind((), wired))
+        slots, steps, _ = chain.wire(*chain.bind((), wired))
         written = {s.name for s in slots[len(wired):]}
-        keep = [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size",
+        self.features = stored(self.document, self.features, {id(s.op): [slots[w] for w in s.writes] for s in steps}, n, math.prod(frame))
+        keep = [*start, *(k for f in self.features for k in f.store or ())]
+        keep += [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size",
                             *BESIDE) if k in written]
         self.chain = Chain(self.ops, keep=keep)
         self.plan: Plan = self.chain.plan(backend=self.backend.name, device=self.device, **wired)
-        self.inputs = tuple(wired)
+        self.inputs = tuple(k for k in wired if k not in start)
         self.on_host = self.backend.is_mine(np.empty(0))
-        self.device_in = {} if self.on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items()}
-        self.device_out = [] if self.on_host else [self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs]
+        self.device_in = {} if self.on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items() if k not in start}
+        outs = {} if self.on_host else {s.name: self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs}
+        self.device_out: dict[str, Array] = {k: a for k, a in outs.items() if k not in start}
+        self.state: dict[str, Array] = start if self.on_host else {k: self.backend.put(a, self.device) for k, a in start.items()}
+        self._next_state = {k: np.empty_like(a) if self.on_host else outs[k] for k, a in start.items()}
         self.keeps_raw = bool(self.veto is not None and self.veto.config()["raw_every"])
         self.host = backends.get("numpy" if self.backend.name == "numpy" else "numba")     # what encodes the frames that the chain does not
         self.raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=self.host.name) if self.keeps_raw else None
@@ -89,21 +103,23 @@ class Pipeline:
     def slot(self) -> Slot:
         """A new slot."""
         n = self.batch
-        out = {s.name: np.zeros(s.shape, s.dtype) for s in self.plan.outs}
+        out = {s.name: np.zeros(s.shape, s.dtype) for s in self.plan.outs if s.name not in self.state}
         payload, size = self.raw_plan.outs if self.raw_plan else (Spec("payload", (0, 0), np.dtype(np.uint8)), Spec("size", (0,), np.dtype(np.uint32)))
         raw_payload, raw_size = (np.zeros(s.shape, s.dtype) for s in (payload, size))
-        return Slot(np.zeros((n, *self.frame), np.uint16), np.zeros(n, np.uint64), np.zeros(1, np.int32), out, raw_payload, raw_size)
+        return Slot(np.zeros((n, *self.frame), np.uint16), np.zeros(n, np.uint64), np.zeros(1, np.int32), out, raw_payload, raw_size,
+                    values={k: np.zeros(s.shape, s.dtype) for k, s in self.said.items()})
 
     # ------------------------------------------------------------------ a batch
     def run(self, slot: Slot) -> None:
         """Reduce the batch of a slot: afterwards its outputs lie on the host."""
         slot.live[0] = slot.n
-        given = {"raw": slot.raw, "code": slot.raw, "pulse_id": slot.pulse_id, "live": slot.live}
+        self.computed += slot.n
+        given = {"raw": slot.raw, "code": slot.raw, "pulse_id": slot.pulse_id, "live": slot.live, **slot.values}
         if not self.on_host:
             self._run_on_device(slot, given)
         with self.parallel:
             if self.on_host:
-                self.plan(out=[slot.out[s.name] for s in self.plan.outs], **{k: given[k] for k in self.inputs})
+                self._run_plan(slot.out, {k: given[k] for k in self.inputs})
             slot.kept = int(slot.out["live"][0]) if "live" in slot.out else slot.n
             slot.source = slot.out["source"][: slot.kept] if "source" in slot.out else np.arange(slot.n)
             self._pack_raw(slot)
@@ -114,13 +130,23 @@ class Pipeline:
                 at = given if self.on_host else self.device_in
                 self.follower.add(slot.n, at["raw"], at["live"], bool(slot.overflowed))
 
+    def _run_plan(self, out: dict[str, Array], given: dict[str, Array]) -> None:
+        """The chain on a batch; what accumulates is then that with this batch in it."""
+        into = {**out, **self._next_state}
+        self.plan(out=[into[s.name] for s in self.plan.outs], **given, **self.state)
+        self.state, self._next_state = self._next_state, self.state
+
+    def accumulated(self) -> dict[str, Array]:
+        """On the host, what accumulated over all batches: the state of operations by the names of its arrays."""
+        return {k: self.backend.get(a) for k, a in self.state.items()}
+
     def _run_on_device(self, slot: Slot, given: dict[str, Array]) -> None:
         """In, run, wait; then the sizes, then only the bytes that are used."""
         for k, array in self.device_in.items():
             self.backend.overwrite(array, given["raw" if k == "code" else k])
-        results = self.plan(out=self.device_out, **self.device_in)
+        self._run_plan(self.device_out, self.device_in)
         self.backend.wait(self.device)
-        found = results._asdict()
+        found = self.device_out
         lists = {"payload": "size", BESIDE[0]: BESIDE[1], "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
         for name, array in found.items():
             if name not in lists:

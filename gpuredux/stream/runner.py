@@ -114,7 +114,7 @@ class Runner:
         while not self._stop and seen < self.expected:
             slot = self._free.get()
             begun = time.monotonic()
-            found = self.source.read(slot.raw, slot.pulse_id, min(self.pipeline.batch, self.expected - seen))
+            found = self.source.read(slot.raw, slot.pulse_id, min(self.pipeline.batch, self.expected - seen), slot.values)
             if found.ended:
                 return
             ids = slot.pulse_id[: found.n]
@@ -190,6 +190,7 @@ class Runner:
         if not broken:
             try:
                 self.sink.commit()
+                self.sink.accumulate()
             except Exception as e:
                 self._break(e)
 

@@ -24,10 +24,11 @@ from .faults import ConfigError
 from .journal import FORMAT, NAME, JournalWriter, being_written
 from .part import Part, stored
 from .part_bytes import SinkFailed
+from .part_features import write_accumulated
 from .pipeline import Pipeline
 from .slot import Slot
 
-OURS = re.compile(r"part_\d{6,}\.h5(\.partial)?|journal\.bin|summary\.json(\.partial)?")
+OURS = re.compile(r"part_\d{6,}\.h5(\.partial)?|journal\.bin|(summary\.json|accumulated\.h5)(\.partial)?")
 EVENTS_PER_FRAME = 64
 VERSIONS = {"gpuredux": __version__, "numpy": np.__version__, "numba": numba.__version__, "h5py": h5py.__version__, "hdf5": h5py.version.hdf5_version,
             "python": platform.python_version()}
@@ -133,6 +134,13 @@ class Sink:
             self.committed[key] += record[key]
         for key in ("reduced", "unreduced"):
             self.committed[key] += counts[key]
+
+    def accumulate(self) -> None:
+        """Write what accumulated over the run, when all is computed. Raises SinkFailed."""
+        record = write_accumulated(self.folder, self._pipeline, self._about)
+        if record is not None:
+            self.note(record)
+            self.committed["bytes"] += record["bytes"]
 
     def abandon(self) -> Ids:
         """Remove the open part; the ids of its events."""

@@ -28,6 +28,7 @@ class Slot:
     source: Array = None            # (kept,) the event of each row
     raw_source: Array = None        # the event of each row of raw_payload
     overflowed: list[int] = field(default_factory=list)     # rows with more outliers than their list holds
+    values: dict[str, Array] = field(default_factory=dict)  # (batch, ...) what the source says of each event
 
     def keep(self, n: int, wanted: Array) -> None:
         """Of the first n events only the wanted ones: their rows move up one by one, for a batch is too large to be copied."""
@@ -35,12 +36,14 @@ class Slot:
         for to, row in enumerate(rows.tolist()):
             if to != row:
                 self.raw[to] = self.raw[row]
+        for value in self.values.values():
+            value[: len(rows)] = value[rows]
         self.pulse_id[: len(rows)] = self.pulse_id[rows]
         self.n = len(rows)
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.raw, self.pulse_id, self.live, self.raw_payload, self.raw_size, *self.out.values()))
+        return sum(a.nbytes for a in (self.raw, self.pulse_id, self.live, self.raw_payload, self.raw_size, *self.out.values(), *self.values.values()))
 
     @property
     def decision(self) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,14 +25,19 @@ class Read(NamedTuple):
     ended: bool
 
 
+Values = Mapping[str, np.ndarray[Any, Any]]
+NOTHING: Values = {}
+
+
 class Source(Protocol):
-    """frame: the shape of one frame; total: how many frames there are."""
+    """frame: the shape of one frame; total: how many frames there are; values: what it says of each event beside its id, (total, ...) by name."""
 
     frame: tuple[int, ...]
     total: int
+    values: dict[str, np.ndarray[Any, Any]]
 
-    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
-        """Fill at most `limit` rows of raw (batch, *frame) u16 and pulse_id. Raises SourceLost."""
+    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int, values: Values = NOTHING) -> Read:
+        """Fill at most `limit` rows of raw (batch, *frame) u16, pulse_id and values (batch, ...). Raises SourceLost."""
         ...
 
     def constant(self, name: str) -> np.ndarray[Any, Any] | None:
@@ -60,10 +65,11 @@ class FromSimulation:
         except ValueError as e:
             raise ConfigError([document.at(("source",), str(e).removeprefix("Simulation: "))]) from None
         self.total: int = block.model_dump()["frames"]
+        self.values: dict[str, np.ndarray[Any, Any]] = {}
         self._next = 0
         self.tell: Callable[[Truth], None] | None = None    # the truth of each frame that is given
 
-    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
+    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int, values: Values = NOTHING) -> Read:
         n = min(limit, len(raw), self.total - self._next)
         for i in range(n):
             frame, truth = self.simulation.frames(self._next + i, 1)

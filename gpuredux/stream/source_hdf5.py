@@ -8,7 +8,6 @@ files have no checksums there): whether it survives damage in those cannot be ch
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,9 @@ from .config import Hdf5Source
 from .document import Text
 from .event import Ids
 from .faults import ConfigError
-from .source import NONE, Read, SourceLost
+from .source import NONE, NOTHING, Read, SourceLost, Values
 from .source_chunks import ChunkReader, decodable
+from .source_rows import Misfit, dataset_in, in_words, row_for_each
 from .yaml12 import Path as Key
 
 PLUGINS = hdf5plugin.__name__       # importing it is what registers the filters
@@ -32,6 +32,7 @@ class _Piece(NamedTuple):
     frames: int
     pulse_id: Ids
     size: int       # of the file [bytes]
+    values: dict[str, np.ndarray[Any, Any]]
 
 
 class FromHdf5:
@@ -45,46 +46,42 @@ class FromHdf5:
         for i, name in enumerate(block.files):
             try:
                 self._pieces.append(self._open(document.resolve(name), sum(p.frames for p in self._pieces)))
-            except _Misfit as e:
+            except Misfit as e:
                 faults.append(document.at(e.key or (*place, "files", i), f"{name}{e}"))
             except (OSError, RuntimeError, ValueError, MemoryError) as e:     # damage: HDF5's words, or an array of a size that cannot be
                 faults.append(document.at((*place, "files", i), f"{name}: cannot be read: {in_words(e)}"))
         if faults:
             raise ConfigError(faults)
         self.total, self.ids = sum(p.frames for p in self._pieces), np.concatenate([p.pulse_id for p in self._pieces])
+        self.values = {k: np.concatenate([p.values[k] for p in self._pieces]) for k in block.values}
         self._piece = self._row = 0
         self._file: h5py.File | None = None
         self._chunks: ChunkReader | None = None
 
     def _open(self, path: Path, before: int) -> _Piece:
-        """What a file holds. Raises _Misfit."""
+        """What a file holds. Raises Misfit."""
         if not path.exists():
-            raise _Misfit((), ": no such file")
+            raise Misfit((), ": no such file")
         if not path.is_file():
-            raise _Misfit((), f": is {'a folder' if path.is_dir() else 'no file'}; name the HDF5 files")
+            raise Misfit((), f": is {'a folder' if path.is_dir() else 'no file'}; name the HDF5 files")
         try:
             file = h5py.File(path, "r", locking=False)
         except OSError as e:
-            raise _Misfit((), f": cannot be opened as HDF5: {in_words(e)}") from None
+            raise Misfit((), f": cannot be opened as HDF5: {in_words(e)}") from None
         with file:
-            raw = _dataset(file, self._block.raw, (*self._place, "raw"))
+            raw = dataset_in(file, self._block.raw, (*self._place, "raw"))
             if raw.dtype != np.uint16 or raw.ndim < 2 or (self.frame and raw.shape[1:] != self.frame):
                 want = ", ".join(map(str, self.frame)) if self.frame else "rows, cols"
-                raise _Misfit((*self._place, "raw"), f":{self._block.raw} must be uint16 (n, {want}), got {raw.dtype} {raw.shape}")
+                raise Misfit((*self._place, "raw"), f":{self._block.raw} must be uint16 (n, {want}), got {raw.dtype} {raw.shape}")
             self.frame = raw.shape[1:]
+            values = {k: row_for_each(file, where, len(raw), (*self._place, "values", k)) for k, where in self._block.values.items()}
             if self._block.pulse_id is None:
-                return _Piece(path, len(raw), np.arange(before, before + len(raw), dtype=np.uint64), path.stat().st_size)
+                return _Piece(path, len(raw), np.arange(before, before + len(raw), dtype=np.uint64), path.stat().st_size, values)
             key: Key = (*self._place, "pulse_id")
-            ids = _dataset(file, self._block.pulse_id, key)
-            if ids.dtype.kind not in "iu" or ids.shape != raw.shape[:1]:
-                raise _Misfit(key, f":{self._block.pulse_id} must be integers ({len(raw)},), one for each frame, got {ids.dtype} {ids.shape}")
-            try:
-                values = ids[...]
-            except OSError as e:
-                raise _Misfit(key, f":{self._block.pulse_id} cannot be read: {in_words(e)}") from None
-            if len(values) and values.min() < 0:
-                raise _Misfit(key, f":{self._block.pulse_id} has {(values < 0).sum()} negative ids")
-            return _Piece(path, len(raw), values.astype(np.uint64), path.stat().st_size)
+            ids = row_for_each(file, self._block.pulse_id, len(raw), key, "iu")
+            if len(ids) and ids.min() < 0:
+                raise Misfit(key, f":{self._block.pulse_id} has {(ids < 0).sum()} negative ids")
+            return _Piece(path, len(raw), ids.astype(np.uint64), path.stat().st_size, values)
 
     def skip(self, n: int) -> None:
         """Pass over n frames, unread."""
@@ -98,7 +95,7 @@ class FromHdf5:
             self.close()
             self._piece, self._row = self._piece + 1, 0
 
-    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int) -> Read:
+    def read(self, raw: np.ndarray[Any, Any], pulse_id: Ids, limit: int, values: Values = NOTHING) -> Read:
         self._next_piece()
         if self._piece == len(self._pieces):
             return Read(0, NONE, True)
@@ -107,6 +104,8 @@ class FromHdf5:
         ids = piece.pulse_id[self._row : self._row + n]
         good = self._fill(piece, raw, n)
         self._still_whole(piece)
+        for name, rows in values.items():
+            rows[: good.sum()] = piece.values[name][self._row : self._row + n][good]
         self._row += n
         pulse_id[: good.sum()] = ids[good]
         return Read(int(good.sum()), ids[~good], False)
@@ -171,27 +170,7 @@ class FromHdf5:
             self._file = None
 
 
-class _Misfit(Exception):
-    def __init__(self, key: Key, what: str) -> None:
-        super().__init__(what)
-        self.key = key
-
-
-def _dataset(file: Any, name: str, key: Key) -> Any:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise _Misfit(key, f" has no dataset {name!r}")
-    return found
-
-
 def _raise_if_lost(e: OSError) -> None:
     """A frame that a filter refuses is corrupt; any other failure is the file's."""
     if "filter" not in str(e):
         raise e
-
-
-def in_words(e: BaseException) -> str:
-    """The system's words out of HDF5's, which has them between times and addresses; on one line."""
-    text = " ".join(str(e).split()) or type(e).__name__
-    system = re.search(r"error message = '([^']*)'", text)
-    return system[1] if system else text

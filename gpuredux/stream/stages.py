@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from .. import OPS, Op
 from ..calib.tracking import Tracking
+from ..features import Rings
 from .document import Block
 
 STAGE_OPS = ("calib.gain", "calib.counts", "calib.polynomial", "calib.breakpoint", "calib.look_up", "calib.common_mode", "calib.scale", "calib.variance",
@@ -23,7 +24,9 @@ SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or
     "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "calib.variance": {"noise", "gain", "cells"}, "calib.stencil": {"full_scale"},
     "calib.recursive": {"full_scale"}, "calib.assemble": {"frame", "source", "fill", "status"}, "veto.lit_pixels": {"good"},
     "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
+    "features.histogram": {"over"}, "features.region_sums": {"regions", "frame"},
 }
+FEATURES = tuple(name for name in OPS if name.startswith("features."))
 
 
 def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
@@ -31,14 +34,19 @@ def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
     hints, given = get_type_hints(cls), {}
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
-        if not _is_array(hint) and f.name not in leave_out:
-            hint = Annotated[hint, Field(strict=False)] if get_origin(hint) is tuple else hint
+        if not (_is_array(hint) or _holds(hint, Rings)) and f.name not in leave_out:
+            hint = Annotated[hint, Field(strict=False)] if any(get_origin(a) is tuple for a in (hint, *get_args(hint))) else hint
             given[f.name] = (hint, ... if f.default is dataclasses.MISSING else f.default)
     return given
 
 
 def _is_array(hint: Any) -> bool:
-    return hint is np.ndarray or any(_is_array(a) for a in get_args(hint))
+    return _holds(hint, np.ndarray)
+
+
+def _holds(hint: Any, kind: type) -> bool:
+    """Whether a type is this one, or may be."""
+    return hint is kind or any(_holds(a, kind) for a in get_args(hint))
 
 
 class Stage(Block):
@@ -51,7 +59,7 @@ class Stage(Block):
 
     def fields(self) -> dict[str, Any]:
         """What the file says about the operation."""
-        return {k: getattr(self, k) for k in type(self).model_fields if k not in ("type", "input", "track_pedestal")}
+        return {k: getattr(self, k) for k in type(self).model_fields if k not in ("type", "input", "track_pedestal", "store")}
 
 
 if TYPE_CHECKING:
@@ -70,6 +78,23 @@ def _numbers(value: Any) -> Any:
 
 
 Numbers = Annotated[Any, AfterValidator(_numbers)]
+Two = Annotated[tuple[float, float], Field(strict=False)]
+
+
+class RingsBlock(Block):
+    """Bins of radius, as features.Rings.from_geometry makes them; bins: left out, rings one pixel wide, as peakfinder8 has them. good: file.h5:/dataset."""
+
+    geometry: str
+    bins: Annotated[int, Field(ge=1)] | None = None
+    unit: str = "q_A^-1"
+    wavelength: float | None = None         # [m]
+    radial_range: Two | None = None
+    azimuth_bins: Annotated[int, Field(ge=1)] = 1
+    azimuth_range: Two = (-180.0, 180.0)
+    split: str = "no"
+    good: str | None = None
+
+
 Piece = Annotated[tuple[int, int], Field(strict=False)] | None
 MORE: dict[str, dict[str, Any]] = {
     "calib.gain": {"track_pedestal": (TrackBlock | None, None)},
@@ -80,6 +105,7 @@ MORE: dict[str, dict[str, Any]] = {
     "calib.photons": {"status": (bool, True)},      # else the files could not tell a masked pixel from none
     "calib.shared_photons": {"status": (bool, True)},
     "calib.assemble": {"geometry": (str, ...)},
+    "features.region_sums": {"rectangles": (Numbers | None, None)},
 }
 
 
@@ -95,7 +121,26 @@ def stage_of(op: type[Op]) -> type[Stage]:
     return made
 
 
-STAGES = {name: stage_of(OPS[name]) for name in STAGE_OPS}
+def feature_of(op: type[Op]) -> type[Stage]:
+    """The block of a feature: its fields; an array as file.h5:/dataset or as numbers in brackets, rings as RingsBlock; input in place of `of`; store."""
+    kept, hints = {*SET_BY_STREAM.get(op.name, set()), "of"}, get_type_hints(op)
+    given: dict[str, Any] = {"type": (Literal[op.name], ...), "store": (list[str] | None, None), **fields_of(op, kept)}
+    arrays = []
+    for f in dataclasses.fields(op):
+        hint, must = hints[f.name], f.default is dataclasses.MISSING
+        if f.name in kept or not (_is_array(hint) or _holds(hint, Rings)):
+            continue
+        kinds = [k for k, there in ((RingsBlock, _holds(hint, Rings)), (float, _holds(hint, float)), (Numbers, _is_array(hint))) if there]
+        wanted: Any = reduce(or_, kinds)
+        given[f.name] = (wanted, ...) if must else (wanted | None, f.default)
+        arrays.append(f.name)
+    given |= MORE.get(op.name, {})
+    made = create_model(f"{op.__name__}Stage", __base__=Stage, __doc__=op.__doc__, **given)
+    made.op, made.arrays = op, (*arrays, *(k for k in ("rectangles",) if k in MORE.get(op.name, {})))
+    return made
+
+
+STAGES = {name: stage_of(OPS[name]) for name in STAGE_OPS} | {name: feature_of(OPS[name]) for name in FEATURES}
 
 if TYPE_CHECKING:
     AnyStage = Stage

@@ -15,8 +15,8 @@ import numpy as np
 from ..compress import hdf5
 from .event import OUTCOMES, VETOED, WRITTEN, Ids, PulseSet, pack_ids, unpack_ids
 from .journal import NAME, JournalDamaged, being_written, read_journal
-from .part import digest
 from .part_beside import NAMES
+from .part_bytes import digest
 from .sink import OURS
 
 NONE = np.zeros(0, np.uint64)
@@ -104,9 +104,21 @@ def _outcomes(folder: Path, records: list[dict[str, Any]], verdict: Verdict, chu
             verdict.chunks += found.pop("chunks")
             for outcome, part in found.items():
                 ids[outcome].append(part)
+        elif record["kind"] == "accumulated":
+            verdict.problems += _accumulated(folder / record["file"], record, chunks)
         elif record["kind"] == "end":
             verdict.ended = record
     return {k: np.concatenate(v) for k, v in ids.items()}
+
+
+def _accumulated(path: Path, record: dict[str, Any], chunks: bool) -> list[str]:
+    """Where the file of what accumulated is not what was written."""
+    try:
+        with open(path, "rb") as raw:
+            size, crc = digest(raw.fileno()) if chunks else (path.stat().st_size, record["crc32c"])
+    except OSError as e:
+        return [f"{path.name}: {e.strerror}"]
+    return [] if (size, crc) == (record["bytes"], record["crc32c"]) else [f"{path.name} is not the file that was written"]
 
 
 def _stray(name: str, verdict: Verdict) -> str:
@@ -167,7 +179,11 @@ def _content(path: Path, chunks: bool, found: dict[str, Any], problems: list[str
         held = {"reduced": entry["data/pulse_id"][...], "unreduced": entry["unreduced/pulse_id"][...] if "unreduced" in entry else NONE}
         if not np.array_equal(np.union1d(*held.values()), np.sort(events[kept])):
             problems.append(f"{path.name}: the pulse ids of its frames are not those of its written events")
-        stored = [("data", "data"), *(("data", n) for n in NAMES if n in entry["data"]), ("unreduced", "data")]
+        for name, group in entry["features"].items() if "features" in entry else ():
+            problems += [f"{path.name}: /entry/features/{name}/{k} has {len(group[k])} rows for {len(group['pulse_id'])} pulse ids" for k in group
+                         if k not in ("radial", "azimuthal", "pulse_id") and f"{k.rsplit('_', 1)[0]}_start" not in group
+                         and len(group[k]) != len(group["pulse_id"])]
+        stored = [*([("data", "data")] if "data" in entry["data"] else []), *(("data", n) for n in NAMES if n in entry["data"]), ("unreduced", "data")]
         for name, array in [(n, a) for n, a in stored if n in entry]:
             if len(entry[name][array]) != len(entry[name]["pulse_id"]):
                 of = "" if array == "data" else f"{array} of "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..detectors import DETECTORS
 from .faults import did_you_mean
+from .stages import FEATURES
 
 if TYPE_CHECKING:
     from .config import Document, PanelsBlock
@@ -19,9 +20,11 @@ ASSEMBLE, COMMON_MODE, SCALE, VARIANCE = "calib.assemble", "calib.common_mode", 
 SOURCES, PHOTONS = ("calib.gain", "calib.counts"), ("calib.photons", "calib.shared_photons")
 CURVES, CROSSTALK = ("calib.polynomial", "calib.breakpoint", "calib.look_up"), ("calib.stencil", "calib.recursive")      # several of each, in any order
 GROUPS = (SOURCES, CURVES, (COMMON_MODE,), (SCALE,), (VARIANCE,), CROSSTALK, (VETO,), PHOTONS, (ASSEMBLE,), (QUANTIZE,), (PACK,))
+FEATURE = "features.*"      # all of them, in any order, in these places
 WORDS = ", ".join((" and " if g in (CURVES, CROSSTALK) else " or ").join(g) for g in GROUPS[1:-1])
 ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {WORDS} in this order, {VETO}, {QUANTIZE} or photons at least, one of the last "
-         f"two of which {ASSEMBLE} needs, and {PACK}")
+         f"two of which {ASSEMBLE} needs, and {PACK}; {FEATURE} behind all that calibrates and in front of {ASSEMBLE} and {QUANTIZE}; with one of them "
+         f"{QUANTIZE}, {PACK} and calibration may be left out")
 
 
 def wiring(document: Document) -> list[str]:
@@ -40,24 +43,47 @@ def wiring(document: Document) -> list[str]:
     kinds = [s.type for s in config.stages]
     if kinds != [PACK] and not _in_order(kinds):
         return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {ORDER}")]
-    for i, stage in enumerate(config.stages):
-        raw = f"{name}.raw"
-        wanted = raw if i == 0 else _read(stage.type, kinds[i - 1], raw)
-        if stage.input is None and wanted == raw:
-            faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}'{' to pack the raw words as they are' if i else ''}"))
-        elif stage.input not in (None, wanted) and name in config.detectors:
-            faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is not what {stage.type} can read here{did_you_mean(stage.input, [wanted])}"))
+    faults += _inputs(document, kinds) if name in config.detectors else []
     if name in config.detectors and config.detectors[name].type in DETECTORS:
         faults += _of_words(document, kinds) or [*_of_constants(document, kinds), *_of_variance(document, kinds)]
     return faults
 
 
 def _in_order(kinds: list[str]) -> bool:
-    """Whether each stage stands behind those that it may follow, and all ends in something that can be packed."""
-    ranks = [next(i for i, group in enumerate(GROUPS) if k in group) for k in kinds]
+    """Whether each stage stands behind those that it may follow, and all ends in something that can be packed, or has features."""
+    frames, features = [k for k in kinds if k not in FEATURES], {i for i, k in enumerate(kinds) if k in FEATURES}
+    ranks = [next(i for i, group in enumerate(GROUPS) if k in group) for k in frames]
     once = all(a < b or (a == b and GROUPS[a] in (CURVES, CROSSTALK)) for a, b in pairwise(ranks))
-    ends = {QUANTIZE, *PHOTONS} if ASSEMBLE in kinds else {QUANTIZE, *PHOTONS, VETO}
-    return once and kinds[0] in SOURCES and kinds[-1] == PACK and bool(ends & set(kinds))
+    places = [i for i, k in enumerate(kinds) if k not in FEATURES and k not in (VETO, *PHOTONS)]
+    if features and not all(i < min(features) or i > max(features) for i in places):
+        return False
+    if any(kinds[i] in (ASSEMBLE, QUANTIZE, PACK) for i in places if features and i < min(features)):
+        return False
+    if frames in ([], [PACK]):
+        return bool(features)
+    if features and PACK not in frames:
+        return once and kinds[0] in SOURCES and not {QUANTIZE, ASSEMBLE, VARIANCE} & set(frames)
+    ends = {QUANTIZE, *PHOTONS} if ASSEMBLE in frames else {QUANTIZE, *PHOTONS, VETO}
+    return once and kinds[0] in SOURCES and frames[-1] == PACK and bool(ends & set(frames))
+
+
+def _inputs(document: Document, kinds: list[str]) -> list[str]:
+    """What stages say they read, held against what there is. Of features any name may be read that is made in front of them: operations.py knows which."""
+    raw, before, faults = f"{document.config.source.detector}.raw", "", []
+    for i, stage in enumerate(document.config.stages):
+        if stage.type in FEATURES:
+            if stage.input is None and not before:
+                faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}' for the raw words as they are"))
+            elif stage.input is not None and "." in stage.input and stage.input != raw:
+                faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is nothing that is read here{did_you_mean(stage.input, [raw])}"))
+            continue
+        wanted = raw if not before else _read(stage.type, before, raw)
+        if stage.input is None and wanted == raw:
+            faults.append(document.at(("stages", i, "input"), f"missing: write 'input: {raw}'{' to pack the raw words as they are' if i else ''}"))
+        elif stage.input not in (None, wanted):
+            faults.append(document.at(("stages", i, "input"), f"{stage.input!r} is not what {stage.type} can read here{did_you_mean(stage.input, [wanted])}"))
+        before = stage.type
+    return faults
 
 
 def _read(kind: str, before: str, raw: str) -> str:

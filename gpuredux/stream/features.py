@@ -1,0 +1,173 @@
+"""The stages features.*: their operations, which of their outputs are stored, and what accumulates from batch to batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import OPS, Chain, Op, Spec
+from ..features import Regions
+from ..op import op_writes
+from .config import Document
+from .constants import Known
+from .faults import ConfigError
+from .rings import rings_of
+from .stages import FEATURES, RingsBlock
+from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
+
+MARKS = ("energy", "pixel_status", "frame_status")
+PLACES = ("all", "kept", "photons")      # in front of the veto, behind it, behind the photons
+BY_EVENT = {"bin_index": np.int32, "weight": np.float32, "event_class": np.uint8}        # what a source may say of each event, and how operations take it
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One stage: its operation, the names of outputs that are stored, and whether it sees the events that a veto keeps alone."""
+
+    op: Op
+    store: tuple[str, ...] | None   # None: all, but see stored()
+    kept: bool
+    place: str      # of PLACES
+    at: int         # which stage
+
+
+def features(document: Document, held: Known, fields: dict[int, dict[str, Any]]) -> tuple[Feature, ...]:
+    """What the stages features.* of a configuration do, in their order. fields: of each stage, with its arrays. Raises ConfigError."""
+    found, faults, stages = list[Feature](), list[str](), document.config.stages
+    veto = next((i for i, s in enumerate(stages) if s.type == VETO), len(stages))
+    photons = next((i for i, s in enumerate(stages) if s.type in PHOTONS), len(stages))
+    for i, stage in enumerate(stages):
+        if stage.type not in FEATURES:
+            continue
+        place = "photons" if i > photons else "kept" if i > veto else "all"
+        made = _of(document, stage.input, "photons" if i > photons else "energy" if stages[0].type in SOURCES else "raw")
+        try:
+            op = _made(document, held, i, made, dict(fields[i]))
+            changed = [k for k in MARKS[:2] if k in op.writes]
+            if changed and any(s.type in (QUANTIZE, *PHOTONS) for s in stages):
+                raise ConfigError([document.at(("stages", i, "type"), f"gives {changed[0]} anew, and frames are stored as calibrated: leave it out, or what "
+                                                                      "stores frames")])
+            found.append(Feature(op, _wished(document, i, op), i > veto, place, i))
+        except ConfigError as e:
+            faults += e.lines
+    if faults:
+        raise ConfigError(faults)
+    return tuple(found)
+
+
+def _of(document: Document, given: str | None, made: str) -> str:
+    return made if given is None else "raw" if given == f"{document.config.source.detector}.raw" else given
+
+
+def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any]) -> Op:
+    """The operation of a stage."""
+    kind = OPS[document.config.stages[i].type]
+    for key, value in own.items():
+        if isinstance(value, RingsBlock):
+            own[key] = rings_of(document, held, ("stages", i, key), value)
+        elif isinstance(value, list):
+            own[key] = np.asarray(value)
+    if "good" in own and own["good"] is None and of == "raw":
+        own["good"] = held.arrays.get("good")       # of energies and photons their status says it
+    if "rectangles" in own and kind.name == "features.region_sums":
+        rectangles = own.pop("rectangles")
+        own["regions"] = None if rectangles is None else Regions.rectangles(held.kind.shape, rectangles)
+    if hasattr(kind, "of"):
+        default = getattr(kind, "of", "energy")
+        own["of"] = of if default == "energy" or document.config.stages[i].input is not None else default
+    try:
+        return kind(**own)
+    except (TypeError, ValueError) as e:
+        words = str(e).removeprefix(f"{kind.name}: ")
+        key, _, rest = words.partition(" ")
+        raise ConfigError([document.at(("stages", i, key), rest) if key in own else document.at(("stages", i), words)]) from None
+
+
+def _wished(document: Document, i: int, op: Op) -> tuple[str, ...] | None:
+    """What the key store of a stage says. Raises ConfigError."""
+    wanted = getattr(document.config.stages[i], "store", None)
+    odd = [k for k in wanted or () if k not in _storable(op)]
+    if odd:
+        raise ConfigError([document.at(("stages", i, "store"), f"{op.name} gives {', '.join(_storable(op)) or 'nothing'} to be stored, got {', '.join(odd)}")])
+    return None if wanted is None else tuple(wanted)
+
+
+def _storable(op: Op) -> list[str]:
+    return [k for k in op.writes if k not in (*MARKS, *op.state)]
+
+
+def stored(document: Document, found: Sequence[Feature], made: Mapping[int, Sequence[Spec]], n: int, npix: int) -> tuple[Feature, ...]:
+    """The features with the names that are stored: what the key store says, else all that is there but arrays of a frame's size that a later stage reads.
+
+    made: what each op gives, by its id; n: frames of a batch. Raises ConfigError where two stages give the same, or one gives no row for each frame."""
+    resolved: list[Feature] = []
+    for f in found:
+        names, there = f.store, {s.name: s for s in made[id(f.op)]}
+        if names is None:
+            read = {k for later in found if later.at > f.at for k in later.op.input_names}
+            names = tuple(k for k in _storable(f.op) if k in there and not (k in read and 2 * math.prod(there[k].shape[1:]) >= npix))
+        missing, odd = [k for k in names if k not in there], [k for k in names if k in there and there[k].shape[:1] != (n,)]
+        if missing:
+            raise ConfigError([document.at(("stages", f.at, "store"), f"{f.op.name} does not give {', '.join(missing)} as it is configured")])
+        if odd:
+            raise ConfigError([document.at(("stages", f.at), f"{', '.join(odd)} of {f.op.name} has no row for each frame")])
+        for before in resolved:
+            both = ", ".join(sorted({*(before.store or ())} & set(there)))
+            if both:
+                words = f"{f.op.name} gives {both}, too, and one array of a name can be stored: write store: [...] without it"
+                raise ConfigError([document.at(("stages", before.at), words)])
+        resolved.append(replace(f, store=names))
+    return tuple(resolved)
+
+
+def start_of(features: Sequence[Feature], ops: Sequence[Op], specs: dict[str, Spec]) -> dict[str, np.ndarray[Any, Any]]:
+    """The state of what accumulates before the first event, by the names of arrays. Raises TypeError, ValueError."""
+    states: dict[str, np.ndarray[Any, Any]] = {}
+    for f in features:
+        if not f.op.state:
+            continue
+        op: Any = f.op
+        front = Chain(ops[: next(k for k, o in enumerate(ops) if o is op)])
+        known = {**specs, **{k: Spec(k, a.shape, a.dtype) for k, a in states.items()}}
+        slots = front.wire(*front.bind((), {k: s for k, s in known.items() if k in front.input_names}))[0] if front.ops else []
+        frames = next((s for s in reversed(slots) if s.name == op.of), specs.get(op.of))
+        if frames is None:
+            raise ValueError(f"{op.name}: nothing gives {op.of}")
+        states |= op.start(frames.shape[1:], frames.dtype)
+    return states
+
+
+def event_specs(document: Document, values: Mapping[str, np.ndarray[Any, Any]], n: int) -> dict[str, Spec]:
+    """What a source says of each event, as the operations take it: rows of n events. Raises ConfigError where that would change a number."""
+    specs, faults = {}, []
+    for name, a in values.items():
+        dtype = np.dtype(BY_EVENT.get(name, a.dtype))
+        with np.errstate(invalid="ignore", over="ignore"):
+            taken = a.astype(dtype)
+        if dtype.kind != "f" and not np.array_equal(taken, a):
+            at = int(np.flatnonzero((taken != a).reshape(len(a), -1).any(1))[0])
+            faults.append(document.at(("source", "values", name), f"must be {dtype}, got {a.dtype} with {a[at]} at frame {at}"))
+        specs[name] = Spec(name, (n, *a.shape[1:]), dtype)
+    if faults:
+        raise ConfigError(faults)
+    return specs
+
+
+def unfed(ops: Sequence[Op], found: Sequence[Feature], specs: Mapping[str, Spec], document: Document) -> None:
+    """Inputs of features that nothing gives. Raises ConfigError."""
+    there, faults = set(specs), []
+    places = {id(f.op): f for f in found}
+    for op in ops:
+        needs = [n for n in op.inputs if not n.endswith("?") and n not in there and n != "frame_status"]
+        if needs and id(op) in places:
+            words = f"{op.name} needs {', '.join(needs)}, which no stage in front of it gives; a source of files may say it of each event: source.values"
+            faults.append(document.at(("stages", places[id(op)].at), words))
+        there |= op_writes(op)
+    unread = [k for k in specs if k in getattr(document.config.source, "values", {}) and k not in {n.rstrip("?") for op in ops for n in op.inputs}]
+    faults += [document.at(("source", "values", k), "is read by no stage") for k in unread]
+    if faults:
+        raise ConfigError(faults)
