@@ -14,10 +14,9 @@ from .case import Case, frame_bits, live_of, seeded
 from .cases_peaks import bragg, radius_of
 
 BINS = 12
-# Kernels are compiled for three kinds of input; each case is of one of them.
+# Kernels are compiled for two kinds of input; each case is of one of them.
 KINDS: dict[str, dict[str, Any]] = {
-    "marked": {"kind": "uint16", "status": True, "rows": 9},
-    "weighted": {"kind": "float32", "weighted": True, "error_model": "poisson", "cutoff_clip": 0.0},
+    "all": {"kind": "float32", "status": True, "weighted": True, "error_model": "poisson", "rows": 9},
     "plain": {"kind": "uint8"},
 }
 
@@ -35,46 +34,48 @@ def above_case(
     inputs = {"energy": bragg(rng, n, shape, kind, background, 12, 120.0) if frames is None else frames.astype(kind)}
     if status:
         inputs["pixel_status"] = rng.choice(np.array([0] * 20 + [1, 2, 128], np.uint8), (n, *shape))
-    if "frame_status?" in op.inputs and of_kind != "plain":
+    if "frame_status?" in op.inputs and status:
         inputs["frame_status"] = frame_bits(n)
     made = op(rings, radius if between else None, weight, **given)
     return Case(name, made, {**inputs, **live_of(standing if rows is None else rows)})
 
 
 def plateaus(shape: tuple[int, ...]) -> np.ndarray:
-    """Equal pixels beside each other, and from edge to edge; nothing; one value; the most that a byte holds."""
+    """Equal pixels beside each other, and from edge to edge; nothing; one value, and what is exactly 1 and 3 above it; the most that a byte holds."""
     frames = np.zeros((4, *shape))
     frames[0, ..., 4:7, 5:9] = 50
     frames[0, ..., 12, :] = 40
     frames[0, ..., 15::4, 20::2] = 30
     frames[2], frames[3] = 3, 255
+    frames[2, ..., 2::8, 3::11], frames[2, ..., 5::8, 3::11], frames[2, ..., 5::8, 4::11] = 4, 6, 6
     return frames
 
 
 def common(op: type) -> Iterator[Case]:
     """What lists of pixels and tables of peaks have in common."""
-    yield above_case(op, "panels-live", "marked", (2, 19, 37), 4, 3)
-    yield above_case(op, "weighted", "weighted", (37, 53), 4, background=20.0)
+    yield above_case(op, "panels-live", "all", (2, 19, 37), 4, 3)
+    yield above_case(op, "chauvenet", "all", (37, 53), 4, background=20.0, cutoff_clip=0.0)
     yield above_case(op, "whole-pixels", "plain", (37, 53), 3, between=False)
     yield above_case(op, "plateaus", "plain", (2, 19, 37), 4, frames=plateaus((2, 19, 37)))
     yield above_case(op, "one-pixel", "plain", (1, 1), 2, unused=0.0)
-    yield above_case(op, "one-row", "weighted", (1, 70), 2, background=0.5)
-    yield above_case(op, "none-in-a-ring", "marked", (24, 17), 2, unused=1.1)
+    yield above_case(op, "one-row", "all", (1, 70), 2, background=0.5)
+    yield above_case(op, "none-in-a-ring", "all", (24, 17), 2, unused=1.1)
     yield above_case(op, "empty", "plain", (24, 17), 0)
-    yield above_case(op, "dead", "marked", (24, 17), 3, 0)
+    yield above_case(op, "dead", "all", (24, 17), 3, 0)
     yield above_case(op, "larger", "plain", (131, 257), 2, background=1.0)
 
 
 def sparsify() -> Iterator[Case]:
     yield from common(features.Sparsify)
     yield above_case(features.Sparsify, "more-than-fit", "plain", (37, 53), 3, cutoff_pick=0.0, noise=0.0, max_pixels=37)
-    yield above_case(features.Sparsify, "all-above", "weighted", (2, 19, 37), 2, cutoff_pick=0.0, noise=0.0, max_pixels=3000, background=2.0, cycle=0)
+    yield above_case(features.Sparsify, "as-high-as-noise", "plain", (37, 53), 4, frames=plateaus((37, 53)), cutoff_pick=0.5)
+    yield above_case(features.Sparsify, "all-above", "all", (2, 19, 37), 2, cutoff_pick=0.0, noise=0.0, max_pixels=3000, background=2.0, cycle=0)
 
 
 def peak_finder_azimuthal() -> Iterator[Case]:
     yield from common(features.PeakFinderAzimuthal)
     yield above_case(features.PeakFinderAzimuthal, "more-than-fit", "plain", (37, 53), 3, cutoff_peak=0.5, noise=0.0, connected=1, max_num_peaks=3)
-    yield above_case(features.PeakFinderAzimuthal, "too-many", "marked", (24, 40), 2, cutoff_peak=0.0, patch_size=5, max_strong=50)
+    yield above_case(features.PeakFinderAzimuthal, "too-many", "all", (24, 40), 2, cutoff_peak=0.0, patch_size=5, max_strong=50)
     flat = {"frames": plateaus((19, 37)), "noise": 0.0, "cutoff_peak": 0.0, "connected": 1, "patch_size": 7}
     yield above_case(features.PeakFinderAzimuthal, "flat", "plain", (19, 37), 4, **flat)
 
@@ -111,13 +112,13 @@ def densify_case(name: str, shape: tuple[int, ...], n: int, dtype: str, rows: in
 def densify() -> Iterator[Case]:
     yield densify_case("u16", (37, 53), 5, "uint16", seed=2**63 + 5, fill=65535)
     yield densify_case("u16-larger", (64, 80), 2, "uint16", between=False, cutoff=0.5)
-    yield densify_case("i32-pulses", (2, 19, 37), 5, "int32", 3, numbered=True, fill=-1, least=-np.inf, cutoff=np.inf)
-    yield densify_case("i32-live", (24, 17), 3, "int32", 9, numbered=True, fill=-2147483648)
-    yield densify_case("f32-weighted", (37, 53), 5, "float32", weighted=True, fill=np.nan, least=-5.0)
-    yield densify_case("f32-one-pixel", (1, 1), 3, "float32", weighted=True)
-    yield densify_case("u8-no-noise", (24, 17), 4, "uint8", seed=None, fill=7)
+    every = {"dtype": "int32", "numbered": True, "weighted": True}
+    yield densify_case("i32", (2, 19, 37), 5, rows=3, fill=-1, least=-np.inf, cutoff=np.inf, **every)
+    yield densify_case("i32-live", (24, 17), 3, rows=9, fill=-2147483648, **every)
+    yield densify_case("f32-no-noise", (37, 53), 5, "float32", seed=None, fill=np.nan, least=-5.0)
+    yield densify_case("one-pixel", (1, 1), 3, "uint16", cap=1)
     yield densify_case("empty", (24, 17), 0, "uint16")
-    yield densify_case("dead", (24, 17), 3, "int32", 0, numbered=True)
+    yield densify_case("dead", (24, 17), 3, rows=0, **every)
 
 
 def sized(op: type, shape: tuple[int, ...], n: int, scattered: bool) -> Case:

@@ -4,8 +4,8 @@
 #ifdef ABOVE
 /* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is above. */
 KERNEL(128) above(GLOBAL const WORD *image, GLOBAL const f32 *position, GLOBAL const f32 *all_mean, GLOBAL const f32 *all_std, GLOBAL const u8 *marks,
-                  GLOBAL const f32 *inverse, GLOBAL const i32 *live, GLOBAL u32 *bits, f64 squared_cutoff, f64 squared_noise, f32 noise, u32 n, u32 bins,
-                  u32 npix, u32 words) {
+                  GLOBAL const f32 *inverse, GLOBAL const i32 *live, GLOBAL u32 *bits, f64 squared_cutoff, f64 squared_noise, f32 lowest, u32 reached, u32 n,
+                  u32 bins, u32 npix, u32 words) {
     WARP_SCRATCH(w, 128);
     u32 frame = BLOCK_Y;
     if (frame >= LIVE_ROWS(live, n)) return;
@@ -26,7 +26,7 @@ KERNEL(128) above(GLOBAL const WORD *image, GLOBAL const f32 *position, GLOBAL c
             if (strong) {
                 f32 e = x - between(mean, place, bins);
                 f64 s = (f64)between(std, place, bins), least = squared_cutoff * (s * s + squared_noise), square = (f64)e * (f64)e;
-                strong = REACHED ? e > 0.0f && square >= least : e > noise && square > least;
+                strong = e > lowest && (reached ? square >= least : square > least);
             }
         }
         u32 all = warp_ballot(w, strong);

@@ -19,11 +19,11 @@ def above(plan: Plan, op: AboveBackground, energy: Any, pixel_status: Any, live:
     """Fills scratch "bits" on a device: pixels > max(noise, cutoff sqrt(std^2 + noise^2)) above the background; reached: > 0, and >= cutoff times the root."""
     n, npix, bits, constants = energy.shape[0], math.prod(energy.shape[1:]), plan.scratch["bits"], plan.constants
     optional = [mean if a is None else a for a in (pixel_status, constants.get("inverse"), live)]
-    numbers = np.float64(float(cutoff) ** 2), np.float64(float(op.noise) ** 2), np.float32(op.noise)
+    numbers = np.float64(float(cutoff) ** 2), np.float64(float(op.noise) ** 2), np.float32(0 if reached else op.noise), np.uint32(reached)
     plan.launch("features/sparsify.cl", "above", (-(-npix // 1024), n), 128,
                 (energy, constants["position"], mean, std, *optional, bits, *numbers,
                  *map(np.uint32, (n, op.rings.count, npix, bits.shape[1]))),
-                ABOVE=True, REACHED=reached, WORD=word(energy), MARKED=pixel_status is not None, WEIGHTED="inverse" in constants, LIVE=live is not None)
+                ABOVE=True, WORD=word(energy), MARKED=pixel_status is not None, WEIGHTED="inverse" in constants, LIVE=live is not None)
 
 
 @dataclass(frozen=True, eq=False)
