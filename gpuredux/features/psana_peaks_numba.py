@@ -1,0 +1,312 @@
+"""psana's peak finders for the CPU: extrema by running maxima of rows and columns, floods in the bits of rows. Over 200 lines: the two share most of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+STRIP = 32                      # rows of which extrema are found at once: their running maxima stay in the cache
+EXTREME, MAXIMUM = 1, 2         # of a row or column; of the square
+CHUNK = 256                     # pixels that are looked at together for one above the threshold
+fast = njit(cache=True, nogil=True, error_model="numpy")
+
+
+class Numbers(NamedTuple):
+    """The fields of the op, and what else its frames are."""
+
+    adaptive: bool      # V3r3
+    nsigm: float
+    low: float
+    high: float
+    amax: float
+    atot: float
+    son: float
+    npix_min: int
+    npix_max: int
+    rank: int
+    rows: int
+    cols: int
+    reach: int          # of the ring
+    marked: bool
+    masked: bool
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def find(frames, marks, good, ring, numbers, whole, real, peak_count):
+    """Fill the tables. whole, real: the i32 and f32 columns, in the order of COLUMNS."""
+    for k in prange(len(frames)):
+        f = np.int64(k)         # prange's own is unsigned: all below would be compiled again for it
+        _frame(frames[f], marks[f if numbers.marked else np.int64(0)], good, ring, numbers, whole, real, peak_count, f)
+
+
+@fast
+def _frame(v, marks, good, ring, numbers, whole, real, peak_count, f):
+    size, some = numbers.rows * numbers.cols, np.int64(0)
+    kind = np.zeros(-(-size // 8) * 8 if numbers.adaptive else 8, np.uint8)
+    near = ring[:, 0] * numbers.cols + ring[:, 1]
+    rows = np.zeros((2, 2 * numbers.rank + 1), np.int64)
+    found = np.empty(-(-numbers.rows // (numbers.rank + 1)) * -(-numbers.cols // (numbers.rank + 1)), np.uint32)     # they are more than rank apart
+    for panel in range(len(v) // size):
+        if numbers.adaptive:
+            count = _extreme(v, marks, good, numbers, panel * size, kind, found)
+        else:
+            count = _seeds(v, marks, good, numbers, panel * size, found)
+        for k in range(count):
+            some += _peak(v, marks, good, ring, near, numbers, kind, rows, panel, np.int64(found[k]), whole, real, f, some)
+    peak_count[f] = some
+    rest = min(some, whole[0].shape[1])
+    for column in whole:
+        column[f, rest:] = 0
+    for column in real:
+        column[f, rest:] = 0
+
+
+@fast
+def _extreme(v, marks, good, numbers, base, kind, found):
+    """V3r3: kind, and the maxima of a panel; how many."""
+    for k in range(2):
+        _extrema(v, marks, good, numbers, base, kind, np.float32(1 - 2 * k))
+    words, count = kind.view(np.uint64), 0
+    for k in range(len(words)):
+        if words[k] & np.uint64(0x0202020202020202):
+            for i in range(8 * k, 8 * k + 8):
+                if kind[i] & MAXIMUM:
+                    found[count] = i
+                    count += 1
+    return count
+
+
+@fast
+def _seeds(v, marks, good, numbers, base, found):
+    """V4r3: the maxima of a panel; how many."""
+    size, count = numbers.rows * numbers.cols, 0
+    for begin in range(0, size, CHUNK):
+        end = min(begin + CHUNK, size)
+        if _any_above(v, base + begin, base + end, np.float32(numbers.high)):
+            for i in range(begin, end):
+                if _is_seed(v, marks, good, numbers, base, i):
+                    found[count] = i
+                    count += 1
+    return count
+
+
+@fast
+def _used(v, marks, good, numbers, i):
+    return np.isfinite(np.float32(v[i])) and not (numbers.marked and marks[i] != 0) and not (numbers.masked and not good[i])
+
+
+@fast
+def _any_above(v, begin, end, high):
+    some = 0
+    for i in range(np.uint64(begin), np.uint64(end)):
+        some += np.int64(np.float32(v[i]) >= high)
+    return some > 0
+
+
+@fast
+def _is_seed(v, marks, good, numbers, base, i):
+    """V4r3: whether no pixel used of the square is above, or as high and later."""
+    x = np.float32(v[base + i])
+    if not (x >= np.float32(numbers.high) and _used(v, marks, good, numbers, base + i)):
+        return False
+    row, col = i // numbers.cols, i % numbers.cols
+    if col + 1 < numbers.cols and np.float32(v[base + i + 1]) >= x and _used(v, marks, good, numbers, base + i + 1):
+        return False        # soon, where all are alike
+    for r in range(max(row - numbers.rank, 0), min(row + numbers.rank + 1, numbers.rows)):
+        for k in range(r * numbers.cols + max(col - numbers.rank, 0), r * numbers.cols + min(col + numbers.rank + 1, numbers.cols)):
+            other = np.float32(v[base + k])
+            if (other > x or (other == x and k > i)) and _used(v, marks, good, numbers, base + k):
+                return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------- extrema
+@fast
+def _extrema(v, marks, good, numbers, base, kind, sign):
+    """V3r3: kind = EXTREME where sign * v is the greatest of its row or its column within rank, with MAXIMUM of its square; of equal ones the last.
+
+    For sign 1 kind is written, for others added to."""
+    rank, rows, cols = numbers.rank, numbers.rows, numbers.cols
+    tall, wide, first = STRIP + 2 * rank, cols + 2 * rank, sign > 0
+    high = np.empty((tall, wide), np.float32)           # sign * v, -Inf where no pixel is used
+    ahead = np.empty((tall, wide), np.float32)          # the greatest of rank pixels from here
+    widest = np.empty((tall, wide), np.float32)         # the greatest of a row of the square
+    over = np.empty((4, wide), np.float32)              # the greatest above and below: of the column, of the square
+    for top in range(0, rows, STRIP):
+        for y in range(tall):
+            _fill(high[y], v, marks, good, numbers, base, top + y - rank, sign)
+            _running(high[y], ahead[y], rank)
+            if first:
+                _widest(high[y], ahead[y], widest[y], rank)
+        for y in range(rank, min(STRIP, rows - top) + rank):
+            _greatest(high, y - rank, y, over[0])
+            _greatest(high, y + 1, y + rank + 1, over[1])
+            if first:
+                _greatest(widest, y - rank, y, over[2])
+                _greatest(widest, y + 1, y + rank + 1, over[3])
+            at = (top + y - rank) * cols
+            _judge(high[y], ahead[y], over, rank, kind[at : at + cols], first)
+
+
+@fast
+def _fill(out, v, marks, good, numbers, base, row, sign):
+    rank, cols, none = numbers.rank, numbers.cols, np.float32(-np.inf)
+    if not 0 <= row < numbers.rows:
+        out[:] = none
+        return
+    out[:rank] = none
+    out[rank + cols :] = none
+    at, inside = base + row * cols, out[rank : rank + cols]
+    for c in range(cols):
+        x = np.float32(v[at + c])
+        inside[c] = x * sign if abs(x) < np.float32(np.inf) else none
+    if numbers.marked:
+        for c in range(cols):
+            inside[c] = none if marks[at + c] != 0 else inside[c]
+    if numbers.masked:
+        for c in range(cols):
+            inside[c] = inside[c] if good[at + c] else none
+
+
+@fast
+def _running(x, out, rank):
+    """out[c]: the greatest of x[c] to x[c + rank - 1]."""
+    n = len(x) - rank + 1
+    for c in range(n):
+        out[c] = x[c]
+    for k in range(1, rank):
+        for c in range(n):
+            out[c] = x[c + k] if x[c + k] > out[c] else out[c]
+
+
+@fast
+def _widest(x, ahead, out, rank):
+    for c in range(rank, len(x) - rank):
+        a, b = ahead[c - rank], ahead[c + 1]
+        most = a if a > b else b
+        out[c] = x[c] if x[c] > most else most
+
+
+@fast
+def _greatest(x, begin, end, out):
+    """out[c]: the greatest of x[begin] to x[end - 1] there."""
+    out[:] = np.float32(-np.inf)
+    for y in range(begin, end):
+        line = x[y]
+        for c in range(len(out)):
+            out[c] = line[c] if line[c] > out[c] else out[c]
+
+
+@fast
+def _judge(x, ahead, over, rank, kind, first):
+    none = np.float32(-np.inf)
+    above, below, over_square, under_square = over[0], over[1], over[2], over[3]
+    for c in range(len(kind)):
+        y, left, right = x[c + rank], ahead[c], ahead[c + rank + 1]
+        in_row = (left <= y) & (right < y)
+        in_col = (above[c + rank] <= y) & (below[c + rank] < y)
+        is_one = np.uint8(EXTREME) if (y > none) & (in_row | in_col) else np.uint8(0)
+        if first:
+            square = in_row & (over_square[c + rank] <= y) & (under_square[c + rank] < y) & (y > none)
+            kind[c] = is_one | (np.uint8(MAXIMUM) if square else np.uint8(0))
+        else:
+            kind[c] |= is_one
+
+
+# ------------------------------------------------------------------------------------------------------------------ peaks
+@fast
+def _background(v, marks, good, ring, near, numbers, kind, base, i):
+    """Mean and rms of the ring."""
+    row, col, reach = i // numbers.cols, i % numbers.cols, numbers.reach
+    inside = reach <= row < numbers.rows - reach and reach <= col < numbers.cols - reach
+    n, total, squares = 0, 0.0, 0.0
+    for k in range(len(near)):
+        if inside or (0 <= row + ring[k, 0] < numbers.rows and 0 <= col + ring[k, 1] < numbers.cols):
+            at = i + near[k]
+            x = np.float32(v[base + at])
+            fits = kind[at] == 0 if numbers.adaptive else (x >= -np.float32(numbers.high)) & (x < np.float32(numbers.high))
+            if fits and _used(v, marks, good, numbers, base + at):
+                n, total, squares = n + 1, total + np.float64(x), squares + np.float64(x) * np.float64(x)
+    if n == 0:
+        return 0.0, 0.0
+    mean = total / n
+    return mean, np.sqrt(max(squares / n - mean * mean, 0.0))
+
+
+@fast
+def _flood(v, marks, good, numbers, base, i, least, rows):
+    """rows[1]: bits of the pixels of the square that are connected to its middle; how many."""
+    rank, cols = numbers.rank, numbers.cols
+    row, col = i // cols, i % cols
+    rows[:] = 0
+    for dr in range(max(-rank, -row), min(rank + 1, numbers.rows - row)):
+        bits = 0
+        for dc in range(max(-rank, -col), min(rank + 1, cols - col)):
+            at = base + i + dr * cols + dc
+            if np.float32(v[at]) >= least and _used(v, marks, good, numbers, at):
+                bits |= 1 << (dc + rank)
+        rows[0, dr + rank] = bits
+    rows[1, rank] = rows[0, rank] & (1 << rank)
+    more = rows[1, rank] != 0
+    while more:
+        more = False
+        for step in range(4 * rank + 1):        # down, and up again
+            y = step if step <= 2 * rank else 4 * rank - step
+            filled = rows[1, y] | (rows[1, y - 1] if y > 0 else 0) | (rows[1, y + 1] if y < 2 * rank else 0)
+            filled, before = filled & rows[0, y], -1
+            while filled != before:
+                before = filled
+                filled |= (filled << 1 | filled >> 1) & rows[0, y]
+            more |= filled != rows[1, y]
+            rows[1, y] = filled
+    pixels = 0
+    for y in range(2 * rank + 1):
+        bits = rows[1, y]
+        while bits:
+            bits &= bits - 1
+            pixels += 1
+    return pixels
+
+
+@fast
+def _centre(weighted, squares, total):
+    if not total > 0:
+        return 0.0, 0.0
+    mean = weighted / total
+    return mean, np.sqrt(max(squares / total - mean * mean, 0.0))
+
+
+@fast
+def _peak(v, marks, good, ring, near, numbers, kind, rows, panel, i, whole, real, f, at):
+    """1 for a peak, which goes to row `at` of the table if that has one; else 0."""
+    rank, cols, base = numbers.rank, numbers.cols, panel * numbers.rows * numbers.cols
+    mean, rms = _background(v, marks, good, ring, near, numbers, kind, base, i)
+    most = np.float32(np.float64(np.float32(v[base + i])) - mean)
+    if not most >= np.float32(numbers.amax):
+        return 0
+    least = np.float32(mean + numbers.nsigm * rms) if numbers.adaptive else np.float32(numbers.low)
+    pixels = _flood(v, marks, good, numbers, base, i, least, rows)
+    if pixels == 0 or not numbers.npix_min <= pixels <= numbers.npix_max:
+        return 0
+    total = row = col = row_squares = col_squares = 0.0
+    top, bottom, left, right = rank, -rank, rank, -rank
+    for dr in range(-rank, rank + 1):
+        for dc in range(-rank, rank + 1):
+            if rows[1, dr + rank] >> (dc + rank) & 1:
+                net = np.float64(np.float32(v[base + i + dr * cols + dc])) - mean
+                total, row, col = total + net, row + net * dr, col + net * dc
+                row_squares, col_squares = row_squares + net * (dr * dr), col_squares + net * (dc * dc)
+                top, bottom, left, right = min(top, dr), max(bottom, dr), min(left, dc), max(right, dc)
+    noise = rms * np.sqrt(np.float64(pixels))
+    snr = np.float32(total / noise if noise > 0 else 0.0)
+    if not (np.float32(total) >= np.float32(numbers.atot) and snr >= np.float32(numbers.son)):
+        return 0
+    if at < whole[0].shape[1]:
+        r, c = i // cols, i % cols
+        d_row, row_sigma = _centre(row, row_squares, total)
+        d_col, col_sigma = _centre(col, col_squares, total)
+        whole[0][f, at], whole[1][f, at], whole[2][f, at], whole[3][f, at] = panel, pixels, r, c
+        whole[4][f, at], whole[5][f, at], whole[6][f, at], whole[7][f, at] = r + top, r + bottom, c + left, c + right
+        real[0][f, at], real[1][f, at], real[2][f, at], real[3][f, at] = r + d_row, c + d_col, total, most
+        real[4][f, at], real[5][f, at], real[6][f, at], real[7][f, at], real[8][f, at] = mean, rms, snr, row_sigma, col_sigma
+    return 1
