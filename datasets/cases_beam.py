@@ -87,6 +87,9 @@ def beam_centre() -> Iterator[Case]:
     yield centre_case("one-row", (1, 300), 3, given="good", full=1e-3)
     yield centre_case("dead", (24, 17), 3, 0, "float32")
     yield centre_case("empty", (24, 17), 0)
+    ties = centre_case("ties", (40, 48), 2, given="", levels=0, window=4.0, radius=(1.0, 10.0))      # stripes: every other row is as good
+    ties.inputs["energy"][:] = 100 * (np.arange(48) % 6 < 3) + np.arange(2)[:, None, None]
+    yield ties
 
 
 # --------------------------------------------------------------------------------------------------------- features.jet_streak

@@ -1,4 +1,4 @@
-"""Beam and shot against SciPy, np.corrcoef, circles fitted to recorded rings, a PONI; what was planted. Over 200 lines: four ops of one subject, four truths."""
+"""Beam and shot: against SciPy, np.corrcoef, circles through recorded rings, a PONI, what was planted. Over 200 lines: four ops, a truth for each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from conftest import Target
 from scipy import interpolate, ndimage, optimize
 
 from gpuredux import Chain
+from gpuredux.calib import Gain
 from gpuredux.features import BeamCentre, BeamCentroid, Droplets, JetStreak, RadialBackground, Rings, SigmaClip
 from gpuredux.status import Pixel
+from gpuredux.veto import LitPixels
 
 Real = Callable[[str, str], np.ndarray]
 
@@ -302,6 +304,23 @@ def test_a_finder_behind_sees_spots_alone(target: Target) -> None:
     for threshold in (85.0, 120.0, 160.0, 200.0, 240.0):
         got = Chain([Droplets(threshold, threshold)], keep=keep)(target.put(frames), backend=target.backend.name)
         assert all(listed(target, got, f) != spots for f in range(3))
+
+
+def test_taken_in_by_a_kernel_it_is_the_same(target: Target) -> None:
+    """Gain -> SigmaClip -> RadialBackground -> LitPixels, the last of which takes in gain and background: the bytes of one op after the other on NumPy."""
+    rng, npix = np.random.default_rng(11), SIZE
+    rings = Rings.from_position(np.hypot(X, Y), 40, (4.0, 90.0))
+    gain = Gain(rng.normal(3000, 9, (3, *npix)), rng.normal(40, 1, (3, *npix)), rng.random(npix) > 0.02, status=True)
+    raw = (3050 + 700 / (1 + np.hypot(X, Y) / 9) + rng.normal(0, 30, (18, *npix))).astype(np.uint16)
+    chain = Chain([gain, SigmaClip(rings), RadialBackground(rings), LitPixels(2.0, 50)], keep=("energy", "decision"))
+    want = chain(raw, backend="numpy")
+    plan = chain.plan(target.put(raw), backend=target.backend.name)
+    got = plan(target.put(raw))
+    for name in ("energy", "decision"):
+        assert np.array_equal(target.get(getattr(got, name)).view(np.uint8), getattr(want, name).view(np.uint8)), name
+    if target.backend.kernels:
+        assert [p.ops for p in plan.passes][-1] == "calib.gain + features.radial_background + veto.lit_pixels"
+    assert (want.decision[:, 3].view(np.float32) > 50).all()
 
 
 @pytest.mark.parametrize(("make", "message"), [

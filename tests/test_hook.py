@@ -75,26 +75,46 @@ def frames() -> np.ndarray:
     return np.random.default_rng(1).normal(10, 3, (N, *SHAPE)).astype(np.float32) + np.arange(-N // 2, N - N // 2, dtype=np.float32)[:, None, None]
 
 
-def host_or_skip(target: Target) -> None:
-    if target.backend.name == "opencl":
-        pytest.skip("OpenCL has no hook: pyopencl has no DLPack; test_opencl_says_why covers it")
-
-
-def test_what_the_callable_makes_arrives(target: Target, frames: np.ndarray) -> None:
-    host_or_skip(target)
-    got = target.get(Hook(means, SCORE, "1")(target.put(frames), backend=target.backend.name))
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_what_the_callable_makes_arrives(frames: np.ndarray, backend: str) -> None:
+    got = Hook(means, SCORE, "1")(frames, backend=backend)
     np.testing.assert_allclose(got, frames.astype(np.float64).mean((1, 2)), rtol=1e-6)
     assert got.dtype == np.float32
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4, N, N + 3, -2])
-def test_rows_beyond_live_are_not_written(target: Target, frames: np.ndarray, rows: int) -> None:
-    host_or_skip(target)
-    out = target.put(np.full(N, -7, np.float32))
-    Hook(means, SCORE, "1")(target.put(frames), live=target.put(np.array([rows], np.int32)), out=out, backend=target.backend.name)
-    live = min(max(rows, 0), N)
-    np.testing.assert_allclose(target.get(out)[:live], frames[:live].mean((1, 2)), rtol=1e-6)
-    assert (target.get(out)[live:] == -7).all()
+def test_rows_beyond_live_are_not_written(frames: np.ndarray, rows: int) -> None:
+    out, live = np.full(N, -7, np.float32), min(max(rows, 0), N)
+    Hook(means, SCORE, "1")(frames, live=np.array([rows], np.int32), out=out)
+    np.testing.assert_allclose(out[:live], frames[:live].mean((1, 2)), rtol=1e-6)
+    assert (out[live:] == -7).all()
+
+
+def test_on_cuda(device_target: Target, frames: np.ndarray) -> None:
+    """CuPy's arrays, on the plan's stream, by DLPack too; rows beyond live stay."""
+    if device_target.backend.name != "cupy":
+        pytest.skip(f"no CUDA device: {device_target.backend.name} cannot hand arrays to a callable")
+    import cupy
+
+    stream, x = cupy.cuda.Stream(non_blocking=True), device_target.put(frames)
+    device_target.backend.wait(device_target.device)
+    seen: list[Any] = []
+
+    def infer(x: Any) -> Any:
+        seen.append(cupy.cuda.get_current_stream().ptr)
+        return Tensor(means(cupy.from_dlpack(Tensor(x))))
+
+    plan = Hook(infer, SCORE, "1").plan(x, stream=stream)
+    got = plan(x)
+    out = device_target.put(np.full(N, -7, np.float32))
+    Hook(means, SCORE, "1").plan(x, live=device_target.put(np.array([4], np.int32)))(x, live=device_target.put(np.array([4], np.int32)), out=out)
+    stream.synchronize()
+    device_target.backend.wait(device_target.device)
+    assert seen == [stream.ptr]
+    np.testing.assert_allclose(device_target.get(got), frames.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(device_target.get(out), np.where(np.arange(N) < 4, frames.mean((1, 2)), -7), rtol=1e-5)
+    with pytest.raises(TypeError, match=r"^features\.hook: score must come as an array of cupy|score came as"):
+        Hook(lambda x: np.zeros(N, np.float32), SCORE, "1")(x)
 
 
 def test_several_inputs_and_an_object(frames: np.ndarray) -> None:
@@ -139,6 +159,15 @@ def test_no_row_no_call() -> None:
         raise AssertionError("called")
 
     assert Hook(never, {"map": ("n", "frame", "uint8")}, "1")(np.zeros((0, *SHAPE), np.float32)).shape == (0, *SHAPE)
+
+
+def test_it_cannot_write_what_it_reads(frames: np.ndarray) -> None:
+    def write(x: Any) -> Any:
+        x[0] = 0
+        return means(x)
+
+    with pytest.raises(ValueError, match="read-only"):
+        Hook(write, SCORE, "1")(frames)
 
 
 def test_it_can_be_told_from_another(frames: np.ndarray) -> None:
@@ -192,7 +221,7 @@ def test_wrong_inputs_say_so(frames: np.ndarray) -> None:
 
 def test_opencl_says_why(device_target: Target, frames: np.ndarray) -> None:
     if device_target.backend.name != "opencl":
-        pytest.skip("of OpenCL alone")
+        pytest.skip(f"{device_target.backend.name} is not OpenCL")
     with pytest.raises(TypeError, match=r"^features\.hook: arrays of opencl cannot be handed to a callable: they have no DLPack"):
         Hook(means, SCORE, "1").plan(device_target.put(frames))
     assert not hasattr(device_target.put(frames), "__dlpack__")

@@ -96,6 +96,7 @@ KERNEL(128) centre_best(GLOBAL const u64 *all_sums, GLOBAL i32 *place, GLOBAL co
     u32 frame = BLOCK, side = 2u * steps + 1u, points = side * side;
     if (frame >= LIVE_ROWS(live, n)) return;
     GLOBAL const u64 *sums = all_sums + 4u * ((u64)frame * points * PARTS);
+    i32 row = place[2u * frame], col = place[2u * frame + 1u]; /* read here: where one branch reads and writes them, PoCL 3.1 writes nonsense (tried) */
     f64 most = -3.0;
     u32 at = 0u;
     for (u32 base = 0u; base < points; base += 128u) {
@@ -119,7 +120,6 @@ KERNEL(128) centre_best(GLOBAL const u64 *all_sums, GLOBAL i32 *place, GLOBAL co
         SYNC;
     }
     if (LID == 0u) {
-        i32 row = place[2u * frame], col = place[2u * frame + 1u];
         bool found = row != LOST && score[0] > -1.5;
         u32 down = where[0] / side, across = where[0] % side;
         row = found ? row + (i32)down - (i32)steps : LOST;

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..backends import Backend, Device
 from ..op import Op, Plan, Spec, live_rows, nbytes
+from .frames import read_only
 
 FRAME = "frame"     # in a shape: that of the first input's frames
 
@@ -20,8 +21,9 @@ class Hook(Op):
     """outputs = call(*inputs): what a callable makes of a whole batch, checked against what was declared, and copied.
 
     call gets the batches as they lie, of the plan's library: NumPy's on the host, CuPy's on CUDA, on the plan's stream; torch, ONNX Runtime and others take
-    them by DLPack without a copy (torch.from_dlpack(x)). It must not write into them. It returns an array (of one output), a sequence in the order declared
-    or a mapping by name: of the plan's library, or what has __dlpack__ (a tensor), on the plan's device. Nothing is cast, moved or reshaped.
+    them by DLPack without a copy (torch.from_dlpack(x)). It must not write into them: NumPy's are read-only views (which NumPy gives by DLPack from 2.1 on;
+    before, torch.as_tensor(x)). It returns an array (of one output), a sequence in the order declared or a mapping by name: of the plan's library, or what
+    has __dlpack__ (a tensor), on the plan's device. Nothing is cast, moved or reshaped.
     It sees all n rows of the batch, whatever live says: rows at or beyond live hold anything, and what it makes of them is dropped, so that a row's result must
     depend on that row alone. With n = 0 it is not called. OpenCL: TypeError, for pyopencl has no DLPack. In a CUDA graph it can be captured if the callable
     can, and no live is given: nothing here waits, but a callable may.
@@ -103,8 +105,8 @@ class Hook(Op):
 
     def numpy(self, plan: Plan, *x_and_out: Any) -> None:
         batches, live, out = self._split(x_and_out)
-        n = live_rows(batches[0], live)
-        for spec, made, to in zip(plan.outs, self._made(plan, batches), out, strict=True):
+        n, shown = live_rows(batches[0], live), tuple(read_only(x) for x in batches)
+        for spec, made, to in zip(plan.outs, self._made(plan, shown), out, strict=True):
             to[:n] = self._taken(spec, made, np)[:n]
 
     numba = numpy       # what is not ours is no faster there
