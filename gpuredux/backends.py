@@ -40,7 +40,7 @@ class Device:
 
     warp: the tier of device.h (0 on numpy and numba, which have no kernels); vector: the pixels that a thread likes to own, 8 for 16-byte
     loads, 1 where the compiler itself makes a vector of the threads; frames: how many a block likes to walk, fewer on a CPU, which asks ahead
-    in few places at once; shared: the bytes of SHARED memory that a block can have."""
+    in few places at once; shared: the bytes of SHARED memory that a block can have; cpu: OpenCL on a CPU, whose kernels get ON_CPU."""
 
     backend: str
     index: int
@@ -49,6 +49,7 @@ class Device:
     vector: int = 8
     frames: int = 16
     shared: int = 48 << 10
+    cpu: bool = False
     handle: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -453,8 +454,9 @@ def _admit(context: Any, index: int, tier: int | None) -> Device:
     name = f"{cl_device.platform.name} {cl_device.platform.version.split()[1]}: {cl_device.name.strip()}"
     problem: object = ""
     for attempt in tiers:
-        wide, frames = (1, 4) if attempt == 2 and cl_device.type & pyopencl.device_type.CPU else (8, 16)
-        device = Device("opencl", index, name, attempt, wide, frames, cl_device.local_mem_size, context)
+        cpu = bool(cl_device.type & pyopencl.device_type.CPU)
+        wide, frames = (1, 4) if attempt == 2 and cpu else (8, 16)
+        device = Device("opencl", index, name, attempt, wide, frames, cl_device.local_mem_size, cpu, context)
         source = f"#define WARP_TIER {attempt}\n" + _text("device.h") + ADMISSION
         _contexts[context.int_ptr] = device
         try:

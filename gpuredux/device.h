@@ -37,6 +37,7 @@ typedef double f64;
 #define BLOCK ((u32)blockIdx.x)
 #define BLOCK_Y ((u32)blockIdx.y)
 #define UNROLL _Pragma("unroll")
+#define UNROLL_ON_GPU UNROLL
 #define IN_ORDER
 #define f32_bits(x) __float_as_uint(x)
 #define bits_f32(x) __uint_as_float(x)
@@ -84,6 +85,11 @@ typedef double f64;
 #define BLOCK ((u32)get_group_id(0))
 #define BLOCK_Y ((u32)get_group_id(1))
 #define UNROLL _Pragma("unroll")
+#ifdef ON_CPU /* arrays of a thread lie in its cache there, registers or not; unrolled, long bodies take Intel's compiler up to half a minute (tried) */
+#define UNROLL_ON_GPU _Pragma("unroll 1")
+#else
+#define UNROLL_ON_GPU UNROLL
+#endif
 #define IN_ORDER _Pragma("clang loop vectorize(disable) interleave(disable)")
 #define f32_bits(x) as_uint(x)
 #define bits_f32(x) as_float(x)

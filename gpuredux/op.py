@@ -594,7 +594,7 @@ class Plan:
         behind = tuple(give.stages) if give is not None else ()
         key = (file, kernel, stages, behind, tuple(sorted(defines.items())))
         if key not in self._kernels:
-            source = kernel_source(file, self.device.warp, stages, defines, behind)
+            source = kernel_source(file, self.device.warp, stages, defines | ({"ON_CPU": True} if self.device.cpu else {}), behind)
             self._kernels[key] = self.backend.compile(self.device, source, kernel, shared)
         if not self._dry and all(grid):
             self.backend.launch(self._kernels[key], self.device, grid, block, args, self.stream, shared)

@@ -49,7 +49,7 @@ INLINE i64 value_of(WORD w, f32 per_unit, bool *counted, bool *used, bool *beyon
 INLINE void window_row(GLOBAL const WORD *x, GLOBAL const u8 *status, i64 at, u32 bits, f32 per_unit, Sum *p, u64 *y) {
     Sum one[MANY];
     u64 square[MANY];
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 j = 0; j < MANY; j++) {
         one[j] = 0u;
         square[j] = 0u;
@@ -68,12 +68,12 @@ INLINE void window_row(GLOBAL const WORD *x, GLOBAL const u8 *status, i64 at, u3
     }
     p[0] = 0u;
     y[0] = 0u;
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 j = 0; j < 2 * KX + 1; j++) {
         p[0] += one[j];
         y[0] += square[j];
     }
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 1; k < 8; k++) {
         p[k] = p[k - 1] + one[k + 2 * KX] - one[k - 1];
         y[k] = y[k - 1] + square[k + 2 * KX] - square[k - 1];
@@ -135,26 +135,26 @@ KERNEL(128) dispersion(
     u64 above = ((u64)frame * panels + panel) * rows; /* rows of the batch above this panel */
     Sum p[8], row_p[8];
     u64 y[8], row_y[8];
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 8; k++) p[k] = 0u, y[k] = 0u;
     for (i32 r = begin - KY; r < end + KY; r++) {
         i32 gone = r - (2 * KY + 1), here = r - KY;
         if (r >= 0 && r < (i32)rows) {
             u32 bits = good_bits(good, (u64)panel * rows + (u32)r, words, first, inside);
             window_row(x, status, (i64)(above + (u32)r) * cols + first, bits, per_unit, row_p, row_y);
-            UNROLL
+            UNROLL_ON_GPU
             for (u32 k = 0; k < 8; k++) p[k] += row_p[k], y[k] += row_y[k];
         }
         if (gone >= 0 && gone >= begin - KY) {
             u32 bits = good_bits(good, (u64)panel * rows + (u32)gone, words, first, inside);
             window_row(x, status, (i64)(above + (u32)gone) * cols + first, bits, per_unit, row_p, row_y);
-            UNROLL
+            UNROLL_ON_GPU
             for (u32 k = 0; k < 8; k++) p[k] -= row_p[k], y[k] -= row_y[k];
         }
         if (here >= begin) { /* no continue: warp_sum comes behind the loop */
             u32 bits = good_bits(good, (u64)panel * rows + (u32)here, words, first, inside) >> KX, result = 0u;
             i64 at = (i64)(above + (u32)here) * cols + (byte * 8u);
-            UNROLL
+            UNROLL_ON_GPU
             for (u32 k = 0; k < 8; k++) {
                 bool counted = false, used = false, beyond = false;
                 i64 v = 0;

@@ -42,7 +42,7 @@ KERNEL(128) dispersion_regions(GLOBAL const u32 *test, GLOBAL const i32 *live, G
         }
     }
     u32 bits = here;
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 s = 1; s <= REACH; s++) bits &= (here << s | left >> (32u - s)) & (here >> s | right << (32u - s));
     region[at] = bits;
     if (at % ((u64)panels * rows * words) == 0u) strong_count[at / ((u64)panels * rows * words)] = 0u;
