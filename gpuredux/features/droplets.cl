@@ -1,32 +1,5 @@
-/* Droplets: pixels above the low threshold to bits (strong.cl lists the components), components to candidates.
+/* Droplets: components of pixels above the low threshold (strong.cl lists them) to candidates.
  * f64: sums over a droplet, in raster order, each operation rounded once, results rounded once to f32. */
-
-#ifdef THRESHOLD
-/* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is good and above. */
-KERNEL(128) threshold(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u8 *good, GLOBAL const i32 *live, GLOBAL u32 *bits, f32 low, u32 n,
-                      u32 npix, u32 words) {
-    WARP_SCRATCH(w, 128);
-    u32 frame = BLOCK_Y;
-    if (frame >= LIVE_ROWS(live, n)) return;
-    u64 at = (u64)frame * npix;
-    for (u32 k = 0u; k < 8u; k++) {
-        u32 pixel = BLOCK * 1024u + k * 128u + LID;
-        bool strong = false;
-        if (pixel < npix) {
-            f32 x = (f32)image[at + pixel];
-            strong = is_finite(x) && x > low;
-#if MARKED
-            strong = strong && marks[at + pixel] == 0u;
-#endif
-#if GOOD
-            strong = strong && good[pixel] != 0u;
-#endif
-        }
-        u32 all = warp_ballot(w, strong);
-        if (LANE == 0u && pixel / 32u < words) bits[(u64)frame * words + pixel / 32u] = all;
-    }
-}
-#else
 
 /* grid: BLOCK = 128 components, a thread each, BLOCK_Y = frame. columns of candidates: (n, capacity) words, pixels = 0 where a component is no droplet */
 KERNEL(128) droplets(GLOBAL const WORD *all_images, GLOBAL const u32 *all_strong, GLOBAL const u32 *all_start, GLOBAL const u32 *all_members,
@@ -57,4 +30,3 @@ KERNEL(128) droplets(GLOBAL const WORD *all_images, GLOBAL const u32 *all_strong
     columns[4u * capacity] = f32_bits((f32)total);
     columns[5u * capacity] = f32_bits(most);
 }
-#endif

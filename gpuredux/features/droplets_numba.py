@@ -7,6 +7,7 @@ from ..status import Frame
 from .strong_numba import components
 
 TOO_MANY = np.uint32(Frame.TOO_MANY)
+LOOK = np.uint64(64)        # pixels that are looked at together
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -23,33 +24,36 @@ def find(frames, marks, marked, good, thresholds, capacity, grid, whole, real, d
 
 @fast
 def _frame(v, marks, marked, good, thresholds, capacity, grid, whole, real, f, droplet_count, strong_count):
-    strong = _above(v, marks, marked, good, np.float32(thresholds[0]))
-    strong_count[f], some = len(strong), 0
-    if len(strong) <= capacity:
-        start, members = components(strong, grid)
+    strong, some = above(v, marks, marked, good, np.float32(thresholds[0]), capacity), 0
+    strong_count[f] = strong[0]
+    if strong[0] <= capacity:
+        start, members = components(strong[1], grid)
         for k in range(len(start) - 1):
-            some += _droplet(v, strong[members[start[k] : start[k + 1]]], thresholds, grid, whole, real, f, some)
+            some += _droplet(v, strong[1][members[start[k] : start[k + 1]]], thresholds, grid, whole, real, f, some)
     droplet_count[f] = some
     rest = min(some, whole[0].shape[1])
     for column in whole:
         column[f, rest:] = 0
     for column in real:
         column[f, rest:] = 0
-    return TOO_MANY if len(strong) > capacity else np.uint32(0)
+    return TOO_MANY if strong[0] > capacity else np.uint32(0)
 
 
 @fast
-def _above(v, marks, marked, good, low):
-    """The pixels above low, ascending: counted first, for a list of the whole frame would be fresh memory."""
-    some = 0
-    for i in range(np.uint64(len(v))):
-        some += np.int64(np.float32(v[i]) > low)
-    strong, some = np.empty(some, np.uint32), 0
-    for i in range(np.uint64(len(v))):
-        if np.float32(v[i]) > low and np.isfinite(np.float32(v[i])) and (len(good) < 2 or good[i]) and not (marked and marks[i] != 0):
-            strong[some] = i
-            some += 1
-    return strong[:some]
+def above(v, marks, marked, good, low, capacity):
+    """How many pixels are above low, and the first ones, ascending, at most capacity: of a list so long only what is written is fresh memory."""
+    strong, some, npix = np.empty(capacity, np.uint32), 0, np.uint64(len(v))
+    for begin in range(np.uint64(0), npix, LOOK):
+        end, any_above = min(begin + LOOK, npix), 0
+        for i in range(begin, end):
+            any_above += np.int64(np.float32(v[i]) > low)
+        if any_above:       # rare, and the pixels are at hand
+            for i in range(begin, end):
+                if np.float32(v[i]) > low and np.isfinite(np.float32(v[i])) and (len(good) < 2 or good[i]) and not (marked and marks[i] != 0):
+                    if some < capacity:
+                        strong[some] = i
+                    some += 1
+    return some, strong[: min(some, capacity)]
 
 
 @fast

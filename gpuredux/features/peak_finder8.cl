@@ -1,32 +1,6 @@
-/* peakfinder8 behind the rings and the components: thresholds to bits, components to peaks.
+/* peakfinder8 behind the rings (ring_clip.cl) and the components (strong.cl): components to peaks.
  * f64: sums over a peak and its disc, as the originals take them; each operation rounded once, results rounded once to f32. */
 
-#ifdef THRESHOLD
-/* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is above its ring's threshold. */
-KERNEL(128) threshold(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u16 *label, GLOBAL const f32 *high, GLOBAL const i32 *live, GLOBAL u32 *bits,
-                      f32 most, u32 n, u32 rings, u32 npix, u32 words) {
-    WARP_SCRATCH(w, 128);
-    u32 frame = BLOCK_Y;
-    if (frame >= LIVE_ROWS(live, n)) return;
-    u64 at = (u64)frame * npix;
-    for (u32 k = 0u; k < 8u; k++) {
-        u32 pixel = BLOCK * 1024u + k * 128u + LID;
-        bool strong = false;
-        if (pixel < npix) {
-            u32 ring = label[pixel];
-            f32 x = (f32)image[at + pixel];
-            strong = ring < rings && is_finite(x) && limited(x, most) > high[(u64)frame * rings + (ring < rings ? ring : 0u)];
-#if MARKED
-            strong = strong && marks[at + pixel] == 0u;
-#endif
-        }
-        u32 all = warp_ballot(w, strong);
-        if (LANE == 0u && pixel / 32u < words) bits[(u64)frame * words + pixel / 32u] = all;
-    }
-}
-#endif
-
-#ifdef PEAKS
 typedef struct {
     f64 row, col;
     bool good;
@@ -129,4 +103,3 @@ KERNEL(128) peaks(GLOBAL const WORD *all_images, GLOBAL const u8 *all_marks, GLO
     columns[7u * capacity] = f32_bits((f32)sigma);
     columns[8u * capacity] = f32_bits((f32)snr);
 }
-#endif

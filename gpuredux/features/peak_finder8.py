@@ -16,7 +16,7 @@ from ..status import Frame
 from . import peak_finder8_numba as host
 from .frames import LARGEST, FrameOp, host_frames, host_marks, whole, word
 from .rings import Rings
-from .strong import connected, list_components, strong_scratch, table_of
+from .strong import connected, list_components, strong_bits, strong_scratch, table_of
 from .strong_numba import Grid
 
 COLUMNS = {"panel": np.int32, "row": np.float32, "col": np.float32, "pixels": np.int32, "total": np.float32, "max": np.float32, "background": np.float32,
@@ -147,15 +147,13 @@ class PeakFinder8(FrameOp):
         size, rings = (np.uint32(n), np.uint32(self.rings.count), np.uint32(npix)), (held["ring_mean"], held["ring_high"])
         kind = {"WORD": word(energy), "MARKED": pixel_status is not None, "LIVE": live is not None}
         self._clip(plan, energy, marks, alive, new, {**kind, "LEGACY": self.variant == "legacy"})
-        words = np.uint32(held["bits"].shape[1])
-        plan.launch("features/peak_finder8.cl", "threshold", (-(-npix // 1024), n), 128,
-                    (energy, marks, plan.statics["label"], rings[1], alive, held["bits"], self._most(energy), *size, words), THRESHOLD=True, **kind)
+        strong_bits(plan, energy, pixel_status, live, rings=(plan.statics["label"], rings[1], self._most(energy)))
         list_components(plan, held["bits"], live, strong_count, new, self.grid)
         lists = [held[k] for k in ("strong", "start", "members", "components")]
         frame = (*map(np.uint32, (most, *self.rings.shape[-2:])), *map(np.int32, (*self.tile, 2 * self.local_bg_radius)))
         plan.launch("features/peak_finder8.cl", "peaks", (-(-most // 128), n), 128,
                     (energy, marks, plan.statics["label"], *rings, *lists, alive, held["columns"], np.float64(self.min_snr), self._most(energy), *size, *frame),
-                    PEAKS=True, LEGACY=self.variant == "legacy", **kind)
+                    LEGACY=self.variant == "legacy", **kind)
         table_of(plan, columns, peak_count, live)
 
     def _most(self, energy: Any) -> np.float32:

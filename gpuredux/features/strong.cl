@@ -1,5 +1,37 @@
-/* From bits (strong pixels of a frame) to its components and a table, without an order that atomics give. Over 200 lines: five kernels, one way.
+/* From frames to bits (strong pixels), to components and a table, without an order that atomics give. Over 200 lines: six kernels, one way.
  * Words of 32 pixels in raster order; rank[word]: strong pixels before it. So the number of a strong pixel among all of them is rank + the bits below. */
+
+#ifdef STRONG_BITS
+/* grid: BLOCK = 1024 pixels, BLOCK_Y = frame: bit k of word w: pixel 32 w + k is good, unmarked, finite, and above low; RINGED: above its ring's threshold. */
+KERNEL(128) strong_bits(GLOBAL const WORD *image, GLOBAL const u8 *marks, GLOBAL const u8 *good, GLOBAL const i32 *live, GLOBAL const u16 *label,
+                        GLOBAL const f32 *high, GLOBAL u32 *bits, f32 low, f32 most, u32 n, u32 npix, u32 words, u32 rings) {
+    WARP_SCRATCH(w, 128);
+    u32 frame = BLOCK_Y;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    u64 at = (u64)frame * npix;
+    for (u32 k = 0u; k < 8u; k++) {
+        u32 pixel = BLOCK * 1024u + k * 128u + LID;
+        bool strong = false;
+        if (pixel < npix) {
+            f32 x = (f32)image[at + pixel];
+#if RINGED
+            u32 ring = label[pixel];
+            strong = ring < rings && is_finite(x) && limited(x, most) > high[(u64)frame * rings + (ring < rings ? ring : 0u)];
+#else
+            strong = is_finite(x) && x > low;
+#endif
+#if MARKED
+            strong = strong && marks[at + pixel] == 0u;
+#endif
+#if GOOD
+            strong = strong && good[pixel] != 0u;
+#endif
+        }
+        u32 all = warp_ballot(w, strong);
+        if (LANE == 0u && pixel / 32u < words) bits[(u64)frame * words + pixel / 32u] = all;
+    }
+}
+#endif
 
 #ifdef COUNT_BITS
 /* grid: BLOCK = tile of 4096 pixels, BLOCK_Y = frame: strong pixels before each word of the tile, and of the whole tile. */
