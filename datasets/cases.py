@@ -17,9 +17,21 @@ from gpuredux import calib, compress, veto
 from gpuredux.detectors import DETECTORS, Detector
 from gpuredux.status import Pixel
 
-from . import cases_assemble, cases_binning, cases_dispersion, cases_pixelwise, cases_regions, cases_waveform, cases_wavelet
+from . import (
+    cases_assemble,
+    cases_azimuthal,
+    cases_beam,
+    cases_binning,
+    cases_dispersion,
+    cases_photon_counting,
+    cases_pixelwise,
+    cases_psana_peaks,
+    cases_regions,
+    cases_sparsify,
+    cases_waveform,
+    cases_wavelet,
+)
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
-from .cases_azimuthal import azimuthal_integrate, sigma_clip, sized_azimuthal_integrate, sized_sigma_clip
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
 from .cases_crosstalk import recursive, sized_recursive, sized_stencil, stencil
@@ -561,16 +573,15 @@ def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool)
     return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
 
 
-FAMILIES: Any = (cases_pixelwise, cases_assemble, cases_binning, cases_regions, cases_waveform)      # modules with one table of MAKERS each
+FAMILIES: Any = (cases_pixelwise, cases_assemble, cases_binning, cases_regions, cases_waveform, cases_photon_counting)      # each has a table MAKERS
 CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **{name: partial(module.cases_of, name) for module in FAMILIES for name in module.MAKERS},
     "calib.status_count": status_count, "calib.common_mode": common_mode, "calib.dark_sums": dark_sums, "calib.dark_median": dark_median,
     "calib.counts": counts, "calib.photons": photons, "calib.shared_photons": shared_photons,
     "calib.stencil": stencil, "calib.recursive": recursive,
     "calib.gain": gain, "calib.threshold_gain": threshold_gain,
-    **cases_dispersion.CASES,
-    "features.peak_finder8": peak_finder8, "features.azimuthal_integrate": azimuthal_integrate,
-    "features.droplets": droplets, "features.sigma_clip": sigma_clip,
+    **cases_azimuthal.CASES, **cases_beam.CASES, **cases_dispersion.CASES, **cases_sparsify.CASES, **cases_psana_peaks.CASES,
+    "features.peak_finder8": peak_finder8, "features.droplets": droplets,
     **cases_wavelet.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
@@ -582,9 +593,8 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     "calib.counts": sized_counts, "calib.photons": sized_photons, "calib.shared_photons": sized_shared_photons,
     "calib.stencil": sized_stencil, "calib.recursive": sized_recursive,
     "calib.gain": sized_gain, "calib.threshold_gain": sized_threshold_gain,
-    **cases_dispersion.SIZED,
-    "features.peak_finder8": sized_peak_finder8, "features.azimuthal_integrate": sized_azimuthal_integrate,
-    "features.droplets": sized_droplets, "features.sigma_clip": sized_sigma_clip,
+    **cases_azimuthal.SIZED, **cases_beam.SIZED, **cases_dispersion.SIZED, **cases_sparsify.SIZED, **cases_psana_peaks.SIZED,
+    "features.peak_finder8": sized_peak_finder8, "features.droplets": sized_droplets,
     **cases_wavelet.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
@@ -592,6 +602,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
 }
 FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {
     **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES if hasattr(module, "fed") for name in module.MAKERS},
+    **cases_beam.FEEDING,
     "calib.status_count": lambda frame, n: iter([Case("count", calib.StatusCount(), {})] if frame in ((24, 17), (16, 40)) else []),
     "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode, "calib.photons": fed_photons,
 }
