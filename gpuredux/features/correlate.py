@@ -90,8 +90,8 @@ class Correlate(FrameOp):
         history = Spec("g2_history", (self.num_levels, self.num_bufs - 1, self.rings.order.size), np.dtype(np.int32))
         return tuple(history if k == "g2_history" else Spec(k, shapes[k], i64) for k in HELD)
 
-    def start(self) -> dict[str, np.ndarray]:
-        """The state before the first frame."""
+    def start(self, frame: tuple[int, ...] = (), dtype: Any = None) -> dict[str, np.ndarray]:
+        """The state before the first frame, whatever its shape and dtype."""
         return {s.name: np.full(s.shape, UNUSED if s.name == "g2_history" else 0, s.dtype) for s in self.held}
 
     def g2(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
