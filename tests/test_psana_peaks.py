@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from conftest import Target
@@ -24,15 +26,30 @@ def greatest(place: np.ndarray, rows: int, cols: int) -> np.ndarray:
     return (place >= 0) & (place == ndimage.maximum_filter(place, (2 * rows + 1, 2 * cols + 1), mode="constant", cval=-1))
 
 
+def scanned(v: np.ndarray, used: np.ndarray, rank: int) -> np.ndarray:
+    """Maxima of rows, one after the other: behind one that was found the scan goes on beyond rank."""
+    found = np.zeros(v.shape, bool)
+    for row in range(len(v)):
+        col = 0
+        while col < v.shape[1]:
+            near = slice(max(col - rank, 0), col + rank + 1)
+            more = col + 1 < v.shape[1] and used[row, col + 1] and v[row, col + 1] >= v[row, col]
+            found[row, col] = used[row, col] and not more and not (v[row, near] > v[row, col])[used[row, near]].any()
+            col += rank + 1 if found[row, col] else 1
+    return found
+
+
 def again(v: np.ndarray, used: np.ndarray, op: Finder) -> list[dict[str, float]]:
     """The peaks of one panel in float64."""
     v = np.where(used, v, 0).astype(np.float64)
-    place, deep = ordered(v, used), ordered(-v, used)
-    seeds, rank = greatest(place, op.rank, op.rank), op.rank
+    rank = op.rank
     if isinstance(op, PeakFinderV3r3):
-        ring = used & ~(greatest(place, 0, rank) | greatest(place, rank, 0) | greatest(deep, 0, rank) | greatest(deep, rank, 0))
+        (rows, cols), (low_rows, low_cols) = ((scanned(x, used, rank), scanned(x.T, used.T, rank).T) for x in (v, -v))
+        ring = used & ~(rows | cols | low_rows | low_cols)
+        v_used = np.where(used, v, -np.inf)
+        seeds = rows & cols & (v_used >= ndimage.maximum_filter(v_used, 2 * rank + 1, mode="constant", cval=-np.inf))
     else:
-        seeds &= v >= op.thr_high
+        seeds = greatest(ordered(v, used), rank, rank) & (v >= op.thr_high)
         ring = used & (v >= -op.thr_high) & (v < op.thr_high)
     row, col = np.indices(v.shape)
     peaks = []
@@ -94,12 +111,13 @@ def test_scipy_finds_the_same(target: Target, k: int, ties: bool) -> None:
         np.testing.assert_allclose(got[column], [p[column] for w in want for p in w], rtol=2e-6, atol=2e-4 if "sigma" in column else 1e-6, err_msg=column)
 
 
-def test_of_equal_pixels_the_last_is_the_maximum(target: Target) -> None:
+def test_of_equal_pixels_beside_each_other_the_last_is_the_maximum(target: Target) -> None:
     frame = np.zeros((1, 20, 30), np.float32)
-    frame[0, 5, 5:7] = frame[0, 14:16, 20] = frame[0, 15, 5] = frame[0, 13, 7] = 50
-    for op in (PeakFinderV4r3(20.0, 30.0, rank=3), PeakFinderV3r3(rank=3, amax_thr=20.0)):
-        got = table(op, target, frame)
-        assert list(zip(got["seed_row"].tolist(), got["seed_col"].tolist(), strict=True)) == [(5, 6), (15, 5), (15, 20)]
+    frame[0, 5, 5:7] = frame[0, 14:16, 20] = frame[0, 15, 5] = frame[0, 13, 7] = frame[0, 8, 24] = frame[0, 8, 26] = 50
+    droplets = table(PeakFinderV4r3(20.0, 30.0, rank=3), target, frame)
+    assert list(zip(droplets["seed_row"].tolist(), droplets["seed_col"].tolist(), strict=True)) == [(5, 6), (8, 26), (15, 5), (15, 20)]
+    adaptive = table(PeakFinderV3r3(rank=3, amax_thr=20.0), target, frame)
+    assert list(zip(adaptive["seed_row"].tolist(), adaptive["seed_col"].tolist(), strict=True)) == [(5, 6), (8, 24), (13, 7), (15, 5), (15, 20)]
 
 
 def test_one_saturated_plateau_is_one_maximum_at_its_last_corner(target: Target) -> None:
@@ -111,8 +129,63 @@ def test_one_saturated_plateau_is_one_maximum_at_its_last_corner(target: Target)
 
 
 # --------------------------------------------------------------------------------------------------------------- psana
-def matched(got: dict[str, np.ndarray], theirs: np.ndarray, *columns: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of psana's peaks [..., row, col, amp_tot] whether ours has it, row and col within 0.001 pixel, amp_tot within 1e-5; and the same backwards."""
-    ours = np.stack([got[c].astype(np.float64) for c in columns], axis=1)
-    near = (np.abs(ours[:, None, :-1] - theirs[None, :, :-1]).max(-1) < 1e-3) & (np.abs(ours[:, None, -1] / theirs[None, :, -1] - 1) < 1e-5)
-    return near.any(0), near.any(1)
+def compared(target: Target, frame: np.ndarray, theirs: np.ndarray, op: PeakFinderV3r3) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many of psana's peaks [panel, row, col, amp_tot] are ours, row and col within 0.001 pixel, amp_tot within 1e-5 of it; psana's others; our others."""
+    got = table(op, target, frame[None])
+    ours = np.stack([got[c].astype(np.float64) for c in ("panel", "row", "col", "total")], axis=1)
+    same = (np.abs(ours[:, None, :3] - theirs[None, :, :3]).max(-1) < 1e-3) & (np.abs(ours[:, None, 3] / theirs[None, :, 3] - 1) < 1e-5)
+    return int(same.any(0).sum()), theirs[~same.any(0)], ours[~same.any(1)]
+
+
+Read = Callable[[str, str], np.ndarray]
+CUTS = {"rank": 3, "r0": 4.0, "dr": 2.0, "nsigm": 0.0}       # those and the thresholds below stand in the files, as peak_params
+
+
+def test_psana_finds_the_same_in_a_calibrated_panel(target: Target, real: Read) -> None:
+    file = "cspad_asic_float.h5"
+    theirs = np.insert(real(file, "psana_v3r3_peaks"), 0, 0, axis=1)
+    op = PeakFinderV3r3(**CUTS, npix_min=2, npix_max=30, amax_thr=200.0, atot_thr=600.0, son_min=7.0)
+    same, missed, more = compared(target, real(file, "data")[None], theirs, op)
+    assert (same, len(missed), len(more)) == (12, 0, 0)
+
+
+def test_psana_finds_the_same_in_whole_numbers_with_their_ties(target: Target, real: Read) -> None:
+    """The list leaves out overflow (16383) and bad pixels (below -100), which the file does not say: so all 201 are the same, and none is beside them."""
+    file = "cspad_thermolysin_1.h5"
+    frame, theirs = real(file, "data"), real(file, "psana_v3r3_peaks")
+    fields = {**CUTS, "npix_min": 2, "npix_max": 30, "amax_thr": 250.0, "atot_thr": 500.0, "son_min": 9.0}
+    same, missed, more = compared(target, frame, theirs, PeakFinderV3r3(**fields, good=(frame > -100) & (frame < 16383)))
+    assert (same, len(missed), len(more)) == (201, 0, 0)
+    same, missed, more = compared(target, frame, theirs, PeakFinderV3r3(**fields))
+    assert (same, len(missed), len(more)) == (199, 2, 14)       # overflow makes peaks, and bad pixels change the ring of two
+
+
+def asics(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.reshape(256, 4, 256).swapaxes(0, 1))
+
+
+@pytest.mark.parametrize(("frame", "peaks", "same_unmasked"), [(0, 99, 93), (1, 98, 95)])
+def test_psana_finds_the_same_in_photons_of_three_gains(target: Target, real: Read, frame: int, peaks: int, same_unmasked: int) -> None:
+    """By ASIC. The list leaves out pixels that saturate in one of the run's frames, which the file does not say: six of those do so in the frames that are
+    stored, the other four are those whose leaving out gives psana's numbers to all digits, in both frames."""
+    file = "jungfrau_m049_raw_to_photons.h5"
+    photons, listed = asics(real(file, "conv")[frame]), real(file, f"psana_v3r3_peaks/{frame}")
+    theirs = np.stack([listed[:, 1] // 256, listed[:, 0], listed[:, 1] % 256, listed[:, 2]], axis=1).astype(np.float64)
+    good = (real(file, "raw") != 0xC000).all(0)
+    good[[11, 11, 35, 119], [117, 118, 127, 128]] = False
+    fields = {**CUTS, "npix_min": 1, "npix_max": 40, "amax_thr": 15.0, "atot_thr": 30.0, "son_min": 8.0}
+    same, missed, more = compared(target, photons, theirs, PeakFinderV3r3(**fields, good=asics(good)))
+    assert (same, len(missed), len(more)) == (peaks, 0, 0)
+    same, missed, more = compared(target, photons, theirs, PeakFinderV3r3(**fields))
+    assert (same, len(missed)) == (same_unmasked, peaks - same_unmasked)
+    assert len(more) <= 7
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"rank": 0}, "rank must be 1 to 7"), ({"rank": 8}, "rank must be 1 to 7"), ({"max_peaks": 0}, "max_peaks must be 1 to"),
+    ({"r0": -1.0}, "r0 and dr must be 0 or more"), ({"r0": 63.0}, "r0 and dr must be 0 or more"), ({"son_min": np.inf}, "son_min must be a finite float32"),
+    ({"thr_low": 31.0}, "thresholds must be thr_low <= thr_high"), ({"thr_low": -1.0, "thr_high": 0.0}, "thresholds must be thr_low <= thr_high"),
+])
+def test_a_wrong_field_says_so(fields: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^features.peak_finder_v4r3: {message}"):
+        PeakFinderV4r3(**{"thr_low": 20.0, "thr_high": 30.0, **fields})

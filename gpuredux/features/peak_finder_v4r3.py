@@ -10,7 +10,7 @@ import numpy as np
 
 from ..op import Plan
 from .frames import word
-from .psana_peaks import PsanaPeaks, maxima
+from .psana_peaks import PsanaPeaks, unbeaten
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,10 @@ class PeakFinderV4r3(PsanaPeaks):
 
     def look(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         low, high = np.float32(self.thr_low), np.float32(self.thr_high)
-        return maxima(v, self.rank, lambda dr, dc: True) & (v >= high), (v >= -high) & (v < high), v >= low
+        return unbeaten(v, self.rank, self.rank, ties=True) & (v >= high), (v >= -high) & (v < high), v >= low
+
+    def capacity(self, rows: int, cols: int) -> int:
+        return math.ceil(rows / (self.rank + 1)) * math.ceil(cols / (self.rank + 1))    # they are more than rank apart
 
     def least(self, mean: float, rms: float) -> np.float32:
         return np.float32(self.thr_low)

@@ -4,7 +4,6 @@ specification."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -70,6 +69,10 @@ class PsanaPeaks(FrameOp):
         """bool (panels, rows, cols): maxima that may be peaks; pixels that rings may hold; those that floods may. v: NaN where a pixel is not used."""
         raise NotImplementedError
 
+    def capacity(self, rows: int, cols: int) -> int:
+        """The most maxima that a panel can have, by how near to each other they can be."""
+        raise NotImplementedError
+
     def least(self, mean: float, rms: float) -> np.float32:
         """What a pixel of a flood has at least, by the ring around the maximum."""
         raise NotImplementedError
@@ -109,12 +112,11 @@ class PsanaPeaks(FrameOp):
         return nbytes(energy, pixel_status, live, *self.outputs(energy, pixel_status, live)) + (0 if self.good is None else self.good.size)
 
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
-        """Bits of rows that begin at a word each. Maxima are more than rank apart, so that no frame has more than capacity of them."""
+        """Bits of rows that begin at a word each."""
         n, *panels, rows, cols = energy.shape
         words = math.prod(panels) * rows * -(-cols // 32)
-        capacity = math.prod(panels) * -(-rows // (self.rank + 1)) * -(-cols // (self.rank + 1))
         more = (Spec(k, (n, words), np.dtype(np.uint32)) for k in ("ring_bits", "flood_bits", "kept"))
-        return (*list_scratch(n, 32 * words, capacity), *more)
+        return (*list_scratch(n, 32 * words, math.prod(panels) * self.capacity(rows, cols)), *more)
 
     def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, *out: Any) -> None:
         (n, *_, rows, cols), held, (*columns, peak_count) = energy.shape, plan.scratch, out
@@ -136,7 +138,7 @@ class PsanaPeaks(FrameOp):
         n, (*_, rows, cols) = live_rows(energy, live), energy.shape
         named, ring = dict(zip(COLUMNS, out, strict=False)), self.ring.astype(np.int64)
         numbers = host.Numbers(*self.numbers(), *(float(getattr(self, k)) for k in REALS), self.npix_min, self.npix_max, self.rank, rows, cols,
-                               int(abs(ring).max(initial=0)), pixel_status is not None, self.good is not None)
+                               int(abs(ring).max(initial=0)), self.capacity(rows, cols), pixel_status is not None, self.good is not None)
         good = np.ones(1, bool) if self.good is None else self.good.reshape(-1)
         host.find(host_frames(energy, n), host_marks(pixel_status, n), read_only(good), read_only(ring), numbers, tuple(named[k] for k in WHOLE),
                   tuple(named[k] for k in REAL), out[-1])
@@ -202,14 +204,13 @@ def centre(weighted: float, squares: float, total: float) -> tuple[float, float]
     return mean, math.sqrt(max(squares / total - mean * mean, 0.0))
 
 
-def maxima(v: np.ndarray, rank: int, directions: Callable[[int, int], bool]) -> np.ndarray:
-    """bool: pixels of panels (panels, rows, cols) that nobody beats of those within rank in these directions. Of equal ones the last in raster order beats
-    the others. NaN beats nobody, and is none."""
-    wide = np.pad(v, ((0, 0), (rank, rank), (rank, rank)), constant_values=np.nan)
+def unbeaten(v: np.ndarray, rows: int, cols: int, ties: bool = False) -> np.ndarray:
+    """bool: pixels of panels (panels, rows, cols) that no other one within so many rows and cols is above; or, with ties, is as high and later in raster
+    order. NaN is above nobody, and is none."""
+    wide = np.pad(v, ((0, 0), (rows, rows), (cols, cols)), constant_values=np.nan)
     best = np.isfinite(v)
-    for dr in range(-rank, rank + 1):
-        for dc in range(-rank, rank + 1):
-            if (dr or dc) and directions(dr, dc):
-                other = wide[:, rank + dr : rank + dr + v.shape[1], rank + dc : rank + dc + v.shape[2]]
-                best &= ~(other > v if (dr, dc) < (0, 0) else other >= v)
+    for dr in range(-rows, rows + 1):
+        for dc in range(-cols, cols + 1):
+            other = wide[:, rows + dr : rows + dr + v.shape[1], cols + dc : cols + dc + v.shape[2]]
+            best &= ~(other >= v if ties and (dr, dc) > (0, 0) else other > v)
     return best

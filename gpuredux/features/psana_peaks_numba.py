@@ -27,6 +27,7 @@ class Numbers(NamedTuple):
     rows: int
     cols: int
     reach: int          # of the ring
+    capacity: int       # maxima of a panel
     marked: bool
     masked: bool
 
@@ -45,7 +46,7 @@ def _frame(v, marks, good, ring, numbers, whole, real, peak_count, f):
     kind = np.zeros(-(-size // 8) * 8 if numbers.adaptive else 8, np.uint8)
     near = ring[:, 0] * numbers.cols + ring[:, 1]
     rows = np.zeros((2, 2 * numbers.rank + 1), np.int64)
-    found = np.empty(-(-numbers.rows // (numbers.rank + 1)) * -(-numbers.cols // (numbers.rank + 1)), np.uint32)     # they are more than rank apart
+    found = np.empty(numbers.capacity, np.uint32)
     for panel in range(len(v) // size):
         if numbers.adaptive:
             count = _extreme(v, marks, good, numbers, panel * size, kind, found)
@@ -123,29 +124,28 @@ def _is_seed(v, marks, good, numbers, base, i):
 # ---------------------------------------------------------------------------------------------------------------- extrema
 @fast
 def _extrema(v, marks, good, numbers, base, kind, sign):
-    """V3r3: kind = EXTREME where sign * v is the greatest of its row or its column within rank, with MAXIMUM of its square; of equal ones the last.
+    """V3r3: kind = EXTREME where sign * v is a maximum of its row or its column, with MAXIMUM of both and its square.
 
     For sign 1 kind is written, for others added to."""
     rank, rows, cols = numbers.rank, numbers.rows, numbers.cols
     tall, wide, first = STRIP + 2 * rank, cols + 2 * rank, sign > 0
     high = np.empty((tall, wide), np.float32)           # sign * v, -Inf where no pixel is used
-    ahead = np.empty((tall, wide), np.float32)          # the greatest of rank pixels from here
+    ahead = np.empty(wide, np.float32)                  # the greatest of rank pixels from here
     widest = np.empty((tall, wide), np.float32)         # the greatest of a row of the square
-    over = np.empty((4, wide), np.float32)              # the greatest above and below: of the column, of the square
+    over = np.empty((2, wide), np.float32)              # the greatest of a column, of the square
+    in_row, last = np.empty(cols, np.uint8), np.full(cols, -rank - 1, np.int32)     # last: the row of the column's last maximum
     for top in range(0, rows, STRIP):
         for y in range(tall):
             _fill(high[y], v, marks, good, numbers, base, top + y - rank, sign)
-            _running(high[y], ahead[y], rank)
-            if first:
-                _widest(high[y], ahead[y], widest[y], rank)
+            _running(high[y], ahead, rank)
+            _widest(high[y], ahead, widest[y], rank)
         for y in range(rank, min(STRIP, rows - top) + rank):
-            _greatest(high, y - rank, y, over[0])
-            _greatest(high, y + 1, y + rank + 1, over[1])
+            row = top + y - rank
+            _greatest(high, y - rank, y + rank + 1, over[0])
             if first:
-                _greatest(widest, y - rank, y, over[2])
-                _greatest(widest, y + 1, y + rank + 1, over[3])
-            at = (top + y - rank) * cols
-            _judge(high[y], ahead[y], over, rank, kind[at : at + cols], first)
+                _greatest(widest, y - rank, y + rank + 1, over[1])
+            _of_row(high[y], widest[y], rank, in_row)
+            _judge(high[y], high[y + 1], over, rank, in_row, last, np.int32(row), kind[row * cols : (row + 1) * cols], first)
 
 
 @fast
@@ -198,16 +198,35 @@ def _greatest(x, begin, end, out):
 
 
 @fast
-def _judge(x, ahead, over, rank, kind, first):
-    none = np.float32(-np.inf)
-    above, below, over_square, under_square = over[0], over[1], over[2], over[3]
+def _of_row(x, widest, rank, out):
+    """out: 1 for pixels above the next one and nowhere below the row's within rank; those are kept that are more than rank behind the last one kept."""
+    none, near, n = np.float32(-np.inf), np.uint8(0), len(out)
+    for c in range(n):
+        y = x[c + rank]
+        out[c] = np.uint8((y > none) & (widest[c + rank] <= y) & (x[c + rank + 1] < y))
+    for k in range(1, min(rank + 1, n)):
+        for c in range(n - k):
+            near |= out[c] & out[c + k]
+    if near:
+        last = -rank - 1
+        for c in range(n):
+            if out[c]:
+                if c - last > rank:
+                    last = c
+                else:
+                    out[c] = 0
+
+
+@fast
+def _judge(x, below, over, rank, in_row, last, row, kind, first):
+    none, reach = np.float32(-np.inf), np.int32(rank)
     for c in range(len(kind)):
-        y, left, right = x[c + rank], ahead[c], ahead[c + rank + 1]
-        in_row = (left <= y) & (right < y)
-        in_col = (above[c + rank] <= y) & (below[c + rank] < y)
-        is_one = np.uint8(EXTREME) if (y > none) & (in_row | in_col) else np.uint8(0)
+        y = x[c + rank]
+        in_col = (y > none) & (over[0, c + rank] <= y) & (below[c + rank] < y) & (row - last[c] > reach)
+        last[c] = row if in_col else last[c]
+        is_one = np.uint8(EXTREME) if (in_row[c] > 0) | in_col else np.uint8(0)
         if first:
-            square = in_row & (over_square[c + rank] <= y) & (under_square[c + rank] < y) & (y > none)
+            square = (in_row[c] > 0) & in_col & (over[1, c + rank] <= y)
             kind[c] = is_one | (np.uint8(MAXIMUM) if square else np.uint8(0))
         else:
             kind[c] |= is_one
