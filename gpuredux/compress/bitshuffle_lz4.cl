@@ -15,11 +15,11 @@
 
 /* w[16] = the 64 bytes at p, zero from `count` on (count a multiple of 8) */
 INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++) w[k] = 0u;
 #if ALIGN == 16
     if (count >= 64u) {
-        UNROLL
+        UNROLL_ON_GPU
         for (u32 k = 0; k < 4; k++) {
             uint4 v = ((GLOBAL const uint4 *)p)[k];
             w[4 * k] = v.x; w[4 * k + 1] = v.y; w[4 * k + 2] = v.z; w[4 * k + 3] = v.w;
@@ -27,7 +27,7 @@ INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
         return; /* no SYNC inside */
     }
 #endif
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++)
         if (4u * k < count) {
 #if ALIGN >= 4
@@ -43,7 +43,7 @@ INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
 /* w -> v: after it v[k] holds 8 / SIZE bytes of each of 4 * SIZE / 8 planes; see store_planes for which */
 INLINE void transpose_piece(const u32 *w, u32 *v) {
 #if SIZE == 1
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++) {
         u32 g = k >> 3, j = k & 7u, from = 8u * g + (j >> 2), shift = 8u * (j & 3u); /* bytes j, j + 8, j + 16, j + 24 of 32 */
         v[k] = (w[from] >> shift & 0xffu) | (w[from + 2] >> shift & 0xffu) << 8 | (w[from + 4] >> shift & 0xffu) << 16 | (w[from + 6] >> shift & 0xffu) << 24;
@@ -51,15 +51,15 @@ INLINE void transpose_piece(const u32 *w, u32 *v) {
     TRANSPOSE8(v)
     TRANSPOSE8(v + 8)
 #elif SIZE == 2
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++) v[k] = (w[k >> 1] >> 16u * (k & 1u) & 0xffffu) | (w[8 + (k >> 1)] >> 16u * (k & 1u)) << 16;
     TRANSPOSE16(v)
 #elif SIZE == 4
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++) v[k] = w[k];
     TRANSPOSE16(v)
 #else
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++) v[k] = w[2u * (k & 7u) + (k >> 3)]; /* low words of 8 elements, then high words */
     TRANSPOSE8(v)
     TRANSPOSE8(v + 8)
@@ -69,7 +69,7 @@ INLINE void transpose_piece(const u32 *w, u32 *v) {
 /* thread LID's share of every plane: 8 / SIZE bytes from byte LID * 8 / SIZE on; plane: bytes of a plane */
 INLINE void store_planes(SHARED_PTR u32 *words, const u32 *v, u32 plane) {
     SHARED_PTR u8 *b = (SHARED_PTR u8 *)words;
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 16; k++) {
 #if SIZE == 1
         u32 p = k & 7u, at = 8u * LID + 4u * (k >> 3);
@@ -142,7 +142,7 @@ INLINE u32 put_extension(GLOBAL u8 *p, u32 at, u32 length) {
 /* the longest run at pos over the four bitmaps, the first of equals; or the one at pos + 1 <= last if it is longer by 2 or more */
 INLINE u32 longest(SHARED_PTR const u32 *equal, u32 pos, u32 last) {
     u32 here = 0u, later = 0u;
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 4; k++) {
         u32 run = run_from(equal + k * (WORDS + 1u), pos), run1 = run_from(equal + k * (WORDS + 1u), pos + 1u);
         if (run > MATCH_LENGTH(here)) here = MATCH(pos, k, run);
@@ -196,7 +196,7 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
     u64 same[4] = {0, 0, 0, 0};
     for (u32 r = 0; r < 16; r++) {
         u32 j = (r + LID) & 15u, word = 16u * LID + j, x = planes[word];
-        UNROLL
+        UNROLL_ON_GPU
         for (u32 k = 0; k < 4; k++) {
             u32 d = smaller(distance[k], 4u * word), at = 4u * word - d; /* the bytes before the block are masked below */
             u32 shift = 8u * (at & 3u), y = planes[at >> 2] >> shift | (shift ? planes[(at >> 2) + 1u] << (32u - shift) : 0u);
@@ -208,7 +208,7 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
         }
     }
     u32 end = bytes < 13u ? 0u : bytes - END_LITERALS;
-    UNROLL
+    UNROLL_ON_GPU
     for (u32 k = 0; k < 4; k++)
         for (u32 h = 0; h < 2; h++) {
             u32 base = 64u * LID + 32u * h;
