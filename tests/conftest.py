@@ -88,11 +88,32 @@ def has_barriers(op: Op) -> bool:
 
 
 MOST_CASES = 10     # of one test and one op, under --barriers
+SAME_CODE = {           # tests that compile the same functions; an op or a file that is in no line is a group by itself
+    "test_dispersion": ("features.dispersion", "features.dispersion_extended"), "test_peaks": ("features.peak_finder8",),
+    "test_psana_peaks": ("features.peak_finder_v3r3", "features.peak_finder_v4r3"), "test_regions": ("features.region_sums", "features.projections"),
+    "test_wavelet": ("features.dwt", "features.idwt", "features.lifting", "features.wavelet_threshold"),
+    "test_azimuthal": ("features.azimuthal_integrate", "features.azimuthal_median", "features.sigma_clip"),
+    "test_sparsify": ("features.sparsify", "features.densify", "features.peak_finder_azimuthal"),
+    "test_photon_counting": ("features.droplets", "features.droplet_photons", "features.contrast"), "test_correlate": ("features.correlate",),
+    "test_binning": ("features.bin", "features.running", "features.cube", "features.histogram"),
+    "test_beam": ("features.beam_centre", "features.beam_centroid", "features.jet_streak", "features.radial_background"),
+    "test_common_mode": ("calib.common_mode",), "test_darks": ("calib.dark_sums", "calib.dark_median"),
+    "test_bitshuffle_lz4": ("compress.bitshuffle_lz4", "compress.bitshuffle_lz4_decode"), "test_assembly": ("calib.assemble", "calib.assemble_tiles"),
+}
+
+
+def group_of(item: pytest.Item) -> str:
+    """For pytest -n 2 --dist loadgroup: numba's functions are compiled once, by one worker, and not by both at the same time."""
+    ops = sorted((op for op in gpuredux.OPS if op in item.name), key=len)
+    file = item.path.stem
+    return next((f for f, own in SAME_CODE.items() if ops and ops[-1] in own), ops[-1]) if ops and file not in SAME_CODE else file
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """--barriers drops tests whose case is of an op without barriers, all but the first pair with the same second op, and all but the first ten cases of an
     op: to compile them all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     if not config.getoption("--barriers"):
         return
     kept, dropped, seen = [], [], Counter()
