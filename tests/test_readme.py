@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import gpuredux
@@ -54,13 +55,19 @@ def test_example_runs(tmp_path):
     assert 0 < float(done.stdout) <= 0.25
 
 
-def test_the_calibration_runs(tmp_path):
-    """On a 4M of flat panels: 25 ADU/keV, two photons of 12.4 keV everywhere, banks up to 40 ADU off."""
-    code = re.search(r"<!-- calibration.*?-->\n```python\n(.*?)```", README.read_text(), re.S).group(1)
+def four_megapixels(path):
+    """A geometry of flat panels, two beside each other, four below; their shape."""
     shape, pixel = (8, 512, 1024), 75e-6
     corner = [np.array([k % 2 * 1040.0, k // 2 * 530.0, 0]) * pixel + np.array([0, 0, 0.2]) for k in range(8)]
     panels = [Panel(f"p{k}", c, np.array([pixel, 0, 0]), np.array([0, pixel, 0]), shape[1:], segment=k) for k, c in enumerate(corner)]
-    geometry.write(Geometry(panels), tmp_path / "jungfrau4M.geom")
+    geometry.write(Geometry(panels), path)
+    return shape
+
+
+def test_the_calibration_runs(tmp_path):
+    """On a 4M of flat panels: 25 ADU/keV, two photons of 12.4 keV everywhere, banks up to 40 ADU off."""
+    code = re.search(r"<!-- calibration.*?-->\n```python\n(.*?)```", README.read_text(), re.S).group(1)
+    shape = four_megapixels(tmp_path / "jungfrau4M.geom")
     ones = np.ones((3, *shape), np.float32)
     Constants("jungfrau4M", pedestal=ones * 3000, gain=ones * 25).save(tmp_path / "run7-constants.h5")
     rng = np.random.default_rng(1)
@@ -73,6 +80,26 @@ def test_the_calibration_runs(tmp_path):
     image = np.load(tmp_path / "image.npy")[0]
     assert image.shape == (3 * 530 + 512, 1040 + 1024) and np.isclose(np.nansum(image), 2 * lit.sum() * 8, rtol=1e-4)
     assert np.nanmax(np.abs(image)) < 2.01
+
+
+def test_the_features_run(tmp_path):
+    """On the same flat panels: ten peaks of 4 pixels, 400 keV each, on noise of 2 keV."""
+    code = re.search(r"<!-- features.*?-->\n```python\n(.*?)```", README.read_text(), re.S).group(1)
+    four_megapixels(tmp_path / "jungfrau4M.geom")
+    rng = np.random.default_rng(2)
+    energy = rng.normal(0, 2, (1, 8, 512, 1024)).astype(np.float32)
+    for k in range(10):
+        r, c = 40 + 45 * k, 90 * k + 60
+        energy[0, k % 8, r : r + 2, c : c + 2] += 100
+    np.save(tmp_path / "energy.npy", energy)
+    code = f"import numpy as np\nimport gpuredux\nenergy = np.load('energy.npy')\n{code}\nnp.savez('found.npz', **found._asdict())"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    assert found["peak_count"].tolist() == [10] and found["intensity"].shape == (1, 500)
+    with h5py.File(tmp_path / "peaks.cxi") as f:
+        assert f["entry_1/result_1/nPeaks"][...].tolist() == [10]
+        assert np.allclose(np.sort(f["entry_1/result_1/peakXPosRaw"][0, :10]), [90 * k + 60.5 for k in range(10)], atol=0.1)
 
 
 def test_picture_is_there():
