@@ -172,6 +172,24 @@ def test_a_cube_of_what_the_source_says(there: Path, tmp_path: Path) -> None:
     assert code == 3 and "accumulated.h5 is not the file that was written" in words
 
 
+def test_behind_photons_and_through_a_callable(there: Path, tmp_path: Path) -> None:
+    """What stands behind photons reads them, of the events that are kept; a callable of a module is a stage."""
+    contrast = "  - {type: features.contrast, " + RINGS + "}\n"
+    photons = "  - {type: calib.photons, photon_energy: 9.5, dtype: uint16}\n"
+    hook = '  - {type: features.hook, call: "test_stream_kit:brightest", outputs: {brightest: [n, float32]}, version: one}\n'
+    summary = run(started(there, tmp_path, GAIN + hook + VETO + photons + contrast + CODES.splitlines(True)[1]), tmp_path / "out")
+    assert summary["exit"] == 0 and 0 < summary["account"]["vetoed"] < N
+    kept = whole(tmp_path / "out", "entry/events/keep") != 0
+    with h5py.File(there / "c.h5") as c:
+        good = c["good"][...]
+    energy = np.where(good, energies(there), 0)
+    assert np.array_equal(whole(tmp_path / "out", "entry/features/hook/brightest"), energy.reshape(N, -1).max(1))
+    counted, ring = np.floor(energy * np.float32(1 / 9.5) + np.float32(0.5)).astype(int), ring_of(there)
+    want = [np.bincount(ring[ring < 12], np.clip(frame, 0, None)[ring < 12], 12) for frame in counted[kept]]
+    assert np.array_equal(whole(tmp_path / "out", "entry/features/contrast/photon_sum"), want)
+    assert said(tmp_path / "out")[0] == 0
+
+
 MINIMAL: dict[str, str] = {      # of each feature: what must be said, and what stands in front of it
     "droplets": "threshold: 50.0, threshold_low: 20.0", "sigma_clip": RINGS, "azimuthal_integrate": RINGS + ", input: jf.raw",
     "peak_finder8": "radius: {geometry: x.geom}, adc_threshold: 50.0", "bin": "size: [2, 2]", "region_sums": "rectangles: [[0, 2, 3, 4, 5]]",
@@ -180,9 +198,15 @@ MINIMAL: dict[str, str] = {      # of each feature: what must be said, and what 
     "dispersion_extended": "gain: c.h5:/ones", "baseline": "input: jf.raw, stop: 9", "zero_suppress": "input: jf.raw, threshold: 20.0, cap: 4",
     "histogram": "low: 0.0, high: 200.0, bins: 20", "constant_fraction": "input: jf.raw, fraction: 0.5, delay: 3, threshold: 30.0, cap: 4",
     "edge": "input: jf.raw, weights: [-1.0, -1.0, 1.0, 1.0]", "lifting": "kind: \"9/7\", words: float32, levels: 1",
-    "wavelet_threshold": "kind: soft, value: 3.0",
+    "wavelet_threshold": "kind: soft, value: 3.0", "azimuthal_median": RINGS, "sparsify": RINGS, "densify": RINGS, "peak_finder_azimuthal": RINGS,
+    "beam_centroid": "threshold: 5.0", "beam_centre": "guess: [11.5, 19.5], window: 4.0", "jet_streak": "geometry: x.geom, radius: [2.0, 11.0], half_width: 1.5",
+    "radial_background": RINGS, "droplet_photons": "threshold: 50.0, threshold_low: 20.0, aduspphot: 50.0", "contrast": RINGS, "correlate": RINGS,
+    "peak_finder_v3r3": "rank: 2", "peak_finder_v4r3": "rank: 2, thr_low: 20.0, thr_high: 50.0",
+    "hook": "call: \"test_stream_kit:brightest\", outputs: {brightest: [n, float32]}, version: one",
 }
 IN_FRONT = {"idwt": "  - {type: features.dwt, wavelet: db2, levels: 2}\n", "wavelet_threshold": "  - {type: features.dwt, wavelet: db2, levels: 2}\n"}
+IN_FRONT |= {"densify": "  - {type: features.sparsify, " + RINGS + "}\n", "radial_background": "  - {type: features.sigma_clip, " + RINGS + "}\n",
+             "contrast": "  - {type: calib.photons, photon_energy: 9.5}\n"}
 VALUES = {"cube": "bin_index: /delay"}
 
 

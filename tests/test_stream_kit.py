@@ -69,6 +69,11 @@ run: {batch: 8, slots: 2, backend: numba}
 """
 
 
+def brightest(energy: np.ndarray) -> np.ndarray:
+    """A callable for features.hook."""
+    return np.nan_to_num(energy).reshape(len(energy), -1).max(1)
+
+
 def config(folder: Path, text: str = BASE, **changes: str) -> Path:
     """run.yaml in a folder; changes: key=value, for the first line of the text that has the key."""
     for key, value in changes.items():

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from .. import OPS, Chain, Op, Spec
+from .. import Chain, Op, Spec
 from ..features import Regions
 from ..op import op_writes
 from .config import Document
 from .constants import Known
 from .faults import ConfigError
-from .rings import rings_of
+from .rings import geometry_of, rings_of
 from .stages import FEATURES, RingsBlock
 from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
 
@@ -65,7 +67,7 @@ def _of(document: Document, given: str | None, made: str) -> str:
 
 def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any]) -> Op:
     """The operation of a stage."""
-    kind = OPS[document.config.stages[i].type]
+    kind = document.config.stages[i].op
     for key, value in own.items():
         if isinstance(value, RingsBlock):
             own[key] = rings_of(document, held, ("stages", i, key), value)
@@ -76,7 +78,13 @@ def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any])
     if "rectangles" in own and kind.name == "features.region_sums":
         rectangles = own.pop("rectangles")
         own["regions"] = None if rectangles is None else Regions.rectangles(held.kind.shape, rectangles)
-    if hasattr(kind, "of"):
+    if kind.name == "features.jet_streak":
+        there = geometry_of(document, ("stages", i, "geometry"), own.pop("geometry"), held.kind)
+        at = (there.pixel_positions() / np.sqrt(there.pixel_area)).reshape(*held.kind.shape, 3)
+        own |= {"x": at[..., 0].astype(np.float32), "y": at[..., 1].astype(np.float32)}
+    if kind.name == "features.hook":
+        own |= {"call": _callable(document, i, own["call"]), "of": of}
+    elif hasattr(kind, "of"):
         default = getattr(kind, "of", "energy")
         own["of"] = of if default == "energy" or document.config.stages[i].input is not None else default
     try:
@@ -122,6 +130,15 @@ def stored(document: Document, found: Sequence[Feature], made: Mapping[int, Sequ
                 raise ConfigError([document.at(("stages", before.at), words)])
         resolved.append(replace(f, store=names))
     return tuple(resolved)
+
+
+def _callable(document: Document, i: int, named: str) -> Any:
+    """What module:function names. Raises ConfigError."""
+    module, _, name = named.partition(":")
+    try:
+        return reduce(getattr, name.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ConfigError([document.at(("stages", i, "call"), f"must be module:function, of a module that Python finds here: {e}")]) from None
 
 
 def start_of(features: Sequence[Feature], ops: Sequence[Op], specs: dict[str, Spec]) -> dict[str, np.ndarray[Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -13,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from .. import OPS, Op
 from ..calib.tracking import Tracking
-from ..features import Rings
+from ..features import Hook, Rings
 from .document import Block
 
 STAGE_OPS = ("calib.gain", "calib.counts", "calib.polynomial", "calib.breakpoint", "calib.look_up", "calib.common_mode", "calib.scale", "calib.variance",
@@ -24,9 +25,10 @@ SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or
     "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "calib.variance": {"noise", "gain", "cells"}, "calib.stencil": {"full_scale"},
     "calib.recursive": {"full_scale"}, "calib.assemble": {"frame", "source", "fill", "status"}, "veto.lit_pixels": {"good"},
     "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
-    "features.histogram": {"over"}, "features.region_sums": {"regions", "frame"},
+    "features.histogram": {"over"}, "features.region_sums": {"regions", "frame"}, "features.jet_streak": {"x", "y"}, "features.hook": {"declared"},
 }
-FEATURES = tuple(name for name in OPS if name.startswith("features."))
+FEATURE_OPS: dict[str, type[Op]] = {**{name: op for name, op in OPS.items() if name.startswith("features.")}, Hook.name: Hook}
+FEATURES = tuple(FEATURE_OPS)
 
 
 def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def fields_of(cls: type, leave_out: set[str]) -> dict[str, Any]:
     hints, given = get_type_hints(cls), {}
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
-        if not (_is_array(hint) or _holds(hint, Rings)) and f.name not in leave_out:
+        if not (_is_array(hint) or _holds(hint, Rings) or get_origin(hint) is Callable) and f.name not in leave_out:
             hint = Annotated[hint, Field(strict=False)] if any(get_origin(a) is tuple for a in (hint, *get_args(hint))) else hint
             given[f.name] = (hint, ... if f.default is dataclasses.MISSING else f.default)
     return given
@@ -105,7 +107,8 @@ MORE: dict[str, dict[str, Any]] = {
     "calib.photons": {"status": (bool, True)},      # else the files could not tell a masked pixel from none
     "calib.shared_photons": {"status": (bool, True)},
     "calib.assemble": {"geometry": (str, ...)},
-    "features.region_sums": {"rectangles": (Numbers | None, None)},
+    "features.region_sums": {"rectangles": (Numbers | None, None)}, "features.jet_streak": {"geometry": (str, ...)},
+    "features.hook": {"call": (str, ...), "outputs": (dict[str, list[int | str]], ...)},        # call: module:function
 }
 
 
@@ -140,7 +143,7 @@ def feature_of(op: type[Op]) -> type[Stage]:
     return made
 
 
-STAGES = {name: stage_of(OPS[name]) for name in STAGE_OPS} | {name: feature_of(OPS[name]) for name in FEATURES}
+STAGES = {name: stage_of(OPS[name]) for name in STAGE_OPS} | {name: feature_of(op) for name, op in FEATURE_OPS.items()}
 
 if TYPE_CHECKING:
     AnyStage = Stage
