@@ -12,6 +12,7 @@ import pytest
 from conftest import Target
 from scipy import ndimage, stats
 
+import gpuredux
 from gpuredux.datasets.cases_peaks import radius_of
 from gpuredux.features import Densify, PeakFinderAzimuthal, Rings, Sparsify, sparse_files
 from gpuredux.features.densify import philox
@@ -361,6 +362,20 @@ def test_rebuilt_frames_look_like_the_old_ones(target: Target) -> None:
     again = Sparsify(s.rings, s.radius, cutoff_pick=4.5)(np.where(dense == 65535, 0, dense)[None])
     extra = set(again.sparse_index[0, : again.sparse_count[0]].tolist()) - set(index.tolist())
     assert len(extra) < 10
+
+
+def test_a_chain_and_new_constants(target: Target) -> None:
+    """Lists and frames of them in one plan; a new normalisation reaches the curves, the lists and the frames."""
+    s = scene(12, weighted=True)
+    ops = [Sparsify(s.rings, s.radius, s.weight), Densify(s.rings, s.radius, s.weight)]
+    frames = target.put(s.frame[None])
+    plan = gpuredux.Chain(ops, keep=["sparse_count", "background_mean", "dense"]).plan(frames, backend=target.backend.name)
+    for weight in (s.weight, s.weight**2):
+        plan.update(normalisation=weight)
+        got = {k: target.get(x) for k, x in plan(frames)._asdict().items()}
+        lists = Sparsify(s.rings, s.radius, weight)(s.frame[None])
+        assert np.array_equal(got["background_mean"], lists.background_mean, equal_nan=True) and got["sparse_count"] == lists.sparse_count
+        assert np.array_equal(got["dense"], Densify(s.rings, s.radius, weight)(*lists))
 
 
 # ------------------------------------------------------------------------------------------------------------- real frames

@@ -12,6 +12,7 @@ from ..op import Plan, Spec
 from .frames import FrameOp
 from .rings import Rings, frozen
 from .sigma_clip import SigmaClip
+from .sparsify_numba import low_of
 
 NAN = np.float32(np.nan)
 
@@ -24,7 +25,7 @@ def place_between(who: str, rings: Rings, radial: np.ndarray | None) -> np.ndarr
         raise TypeError(f"{who}: rings must be Rings, got {type(rings).__name__}")
     if rings.azimuthal is not None or not (np.diff(rings.radial) > 0).all():
         raise ValueError(f"{who}: rings must have one axis, of rising radii, got {rings!r}")
-    used, at = rings.label < rings.count, rings.label.astype(np.float64)
+    used, at = rings.used, rings.label.astype(np.float64)
     if radial is not None:
         if radial.shape != rings.shape:
             raise ValueError(f"{who}: radial must be {rings.shape} like the rings' frame, got {radial.shape}")
@@ -81,6 +82,10 @@ class AboveBackground(FrameOp):
     @cached_property
     def position(self) -> np.ndarray:
         return place_between(self.name, self.rings, self.radial)
+
+    @cached_property
+    def low(self) -> np.ndarray:
+        return low_of(self.position, self.rings.count)
 
     def constants(self) -> dict[str, np.ndarray]:
         weight = {} if self.normalisation is None else {"inverse": (1 / self.normalisation.astype(np.float64)).astype(np.float32)}

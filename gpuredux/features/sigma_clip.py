@@ -84,7 +84,7 @@ class SigmaClip(FrameOp):
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, *out: Any) -> None:
         rings = self.rings
-        weight = np.ones(rings.label.size) if self.normalisation is None else self.normalisation.reshape(-1).astype(np.float64)
+        weight = np.ones(rings.label.size) if self.normalisation is None else plan.constants["normalisation"].reshape(-1).astype(np.float64)
         for f in range(live_rows(energy, live)):
             v = energy[f].reshape(-1).astype(np.float32)
             use = np.isfinite(v) if pixel_status is None else np.isfinite(v) & (pixel_status[f].reshape(-1) == 0)
@@ -116,7 +116,7 @@ class SigmaClip(FrameOp):
 
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, *out: Any) -> None:
         n, rings = live_rows(energy, live), self.rings
-        weight = np.ones(1, np.float32) if self.normalisation is None else self.normalisation.reshape(-1)
+        weight = np.ones(1, np.float32) if self.normalisation is None else plan.constants["normalisation"].reshape(-1)
         host.clip(host_frames(energy, n), host_marks(pixel_status, n), pixel_status is not None, rings.order, rings.first, read_only(weight),
                   self.normalisation is not None, self.cutoff, self.max_iter, self.error_model == "poisson", tuple(x.reshape(-1, rings.count) for x in out[:3]),
                   out[3].reshape(-1, rings.count))

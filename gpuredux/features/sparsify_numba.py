@@ -1,5 +1,6 @@
 """features.sparsify for the CPU: one look at each pixel; and what features.peak_finder_azimuthal shares of it."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,11 @@ fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
 class Background(NamedTuple):
-    """position, inverse (npix,) f32: see AboveBackground, one number where there is no normalisation; the fields, squared."""
+    """position, inverse (npix,) f32: see AboveBackground, one number where there is no normalisation; low (npix,): the bin below a pixel's place, their
+    number where it is in none; the fields, squared."""
 
     position: np.ndarray
+    low: np.ndarray
     inverse: np.ndarray
     weighted: bool
     marked: bool
@@ -22,9 +25,17 @@ class Background(NamedTuple):
 
 def background_of(op, plan, cutoff, marked):
     """Of an op's plan on the CPU."""
-    weighted = op.normalisation is not None
-    inverse = plan.constants["inverse"].reshape(-1) if weighted else plan.constants["position"][:1]
-    return Background(plan.constants["position"], inverse, weighted, marked, np.float32(op.noise), float(op.noise) ** 2, float(cutoff) ** 2)
+    weighted, position = op.normalisation is not None, plan.constants["position"]
+    inverse = plan.constants["inverse"].reshape(-1) if weighted else position[:1]
+    low = op.low if position is op.position else low_of(position, op.rings.count)       # another one after an update
+    return Background(position, low, inverse, weighted, marked, np.float32(op.noise), float(op.noise) ** 2, float(cutoff) ** 2)
+
+
+def low_of(position, count):
+    """u16, or u32 where so many bins need it."""
+    low = np.where(position < 0, count, position).astype(np.uint16 if count < 65536 else np.uint32)
+    low.setflags(write=False)
+    return low
 
 
 @njit(inline="always")
@@ -50,7 +61,7 @@ def excess(v, marks, b, mean, i):
 @njit(inline="always")
 def is_above(e, b, std, i, reached):
     square = np.float64(e) * np.float64(e)
-    if not (e > (np.float32(0) if reached else b.noise) and square >= b.squared_cutoff * b.squared_noise):      # the second is less than what follows
+    if not e > (np.float32(0) if reached else b.noise):
         return False
     s = np.float64(between(std, b.position[i]))
     least = b.squared_cutoff * (s * s + b.squared_noise)
@@ -65,11 +76,30 @@ def pick(frames, marks, b, mean, std, index, count):
 
 
 @fast
+def _least(b, mean, std, reached):
+    """(bins + 1,) f32: what a pixel with this bin below it must be at least, by a bound that is a little too low: a quick look for most pixels."""
+    count = len(mean)
+    least = np.full(count + 1, np.inf, np.float32)
+    for k in range(count):
+        j = min(k + 1, count - 1)
+        m, n, s, t = np.float64(mean[k]), np.float64(mean[j]), np.float64(std[k]), np.float64(std[j])
+        m, n, s, t = n if m != m else m, m if n != n else n, t if s != s else s, s if t != t else t
+        if m == m and s == s:
+            s = min(s, t)
+            rise = max(0.0 if reached else np.float64(b.noise), math.sqrt(b.squared_cutoff * (s * s + b.squared_noise)))
+            least[k] = min(m, n) + rise - 4e-6 * (max(abs(m), abs(n)) + rise)
+    return least
+
+
+@fast
 def list_above(v, marks, b, mean, std, reached, index):
     """How many pixels are above; the first ones to index, which has zeros behind them."""
-    some, rows = 0, len(index)
+    some, rows, least = 0, len(index), _least(b, mean, std, reached)
     for i in range(np.uint64(len(v))):
-        if is_above(excess(v, marks, b, mean, i), b, std, i, reached):
+        x = np.float32(v[i])
+        if b.weighted:
+            x = x * b.inverse[i]
+        if x >= least[b.low[i]] and is_above(excess(v, marks, b, mean, i), b, std, i, reached):
             if some < rows:
                 index[some] = i
             some += 1
