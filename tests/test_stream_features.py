@@ -198,7 +198,7 @@ MINIMAL: dict[str, str] = {      # of each feature: what must be said, and what 
     "dispersion_extended": "gain: c.h5:/ones", "baseline": "input: jf.raw, stop: 9", "zero_suppress": "input: jf.raw, threshold: 20.0, cap: 4",
     "histogram": "low: 0.0, high: 200.0, bins: 20", "constant_fraction": "input: jf.raw, fraction: 0.5, delay: 3, threshold: 30.0, cap: 4",
     "edge": "input: jf.raw, weights: [-1.0, -1.0, 1.0, 1.0]", "lifting": "kind: \"9/7\", words: float32, levels: 1",
-    "wavelet_threshold": "kind: soft, value: 3.0", "azimuthal_median": RINGS, "sparsify": RINGS, "densify": RINGS, "peak_finder_azimuthal": RINGS,
+    "wavelet_threshold": "kind: soft, value: 3.0", "azimuthal_median": RINGS + ", normalisation: {geometry: x.geom, polarisation: 0.99}", "sparsify": RINGS, "densify": RINGS, "peak_finder_azimuthal": RINGS,
     "beam_centroid": "threshold: 5.0", "beam_centre": "guess: [11.5, 19.5], window: 4.0", "jet_streak": "geometry: x.geom, radius: [2.0, 11.0], half_width: 1.5",
     "radial_background": RINGS, "droplet_photons": "threshold: 50.0, threshold_low: 20.0, aduspphot: 50.0", "contrast": RINGS, "correlate": RINGS,
     "peak_finder_v3r3": "rank: 2", "peak_finder_v4r3": "rank: 2, thr_low: 20.0, thr_high: 50.0",
@@ -208,6 +208,11 @@ IN_FRONT = {"idwt": "  - {type: features.dwt, wavelet: db2, levels: 2}\n", "wave
 IN_FRONT |= {"densify": "  - {type: features.sparsify, " + RINGS + "}\n", "radial_background": "  - {type: features.sigma_clip, " + RINGS + "}\n",
              "contrast": "  - {type: calib.photons, photon_energy: 9.5}\n"}
 VALUES = {"cube": "bin_index: /delay"}
+
+
+def test_the_example_is_fit_to_run() -> None:
+    result = CliRunner().invoke(app, ["check", str(Path(__file__).parents[1] / "examples/features.yaml"), "--output", "no-such-folder"])
+    assert result.exit_code == 0 and "no frames; features.azimuthal_integrate: intensity, sum_signal, pixels" in " ".join(result.output.split()), result.output
 
 
 def test_each_feature_is_named_here() -> None:

@@ -17,8 +17,8 @@ from ..op import op_writes
 from .config import Document
 from .constants import Known
 from .faults import ConfigError
-from .rings import geometry_of, rings_of
-from .stages import FEATURES, RingsBlock
+from .rings import geometry_of, normalisation_of, rings_of
+from .stages import FEATURES, NormalisationBlock, RingsBlock
 from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
 
 MARKS = ("energy", "pixel_status", "frame_status")
@@ -71,6 +71,8 @@ def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any])
     for key, value in own.items():
         if isinstance(value, RingsBlock):
             own[key] = rings_of(document, held, ("stages", i, key), value)
+        elif isinstance(value, NormalisationBlock):
+            own[key] = normalisation_of(document, held, ("stages", i, key), value)
         elif isinstance(value, list):
             own[key] = np.asarray(value)
     if "good" in own and own["good"] is None and of == "raw":

@@ -13,7 +13,7 @@ from ..features import Rings, SplitRings
 from .config import Document
 from .constants import Known, dataset
 from .faults import ConfigError
-from .stages import RingsBlock
+from .stages import NormalisationBlock, RingsBlock
 
 
 def geometry_of(document: Document, place: tuple[str | int, ...], name: str, kind: Detector) -> Geometry:
@@ -46,3 +46,15 @@ def rings_of(document: Document, held: Known, place: tuple[str | int, ...], bloc
         return Rings.from_geometry(there, block.bins, block.unit, block.wavelength, held.kind.shape, radial_range=block.radial_range, good=good, **more)
     except (TypeError, ValueError) as e:
         raise ConfigError([document.at(place, str(e).removeprefix("Rings: "))]) from None
+
+
+def normalisation_of(document: Document, held: Known, place: tuple[str | int, ...], block: NormalisationBlock) -> np.ndarray[Any, Any]:
+    """(*frame) f32: solid angle and polarisation of each pixel, as asked. Raises ConfigError."""
+    there = geometry_of(document, (*place, "geometry"), block.geometry, held.kind)
+    try:
+        found = there.solid_angle() if block.solid_angle else np.ones(there.shape)
+        if block.polarisation is not None:
+            found = found * there.polarisation(block.polarisation, np.deg2rad(block.axis))
+    except ValueError as e:
+        raise ConfigError([document.at((*place, "geometry"), f"{block.geometry}: {e}")]) from None
+    return found.reshape(held.kind.shape).astype(np.float32)

@@ -97,6 +97,15 @@ class RingsBlock(Block):
     good: str | None = None
 
 
+class NormalisationBlock(Block):
+    """What the signal of a pixel is divided by: its solid angle, and polarisation by this factor, at an angle [degree] of its axis to x."""
+
+    geometry: str
+    solid_angle: bool = True
+    polarisation: Annotated[float, Field(ge=-1, le=1)] | None = None
+    axis: float = 0.0
+
+
 Piece = Annotated[tuple[int, int], Field(strict=False)] | None
 MORE: dict[str, dict[str, Any]] = {
     "calib.gain": {"track_pedestal": (TrackBlock | None, None)},
@@ -133,7 +142,8 @@ def feature_of(op: type[Op]) -> type[Stage]:
         hint, must = hints[f.name], f.default is dataclasses.MISSING
         if f.name in kept or not (_is_array(hint) or _holds(hint, Rings)):
             continue
-        kinds = [k for k, there in ((RingsBlock, _holds(hint, Rings)), (float, _holds(hint, float)), (Numbers, _is_array(hint))) if there]
+        may = {RingsBlock: _holds(hint, Rings), NormalisationBlock: f.name == "normalisation", float: _holds(hint, float), Numbers: _is_array(hint)}
+        kinds = [k for k, there in may.items() if there]
         wanted: Any = reduce(or_, kinds)
         given[f.name] = (wanted, ...) if must else (wanted | None, f.default)
         arrays.append(f.name)
