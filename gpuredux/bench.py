@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -124,6 +124,20 @@ def seconds_of(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def in_turns(runs: Mapping[Any, Callable[[int], Any]], seconds: float, least: int = 7) -> dict[Any, np.ndarray]:
+    """Seconds of each run, one after the other in every turn: what slows one slows the others. run(i) is told which turn it is, for buffers in turn; the first
+    turn is not counted. At least so many turns, and as many as fit."""
+    spent: dict[Any, list[float]] = {k: [] for k in runs}
+    stop, i = time.perf_counter() + seconds, 0
+    while i < least or time.perf_counter() < stop:
+        for key, run in runs.items():
+            begin = time.perf_counter()
+            run(i)
+            spent[key].append(time.perf_counter() - begin)
+        i += 1
+    return {k: np.array(v[1:]) for k, v in spent.items()}
 
 
 @cache

@@ -660,7 +660,8 @@ class Chain(Op):
     """out = op_k(... op_1(in)): inputs wired by name, the latest writer of a name wins; planned once; fuses what is fusible.
 
     in:  every name that an op needs and no earlier op writes (optional ones stay optional)
-    out: frame_status if an op writes it, and all that no later op reads; or what `keep` names, "name?" being kept where an op writes it
+    out: frame_status if an op writes it, and all that no later op reads; or what `keep` names, "name?" being kept where an op writes it, "op>name" being
+         what the op of this name wrote, whoever writes that name later
     """
 
     name: ClassVar[str] = "chain"
@@ -682,7 +683,7 @@ class Chain(Op):
                     needs[key] = needs.get(key, False) or not n.endswith("?")
             made |= op_writes(op)
         object.__setattr__(self, "inputs", tuple(n if must else n + "?" for n, must in needs.items()))
-        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if keep is None else tuple(k.rstrip("?") for k in keep))
+        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if keep is None else tuple(k.rstrip("?").split(">")[-1] for k in keep))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Chain.__init__(self, **state)
@@ -696,6 +697,7 @@ class Chain(Op):
             latest["frame_status"] = -1         # starts from zero: the plan owns those zeros
         steps: list[Step] = []
         used: set[int] = set()
+        by_op: dict[str, int] = {}
         mover, moved = "", 0        # the latest op that put other rows in front, and its first slot
         for op in self.ops:
             reads = tuple(latest.get(n) for n in op.input_names)
@@ -708,7 +710,7 @@ class Chain(Op):
                 mover, moved = op.name, len(slots)
             for out in op.outputs(*op.bind(specs, {})):
                 slots.append(out)
-                latest[out.name] = len(slots) - 1
+                latest[out.name] = by_op[f"{op.name}>{out.name}"] = len(slots) - 1
                 writes.append(len(slots) - 1)
             used |= {r for r in reads if r is not None}
             steps.append(Step(op, reads, tuple(writes)))
@@ -716,10 +718,11 @@ class Chain(Op):
         if self.keep is None:
             outs = [i for n, i in final.items() if i not in used or n == "frame_status"]
         else:
-            lost = [k for k in self.keep if k not in final and not k.endswith("?")]
+            known = final | by_op
+            lost = [k for k in self.keep if k not in known and not k.endswith("?")]
             if lost:
                 raise ValueError(f"chain: nothing writes {', '.join(lost)}; it has {', '.join(final)}")
-            outs = [final[k.rstrip("?")] for k in self.keep if k.rstrip("?") in final]
+            outs = [known[k.rstrip("?")] for k in self.keep if k.rstrip("?") in known]
         return slots, steps, sorted(outs)
 
     def outputs(self, *x: Any) -> tuple[Spec, ...]:

@@ -67,11 +67,11 @@ def started(there: Path, folder: Path, stages: str, values: str = "") -> Path:
     return config(folder, text)
 
 
-def library(there: Path, *ops: Any) -> dict[str, np.ndarray]:
-    """The same with the library: all frames at once, in numpy; energy and its status are kept."""
+def library(there: Path, *ops: Any, keep: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """The same with the library: all frames at once, in numpy."""
     with h5py.File(there / "a.h5") as f, h5py.File(there / "c.h5") as c:
         gain = Gain(c["pedestal"][...], c["gain"][...], good=c["good"][...], status=True, detector=DETECTORS["jungfrau"])
-        chain = Chain([gain, *ops])
+        chain = Chain([gain, *ops], keep=keep)
         more = {"bin_index": f["delay"][...].astype(np.int32), "weight": f["i0"][...].astype(np.float32)}
         start = {k: v for op in ops if op.state for k, v in op.start(SHAPE).items()}
         given = {k: v for k, v in {"raw": f["raw"][...], **more, **start}.items() if k in chain.input_names}
@@ -136,11 +136,19 @@ def test_features_alone_behind_a_veto(there: Path, tmp_path: Path) -> None:
     summary = run(started(there, tmp_path, stages), tmp_path / "out")
     account = summary["account"]
     assert summary["exit"] == 0 and account["written"] + account["vetoed"] == N and account["vetoed"]
-    found = library(there, features.PeakFinder8(**PEAK), features.RegionSums(half=2), features.Bin((4, 4)))
+    found = library(there, features.PeakFinder8(**PEAK), features.RegionSums(half=2), features.Bin((4, 4)), keep=("peak_count", "region_sum", "binned"))
     ids, kept = whole(tmp_path / "out", "entry/events/pulse_id"), whole(tmp_path / "out", "entry/events/keep") != 0
     assert np.array_equal(whole(tmp_path / "out", "entry/features/bin/pulse_id"), ids[kept])
     assert np.array_equal(whole(tmp_path / "out", "entry/features/bin/binned"), found["binned"][kept])
-    assert np.array_equal(whole(tmp_path / "out", "entry/features/region_sums/region_sum"), found["region_sum"][kept])
+    where, at = "entry/features/region_sums", np.flatnonzero(kept)
+    for part in parts(tmp_path / "out"):
+        with h5py.File(part) as f:
+            assert np.array_equal(f["entry/features/peak_finder8/pulse_id"][...], f["entry/events/pulse_id"][...])      # of all events, dropped or kept
+            for sums in lists(f[where], "region_sum", "peak"):
+                assert np.array_equal(sums, found["region_sum"][at[0], : min(5, found["peak_count"][at[0]])])
+                at = at[1:]
+    assert not len(at)
+    assert np.array_equal(whole(tmp_path / "out", "entry/features/peak_finder8/peak_count"), found["peak_count"])
     with h5py.File(parts(tmp_path / "out")[-1]) as f:
         assert "data" not in f["entry/data"]
     assert said(tmp_path / "out")[0] == 0
@@ -198,8 +206,9 @@ MINIMAL: dict[str, str] = {      # of each feature: what must be said, and what 
     "dispersion_extended": "gain: c.h5:/ones", "baseline": "input: jf.raw, stop: 9", "zero_suppress": "input: jf.raw, threshold: 20.0, cap: 4",
     "histogram": "low: 0.0, high: 200.0, bins: 20", "constant_fraction": "input: jf.raw, fraction: 0.5, delay: 3, threshold: 30.0, cap: 4",
     "edge": "input: jf.raw, weights: [-1.0, -1.0, 1.0, 1.0]", "lifting": "kind: \"9/7\", words: float32, levels: 1",
-    "wavelet_threshold": "kind: soft, value: 3.0", "azimuthal_median": RINGS + ", normalisation: {geometry: x.geom, polarisation: 0.99}", "sparsify": RINGS, "densify": RINGS, "peak_finder_azimuthal": RINGS,
-    "beam_centroid": "threshold: 5.0", "beam_centre": "guess: [11.5, 19.5], window: 4.0", "jet_streak": "geometry: x.geom, radius: [2.0, 11.0], half_width: 1.5",
+    "wavelet_threshold": "kind: soft, value: 3.0", "azimuthal_median": RINGS + ", normalisation: {geometry: x.geom, polarisation: 0.99}",
+    "sparsify": RINGS, "densify": RINGS, "peak_finder_azimuthal": RINGS, "beam_centroid": "threshold: 5.0",
+    "beam_centre": "guess: [11.5, 19.5], window: 4.0", "jet_streak": "geometry: x.geom, radius: [2.0, 11.0], half_width: 1.5",
     "radial_background": RINGS, "droplet_photons": "threshold: 50.0, threshold_low: 20.0, aduspphot: 50.0", "contrast": RINGS, "correlate": RINGS,
     "peak_finder_v3r3": "rank: 2", "peak_finder_v4r3": "rank: 2, thr_low: 20.0, thr_high: 50.0",
     "hook": "call: \"test_stream_kit:brightest\", outputs: {brightest: [n, float32]}, version: one",

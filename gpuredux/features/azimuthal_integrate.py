@@ -77,8 +77,10 @@ class AzimuthalIntegrate(FrameOp):
 
     @cached_property
     def totals(self) -> np.ndarray:
-        """(2, count) i64: pixels and weights of each ring, if no pixel of a frame is left out; of Rings."""
-        return frozen(np.stack([np.diff(self.rings.first.astype(np.int64)), self.rings.over_rings(self.weight.reshape(-1)[self.rings.order])]))
+        """(2, count) i64: pixels and weights of each ring, in steps, if no pixel of a frame is left out."""
+        share = np.int64(1) if self.rings.share is None else self.rings.share.astype(np.int64)
+        weight = share * self.weight.reshape(-1)[self.rings.order]
+        return frozen(np.stack([self.rings.over_rings(np.broadcast_to(share, weight.shape)), self.rings.over_rings(weight)]))
 
     @property
     def in_parts(self) -> bool:
@@ -148,7 +150,7 @@ class AzimuthalIntegrate(FrameOp):
         weight = self.weight.reshape(-1) if self.normalisation is not None else np.zeros(1, np.uint32)
         frames, marks, scale = read_only(energy.reshape(-1, npix)[:n]), (host_marks(pixel_status, n), pixel_status is not None), np.float32(1 / unit)
         if self.in_parts:
-            made, beyond = host.parts(frames, *marks, self.rings, weight, self.normalisation is not None, self.error_model, scale)
+            made, beyond = host.parts(frames, *marks, self.rings, weight, self.normalisation is not None, self.error_model, self.totals, scale)
             if self.error_model == "azimuthal":
                 made["moments"] = np.stack(carried(list(np.moveaxis(made["moments"], 1, 0))), axis=1)
         else:

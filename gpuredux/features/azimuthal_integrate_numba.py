@@ -1,4 +1,4 @@
-"""Sums over rings for the CPU: frames are read in order, and each value is added to its ring; or, in parts, ring by ring."""
+"""Sums over rings for the CPU: frames are read in order, and each value is added to its ring, or its parts to their rings."""
 
 import numpy as np
 from numba import njit, prange, types
@@ -33,31 +33,28 @@ def _in_steps_of(x, scale):
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def sums(frames, marks, marked, label, weight, weighted, totals, scale):
-    """signal, weight (n, count) i64, pixels (n, count) i32, beyond (n,) bool. weight: nobody looks unless weighted; totals: see the op."""
-    n, npix, count = frames.shape[0], frames.shape[1], totals.shape[1]
-    parts = max(1, min(npix // STRIP, 4 if n < 4 else 1))
-    taken, gone = np.zeros((n, parts, 2 * (count + 1)), np.int64), np.zeros((n, parts, count + 1), np.int64)
-    left_out = np.zeros((n, parts, count + 1), np.int32)
-    over = np.zeros((n, parts), np.bool_)
-    for task in prange(n * parts):
-        f, part = task // parts, task % parts
-        start, stop = part * npix // parts, (part + 1) * npix // parts
-        over[f, part] = _strip(frames[f], marks[np.int64(f) if marked else np.int64(0)], marked, label, weight, weighted, start, stop, scale, taken[f, part],
-                               left_out[f, part], gone[f, part])
-    signal, norm = np.empty((n, count), np.int64), np.empty((n, count), np.int64)
-    pixels, beyond = np.empty((n, count), np.int32), np.zeros(n, np.bool_)
-    for f in range(n):
-        for k in range(count):
-            s, out, away = np.int64(0), np.int32(0), np.int64(0)
-            for part in range(parts):
-                s += taken[f, part, 2 * k] + taken[f, part, 2 * k + 1]
-                out += left_out[f, part, k]
-                away += gone[f, part, k]
-            signal[f, k], pixels[f, k], norm[f, k] = s, totals[0, k] - out, totals[1, k] - away
-        beyond[f] = over[f].any()
-    return signal, norm, pixels, beyond
+    """signal, weight (n, count) i64, pixels (n, count) i32, beyond (n,) bool. weight: nobody looks unless weighted; totals: see the op.
+
+    Memory and what becomes of it are NumPy's: a parallel function that had them would take numba four times as long to compile."""
+    (n, npix), count = frames.shape, totals.shape[1]
+    strips = max(1, min(npix // STRIP, 4 if n < 4 else 1))
+    taken, gone = np.zeros((n, strips, 2 * (count + 1)), np.int64), np.zeros((n, strips, count + 1), np.int64)
+    left_out, over = np.zeros((n, strips, count + 1), np.int32), np.zeros((n, strips), bool)
+    _sums(frames, marks, marked, label, weight, weighted, scale, taken, left_out, gone, over)
+    signal = taken.reshape(n, strips, count + 1, 2).sum((1, 3))[:, :count]
+    return signal, totals[1] - gone.sum(1)[:, :count], (totals[0] - left_out.sum(1)[:, :count]).astype(np.int32), over.any(1)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _sums(frames, marks, marked, label, weight, weighted, scale, taken, left_out, gone, over):
+    """Strips of frames in parallel, each with sums of its own."""
+    n, strips = over.shape
+    for task in prange(n * strips):
+        f, strip = np.int64(task // strips), np.int64(task % strips)
+        start, stop = strip * len(label) // strips, (strip + 1) * len(label) // strips
+        over[f, strip] = _strip(frames[f], marks[f if marked else 0], marked, label, weight, weighted, start, stop, scale, taken[f, strip],
+                                left_out[f, strip], gone[f, strip])
 
 
 @fast
@@ -76,69 +73,81 @@ def _strip(v, marks, marked, label, weight, weighted, start, stop, scale, taken,
     return beyond
 
 
-def parts(frames, marks, marked, rings, weight, weighted, error_model, scale):
-    """The sums by name, moments (n, 6, count) not yet carried; beyond (n,) bool. Frames of other words than u16 and f32 are copied, in 64 bits."""
-    squared, moments = error_model != "none", error_model == "azimuthal"
-    kept = frames if frames.dtype.name in ("uint16", "float32") else read_only(frames.astype(np.int64))
-    share = np.zeros(1, np.uint16) if rings.share is None else rings.share
-    total, beyond = _parts(kept, marks, marked, rings.order, rings.first, read_only(share), rings.share is not None, read_only(weight), weighted, squared,
-                           moments, np.uint32(rings.square_shift), scale)
-    named = {"sum_signal": total[:, 0], "sum_normalisation": total[:, 1], "pixels": total[:, 2].astype(np.int32)}
-    if squared:
-        named |= {"moments": total[:, 3:]} if moments else {"sum_variance": total[:, 3]}
-    return named, beyond
+def parts(frames, marks, marked, rings, weight, weighted, error_model, totals, scale):
+    """The sums by name, moments (n, 6, count) not yet carried; beyond (n,) bool."""
+    (n, npix), slots, moments = frames.shape, rings.count + 2, error_model == "azimuthal"
+    strips = max(1, min(npix // STRIP, 4 if n < 4 else 1))
+    taken, gone = np.zeros((2, n, strips, 2 * slots), np.int64)
+    square = np.zeros((n, strips, (6 if moments else 1 if error_model == "poisson" else 0) * slots), np.int64)
+    over = np.zeros((n, strips), bool)
+    _parts(frames, marks, marked, rings.by_pixel, read_only(weight), weighted, rings.whole > 1, moments, np.int64(rings.square_shift), scale, taken, gone,
+           square, over)
+    gone = gone.sum(1).reshape(n, slots, 2)[:, 1:-1]
+    named = {"sum_signal": taken.reshape(n, strips, slots, 2).sum((1, 3))[:, 1:-1], "sum_normalisation": totals[1] - gone[..., 1],
+             "pixels": (totals[0] - gone[..., 0]).astype(np.int32)}
+    squares = square.sum(1).reshape(n, slots, square.shape[2] // slots)[:, 1:-1]
+    named |= {"moments": np.moveaxis(squares, 2, 1)} if moments else {"sum_variance": squares[..., 0]} if squares.shape[2] else {}
+    return named, over.any(1)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _parts(frames, marks, marked, order, first, share, split, weight, weighted, squared, moments, shift, scale):
-    """total (n, 3, 4 or 9, count): signal, norm, share; variance or moments. Strips of rings in parallel."""
-    n, count = len(frames), len(first) - 1
-    strips = max(1, min(16, count // 16))
-    total = np.zeros((n, 9 if moments else 4 if squared else 3, count), np.int64)
-    over = np.zeros((n, strips), np.bool_)
+def _parts(frames, marks, marked, by_pixel, weight, weighted, split, moments, shift, scale, taken, gone, square, over):
+    """by_pixel: see Shared. taken, gone (n, strips, 2 a slot), square (n, strips, 0, 1 or 6 a slot): zeros to which sums are added."""
+    n, strips = over.shape
     for task in prange(n * strips):
         f, strip = np.int64(task // strips), np.int64(task % strips)
-        for k in range(strip * count // strips, (strip + 1) * count // strips):
-            over[f, strip] |= _ring(frames[f], marks[f if marked else 0], marked, order, share, split, weight, weighted, squared, moments, shift, scale,
-                                    first[k], first[k + 1], total[f], k)
-    beyond = np.zeros(n, np.bool_)
-    for f in range(n):
-        beyond[f] = over[f].any()
-    return total, beyond
+        over[f, strip] = _part(frames[f], marks[f if marked else 0], marked, by_pixel, weight, weighted, split, moments, shift, scale, strip, strips,
+                               taken[f, strip], gone[f, strip], square[f, strip])
 
 
 @fast
-def _ring(v, marks, marked, order, share, split, weight, weighted, squared, moments, shift, scale, begin, end, total, k):
-    """The sums of one ring, the first three and the variance in registers."""
-    signal, norm, pixels, variance, beyond = np.int64(0), np.int64(0), np.int64(0), np.int64(0), False
-    half = np.int64(1) << np.int64(shift) >> np.int64(1)
-    for j in range(np.uint64(begin), np.uint64(end)):
-        i = np.uint64(order[j])
+def _part(v, marks, marked, by_pixel, weight, weighted, split, moments, shift, scale, strip, strips, taken, gone, square):
+    """One of so many strips of pixels, and of what pixels have beyond two neighbouring rings. Sums of odd and even pixels apart, as above."""
+    slot, near, far, rest_pixel, rest_slot, rest_share = by_pixel
+    beyond, squared, one, two = False, len(square) > 0, np.uint64(1), np.uint64(2)
+    for i in range(np.uint64(strip * len(slot) // strips), np.uint64((strip + 1) * len(slot) // strips)):
+        r, a, b = np.uint64(slot[i]), np.int64(near[i]), np.int64(far[i])
         q, over, good = _in_steps(v[i], scale)
         if good and not (marked and marks[i] != 0):
-            c, w = np.int64(share[j]) if split else np.int64(1), np.int64(weight[i]) if weighted else np.int64(1 << 24)
-            signal += c * q
-            norm += c * w
-            pixels += c
-            beyond |= over
+            beyond |= over and a > 0
+            at = two * r + (i & one)
+            taken[at] += a * q
+            taken[at + two] += b * q
             if squared:
-                c2 = (c * c + half) >> np.int64(shift) if split else np.int64(1)
-                if moments:
-                    _add_moments(total, k, c2, q, w)
-                else:
-                    variance += c2 * q
-    total[0, k], total[1, k], total[2, k] = signal, norm, pixels
-    if squared and not moments:
-        total[3, k] = variance
+                w = np.int64(weight[i]) if weighted else np.int64(1 << 24)
+                _add_square(square, r, a, q, w, split, moments, shift)
+                _add_square(square, r + one, b, q, w, split, moments, shift)
+        else:
+            w = np.int64(weight[i]) if weighted else np.int64(1 << 24)
+            gone[two * r] += a
+            gone[two * r + one] += a * w
+            gone[two * r + two] += b
+            gone[two * r + two + one] += b * w
+    for j in range(np.uint64(strip * len(rest_pixel) // strips), np.uint64((strip + 1) * len(rest_pixel) // strips)):
+        i, r, a = np.uint64(rest_pixel[j]), np.uint64(rest_slot[j]), np.int64(rest_share[j])
+        q, over, good = _in_steps(v[i], scale)
+        w = np.int64(weight[i]) if weighted else np.int64(1 << 24)
+        if good and not (marked and marks[i] != 0):
+            taken[two * r + (j & one)] += a * q
+            if squared:
+                _add_square(square, r, a, q, w, split, moments, shift)
+        else:
+            gone[two * r] += a
+            gone[two * r + one] += a * w
     return beyond
 
 
 @fast
-def _add_moments(total, k, c2, q, w):
-    low, vv, vw, ww = np.int64(0xFFFFFFFF), np.uint64(q) * np.uint64(q), q * w, w * w
-    total[3, k] += c2 * np.int64(vv & np.uint64(0xFFFFFFFF))
-    total[4, k] += c2 * np.int64(vv >> np.uint64(32))
-    total[5, k] += c2 * (vw & low)
-    total[6, k] += c2 * (vw >> np.int64(32))
-    total[7, k] += c2 * (ww & low)
-    total[8, k] += c2 * (ww >> np.int64(32))
+def _add_square(square, r, c, q, w, split, moments, shift):
+    """c**2 v, or the halves of c**2 v**2, c**2 v w, c**2 w**2."""
+    c2 = (c * c + ((np.int64(1) << shift) >> np.int64(1))) >> shift if split else c
+    if not moments:
+        square[r] += c2 * q
+        return
+    low, at, vv, vw, ww = np.int64(0xFFFFFFFF), np.uint64(6) * r, np.uint64(q) * np.uint64(q), q * w, w * w
+    square[at] += c2 * np.int64(vv & np.uint64(0xFFFFFFFF))
+    square[at + np.uint64(1)] += c2 * np.int64(vv >> np.uint64(32))
+    square[at + np.uint64(2)] += c2 * (vw & low)
+    square[at + np.uint64(3)] += c2 * (vw >> np.int64(32))
+    square[at + np.uint64(4)] += c2 * (ww & low)
+    square[at + np.uint64(5)] += c2 * (ww >> np.int64(32))

@@ -40,10 +40,14 @@ KERNEL(128) centre_pairs(GLOBAL const u8 *all_grey, GLOBAL const i32 *place, GLO
         top = top > 0 ? top : 0;
         for (i32 i = top + (i32)(BLOCK % PARTS); 2 * i <= row && i < (i32)rows; i += (i32)PARTS) {
             u32 down = (u32)((2 * i - row) * (2 * i - row));
+            i32 reach = down <= most ? (i32)sqrt((f64)(most - down)) + 1 : -1; /* at least as far as the circle is wide here */
+            i32 begin = (col - reach) / 2, end = (col + reach) / 2;
+            begin = begin > first ? begin : first;
+            end = reach < 0 ? begin - 1 : end < last ? end : last;
             GLOBAL const u8 *upper = grey + (u64)(u32)i * cols, *lower = grey + (u64)(u32)(row - i) * cols;
-            for (i32 base = first; base <= last; base += 128) {
+            for (i32 base = begin; base <= end; base += 128) {
                 i32 j = base + (i32)LID;
-                if (j <= last && (2 * i < row || 2 * j < col)) {
+                if (j <= end && (2 * i < row || 2 * j < col)) {
                     u32 a = upper[j], b = lower[col - j], away = (u32)((2 * j - col) * (2 * j - col)) + down;
                     if (a != NONE && b != NONE && away >= least && away <= most) {
                         count += 2u;

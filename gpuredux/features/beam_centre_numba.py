@@ -41,14 +41,22 @@ def halve(fine, coarse):
 
 @fast
 def _halve_row(fine, coarse, row):
-    for col in range(coarse.shape[1]):
-        total, count = 0, 0
-        for i in range(2 * row, min(2 * row + 2, fine.shape[0])):
-            for j in range(2 * col, min(2 * col + 2, fine.shape[1])):
-                if fine[i, j] != NONE:
-                    total += np.int64(fine[i, j])
-                    count += 1
-        coarse[row, col] = np.uint8((2 * total + count) // (2 * count)) if count >= 2 else NONE
+    top, low = fine[2 * row], fine[min(2 * row + 1, fine.shape[0] - 1)]
+    two = np.int32(2 * row + 1 < fine.shape[0])
+    whole = fine.shape[1] // 2
+    for col in range(whole):
+        coarse[row, col] = _mean(top[2 * col], top[2 * col + 1], low[2 * col], low[2 * col + 1], np.int32(1), two)
+    if whole < coarse.shape[1]:
+        coarse[row, whole] = _mean(top[2 * whole], NONE, low[2 * whole], NONE, np.int32(0), two)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _mean(a, b, c, d, wide, two):
+    """Of four, the two right ones and the two lower ones if they are there; no division but by constants: the loop becomes vectors."""
+    p, q, r, s = np.int32(a != NONE), np.int32(b != NONE) * wide, np.int32(c != NONE) * two, np.int32(d != NONE) * wide * two
+    count, total = p + q + r + s, 2 * (p * a + q * b + r * c + s * d)
+    mean = (total + 4) >> 3 if count == 4 else (total + 3) // 6 if count == 3 else (total + 2) >> 2
+    return np.uint8(mean) if count >= 2 else NONE
 
 
 @parallel
@@ -64,26 +72,29 @@ def pair_sums(grey, places, steps, least, most, sums):
 def _point(grey, row, col, least, most, sums):
     """Each pair from its upper pixel; all sums are then doubled, for it counts from both sides."""
     rows, cols = grey.shape
-    first, last = max(0, col - cols + 1), min(cols - 1, col)
+    left, right = max(0, col - cols + 1), min(cols - 1, col)
     count, once, square, product = 0, 0, 0, 0
     for i in range(max(0, row - rows + 1), min(rows - 1, row // 2) + 1):
         down = (2 * i - row) * (2 * i - row)
-        end = last if 2 * i < row else (col - 1) // 2      # in the row of the centre: the left half
-        a, b, s, p = _row(grey[i], grey[row - i], first, end, col, down, least, most)
-        count, once, square, product = count + a, once + b, square + s, product + p
+        if down <= most:
+            reach = np.int64(math.sqrt(np.float64(most - down))) + 1        # at least as far as the circle is wide here
+            first, last = max(left, (col - reach) // 2), min(right, (col + reach) // 2)
+            last = last if 2 * i < row else min(last, (col - 1) // 2)       # in the row of the centre: the left half
+            a, b, s, p = _row(grey[i], grey[row - i], first, last, col, least - down, most - down)
+            count, once, square, product = count + a, once + b, square + s, product + p
     sums[0], sums[1], sums[2], sums[3] = 2 * count, once, square, 2 * product
 
 
 @fast
-def _row(upper, lower, first, end, col, down, least, most):
-    """pairs, sum of a + b, of a^2 + b^2, of a b."""
+def _row(upper, lower, first, last, col, least, most):
+    """pairs, sum of a + b, of a^2 + b^2, of a b. No branch: the loop becomes vectors."""
     count, once, square, product = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    for j in range(first, end + 1):
-        a, b = np.int64(upper[j]), np.int64(lower[col - j])
-        away = (2 * j - col) * (2 * j - col) + down
-        use = np.int64(a != 255 and b != 255 and away >= least and away <= most)
+    for j in range(first, last + 1):
+        a, b, away = np.int64(upper[j]), np.int64(lower[col - j]), (2 * j - col) * (2 * j - col)
+        use = np.int64((a != 255) & (b != 255) & (away >= least) & (away <= most))
+        a, b = a * use, b * use
         count += use
-        once += use * (a + b)
-        square += use * (a * a + b * b)
-        product += use * (a * b)
+        once += a + b
+        square += a * a + b * b
+        product += a * b
     return count, once, square, product

@@ -10,10 +10,10 @@ KERNEL(128) beam_parts(GLOBAL const WORD *frames, GLOBAL const u8 *pixel_status,
     u32 frame = BLOCK_Y, beyond = 0u, count = (size + PART - 1u) / PART;
     if (frame >= LIVE_ROWS(live, n)) return;
     u64 at = (u64)frame * npix, pixels = 0u, total = 0u, down = 0u, across = 0u;
+    u32 j = BLOCK * PART + LID, row = top + j / wide, right = j % wide, rows_on = 128u / wide, cols_on = 128u % wide;
     for (u32 k = 0u; k < PART / 128u; k++) {
-        u32 j = BLOCK * PART + k * 128u + LID;
         if (j < size) {
-            u32 row = top + j / wide, col = left + j % wide, pixel = row * cols + col;
+            u32 col = left + right, pixel = row * cols + col;
             WORD x = frames[at + pixel];
             bool use = x > limit && !(given & 1u && pixel_status[at + pixel]) && !(given & 2u && !good[pixel]);
 #if FLOATS
@@ -30,6 +30,10 @@ KERNEL(128) beam_parts(GLOBAL const WORD *frames, GLOBAL const u8 *pixel_status,
             down += q * row;
             across += q * col;
         }
+        bool over_edge = right + cols_on >= wide; /* 128 pixels on, without a division */
+        j += 128u;
+        row += rows_on + (over_edge ? 1u : 0u);
+        right = right + cols_on - (over_edge ? wide : 0u);
     }
     part[0][LID] = pixels;
     part[1][LID] = total;

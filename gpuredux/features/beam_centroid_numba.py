@@ -27,18 +27,28 @@ def _part(v, marks, marked, good, masked, box, cols, limit, scale, start, part, 
     row = start // wide
     while row * wide < end:
         first, last = max(start - row * wide, 0), min(end - row * wide, wide)
-        here, some = np.uint64(0), np.uint64(0)
-        base = (top + row) * cols + left
-        for j in range(first, last):
-            i = base + j
-            if v[i] > limit and not (marked and marks[i] != 0) and not (masked and good[i] == 0):
-                q, over, number = _in_steps(v[i], scale)
-                if number:
-                    beyond |= over
-                    some += np.uint64(1)
-                    here += np.uint64(q)
-                    across += np.uint64(q) * np.uint64(left + j)
-        pixels, total, down = pixels + some, total + here, down + here * np.uint64(top + row)
+        some, here, beside, over = _row(v, marks, marked, good, masked, (top + row) * cols + left, first, last, left, limit, scale)
+        pixels, total, down, across, beyond = pixels + some, total + here, down + here * np.uint64(top + row), across + beside, beyond | over
         row += 1
     sums[0], sums[1], sums[2], sums[3] = pixels, total, down, across
     return beyond
+
+
+@fast
+def _row(v, marks, marked, good, masked, base, first, last, left, limit, scale):
+    """pixels, sum, sum * col of a part of a row; whether one was beyond. No branch: the loop becomes vectors."""
+    some, here, beside, beyond = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    for j in range(np.uint64(first), np.uint64(last)):
+        i = np.uint64(base) + j
+        q, over, number = _in_steps(v[i], scale)
+        use = np.uint64((v[i] > limit) & number)
+        if marked:
+            use &= np.uint64(marks[i] == 0)
+        if masked:
+            use &= np.uint64(good[i] != 0)
+        q = np.uint64(q) * use
+        some += use
+        here += q
+        beside += q * (np.uint64(left) + j)
+        beyond |= np.uint64(over) & use
+    return some, here, beside, beyond != 0

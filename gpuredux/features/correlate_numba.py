@@ -21,6 +21,10 @@ def take(x, marks, marked, order, most, per_unit, steps):
 @fast
 def _take(row, marks, marked, order, most, per_unit, steps):
     far = False
+    if row.itemsize < 4 and not marked:
+        for p in range(len(order)):
+            steps[p] = row[order[p]]
+        return far
     for p in range(len(order)):
         i = order[p]
         usable = not (marked and marks[i] != 0)
@@ -93,11 +97,12 @@ def _join(a, b, both):
 @fast
 def _look(row):
     """Whether all are used and small; their sum."""
-    far, total = False, np.int64(0)
-    for value in row:
-        far |= value > PLAIN or value < -PLAIN
-        total += np.int64(value)
-    return not far, total
+    bits, total = np.int32(0), np.int64(0)
+    for p in range(len(row)):
+        bits |= row[p] ^ (row[p] >> np.int32(31))
+    for p in range(len(row)):
+        total += np.int64(row[p])
+    return bits < PLAIN, total
 
 
 @fast

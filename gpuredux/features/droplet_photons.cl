@@ -1,4 +1,4 @@
-/* The photons of droplets by greedy guess: how many each droplet has, where its own begin in the table, where they are, and the map.
+/* The photons of droplets by greedy guess: how many each droplet has, where its own begin in the table, where they are, and the map. Over 200 lines: four kernels.
  * Each droplet is one thread's, and every photon counts in a pixel of its droplet, or in the one right of such a pixel that is in none: no atomics.
  * f64: as smalldata_tools guesses; each operation rounded once, places rounded once to f32. */
 #define MOST_PHOTONS 16777216.0
@@ -89,12 +89,27 @@ INLINE u32 number_of(GLOBAL const u32 *bits, GLOBAL const u32 *rank, bool there,
     return set >> bit & 1u ? rank[pixel >> 5] + count_ones(set & ((1u << bit) - 1u)) : NOBODY;
 }
 
-/* grid: BLOCK = 128 components, a thread each, BLOCK_Y = frame */
+INLINE bool ahead(GLOBAL const f64 *key, u32 a, u32 b) { return key[a] > key[b] || (key[a] == key[b] && a < b); }
+
+/* one place of a heap, whose first is ahead of all, set right where those below it are */
+INLINE void sink(GLOBAL u32 *heap, GLOBAL const f64 *key, u32 size, u32 at) {
+    u32 mine = heap[at];
+    for (u32 next = 2u * at + 1u; next < size; next = 2u * at + 1u) {
+        if (next + 1u < size && ahead(key, heap[next + 1u], heap[next])) next++;
+        if (ahead(key, mine, heap[next])) break;
+        heap[at] = heap[next];
+        at = next;
+    }
+    heap[at] = mine;
+}
+
+/* grid: BLOCK = 128 components, a thread each, BLOCK_Y = frame. fraction: what is left of each strong pixel; key: what the heap knows of it, which may be
+ * more: fractions only fall */
 KERNEL(128) guess_photons(GLOBAL const WORD *all_images, GLOBAL const u32 *all_bits, GLOBAL const u32 *all_rank, GLOBAL const u32 *all_strong,
                           GLOBAL const u32 *all_start, GLOBAL const u32 *all_members, GLOBAL const u32 *components, GLOBAL const u32 *all_many,
-                          GLOBAL const u32 *all_place, GLOBAL const i32 *live, GLOBAL f64 *all_fractions, GLOBAL u32 *all_counts, GLOBAL i32 *all_panel,
-                          GLOBAL f32 *all_row, GLOBAL f32 *all_col, f64 aduspphot, u32 n, u32 npix, u32 capacity, u32 panel_rows, u32 cols, u32 rows,
-                          u32 words) {
+                          GLOBAL const u32 *all_place, GLOBAL const i32 *live, GLOBAL f64 *all_fractions, GLOBAL f64 *all_keys, GLOBAL u32 *all_heaps,
+                          GLOBAL u32 *all_counts, GLOBAL i32 *all_panel, GLOBAL f32 *all_row, GLOBAL f32 *all_col, f64 aduspphot, u32 n, u32 npix,
+                          u32 capacity, u32 panel_rows, u32 cols, u32 rows, u32 words) {
     u32 frame = BLOCK_Y, t = BLOCK * 128u + LID;
     if (frame >= LIVE_ROWS(live, n) || t >= components[frame]) return;
     u64 at = (u64)frame * capacity;
@@ -103,8 +118,8 @@ KERNEL(128) guess_photons(GLOBAL const WORD *all_images, GLOBAL const u32 *all_b
     GLOBAL const WORD *image = all_images + (u64)frame * npix;
     GLOBAL const u32 *bits = all_bits + (u64)frame * words, *rank = all_rank + (u64)frame * words, *strong = all_strong + at;
     GLOBAL const u32 *members = all_members + at + begin;
-    GLOBAL f64 *fraction = all_fractions + at;
-    GLOBAL u32 *counts = all_counts + at;
+    GLOBAL f64 *fraction = all_fractions + at, *key = all_keys + at;
+    GLOBAL u32 *counts = all_counts + at, *heap = all_heaps + at + begin;
     GLOBAL i32 *panel = all_panel + (u64)frame * rows;
     GLOBAL f32 *row = all_row + (u64)frame * rows, *col = all_col + (u64)frame * rows;
     u32 panel_size = panel_rows * cols, on = strong[members[0]] / panel_size, end = place + many;
@@ -128,6 +143,8 @@ KERNEL(128) guess_photons(GLOBAL const WORD *all_images, GLOBAL const u32 *all_b
         u32 m = members[k], pixel = strong[m];
         f64 x = (f64)(f32)image[pixel] / aduspphot, whole = floor(x), left = (f64)(end - place);
         fraction[m] = x - whole;
+        key[m] = x - whole;
+        heap[k] = m;
         u32 its = pixels == 1u ? many : (u32)(whole < left ? whole : left);
         counts[m] = its;
         for (u32 p = place; p < smaller(place + its, rows); p++) {
@@ -137,16 +154,14 @@ KERNEL(128) guess_photons(GLOBAL const WORD *all_images, GLOBAL const u32 *all_b
         }
         place += its;
     }
+    for (u32 k = place < end ? pixels / 2u : 0u; k-- > 0u;) sink(heap, key, pixels, k);
     for (; place < end; place++) {
-        u32 first = members[0];
-        f64 most = fraction[first];
-        for (u32 k = 1u; k < pixels; k++) {
-            f64 its = fraction[members[k]];
-            if (its > most) {
-                most = its;
-                first = members[k];
-            }
+        u32 first = heap[0];
+        for (; key[first] != fraction[first]; first = heap[0]) {
+            key[first] = fraction[first];
+            sink(heap, key, pixels, 0u);
         }
+        f64 most = fraction[first];
         f64 away = 1.0 - most;
         fraction[first] = 0.0;
         u32 pixel = strong[first], r = pixel % panel_size / cols, c = pixel % cols;

@@ -68,8 +68,9 @@ class DropletPhotons(DropletOp):
     def scratch(self, energy: Any, *x: Any) -> tuple[Spec, ...]:
         n, npix = energy.shape[0], math.prod(energy.shape[1:])
         most = self.capacity(npix)
-        lists = (Spec("fraction", (n, most), np.dtype(np.float64)), *(Spec(k, (n, most), np.dtype(np.uint32)) for k in ("many", "place", "counts")))
-        return (*lists, *strong_scratch(n, npix, most))
+        real, whole = np.dtype(np.float64), np.dtype(np.uint32)
+        kinds = {"fraction": real, "key": real, "heap": whole, "many": whole, "place": whole, "counts": whole}
+        return (*(Spec(k, (n, most), kind) for k, kind in kinds.items()), *strong_scratch(n, npix, most))
 
     def numpy(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         photons, panel, row, col, photon_count, strong_count, *new_status = out
@@ -147,8 +148,8 @@ class DropletPhotons(DropletOp):
                     (held["many"], held["components"], alive, held["place"], panel, row, col, photon_count, *map(np.uint32, (n, most, self.max_photons))),
                     STEP=2, **both)
         plan.launch("features/droplet_photons.cl", "guess_photons", (-(-most // 128), n), 128,
-                    (energy, held["bits"], held["rank"], *lists, held["many"], held["place"], alive, held["fraction"], held["counts"], panel, row, col,
-                     one[0], *size, *map(np.uint32, (self.max_photons, held["bits"].shape[1]))), STEP=3, **both, **kind)
+                    (energy, held["bits"], held["rank"], *lists, held["many"], held["place"], alive, *(held[k] for k in ("fraction", "key", "heap", "counts")),
+                     panel, row, col, one[0], *size, *map(np.uint32, (self.max_photons, held["bits"].shape[1]))), STEP=3, **both, **kind)
         plan.launch("features/droplet_photons.cl", "map_photons", (-(-npix // 128), n), 128,
                     (held["bits"], held["rank"], held["found"], held["counts"], alive, photons, *size[:3], size[4], np.uint32(held["bits"].shape[1])),
                     STEP=4, PHOTON_BITS=8 * np.dtype(self.dtype).itemsize, TOP=f"{TOP[self.dtype]}u", **both)

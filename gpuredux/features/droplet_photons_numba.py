@@ -29,9 +29,10 @@ def _frame(v, marks, marked, good, thresholds, capacity, grid, aduspphot, offset
         photons[i] = 0
     if all_strong <= capacity:
         start, members = components(strong, grid)
-        fraction = np.zeros(len(strong), np.float64)
+        fraction, heap = np.zeros((2, len(strong)), np.float64), np.empty(len(strong), np.int64)      # what is left of a pixel, what the heap knows of it
         for k in range(len(start) - 1):
-            found += _droplet(v, strong, members[start[k] : start[k + 1]], thresholds, grid, aduspphot, offset, fraction, photons, top, panel, row, col, found)
+            found += _droplet(v, strong, members[start[k] : start[k + 1]], thresholds, grid, aduspphot, offset, fraction, heap, photons, top, panel, row, col,
+                              found)
     photon_count[f] = min(found, 2**31 - 1)
     for k in range(min(found, len(panel)), len(panel)):
         panel[k], row[k], col[k] = 0, 0, 0
@@ -39,7 +40,7 @@ def _frame(v, marks, marked, good, thresholds, capacity, grid, aduspphot, offset
 
 
 @fast
-def _droplet(v, strong, members, thresholds, grid, aduspphot, offset, fraction, photons, top, panel, row, col, found):
+def _droplet(v, strong, members, thresholds, grid, aduspphot, offset, fraction, heap, photons, top, panel, row, col, found):
     """How many photons a component has; they go to the map, and to the rows of the table from `found` on."""
     cols, size = grid.cols, grid.panel_rows * grid.cols
     total = down = across = 0.0
@@ -62,16 +63,20 @@ def _droplet(v, strong, members, thresholds, grid, aduspphot, offset, fraction, 
         _put(nearest if own else brightest, 1, down, across, base // size, photons, top, panel, row, col, found)
         return 1
     placed = np.int64(0)
-    for k in members:
+    for at in range(many_pixels):
+        k = members[at]
         i = np.int64(strong[k])
         x = np.float64(np.float32(v[i])) / aduspphot
-        fraction[k] = x - np.floor(x)
+        fraction[0, k], fraction[1, k], heap[at] = x - np.floor(x), x - np.floor(x), k
         whole = np.int64(min(np.floor(x), np.float64(many - placed))) if many_pixels > 1 else many
         if whole:
             _put(i, whole, np.float64(i % size // cols), np.float64(i % cols), base // size, photons, top, panel, row, col, found + placed)
         placed += whole
+    if placed < many:
+        for at in range(many_pixels // 2 - 1, -1, -1):
+            _sink(heap, fraction[1], many_pixels, at)
     while placed < many:
-        _guess(strong, members, fraction, grid, photons, top, panel, row, col, found + placed)
+        _guess(strong, _largest(heap, fraction, many_pixels), fraction[0], grid, photons, top, panel, row, col, found + placed)
         placed += 1
     return many
 
@@ -97,13 +102,37 @@ def _number(strong, pixel):
 
 
 @fast
-def _guess(strong, members, fraction, grid, photons, top, panel, row, col, found):
-    """The next photon; its charge is taken out of the fractions."""
+def _ahead(key, a, b):
+    return key[a] > key[b] or (key[a] == key[b] and a < b)
+
+
+@fast
+def _sink(heap, key, size, at):
+    """One place of a heap, whose first is ahead of all, set right where those below it are."""
+    mine, going = heap[at], 2 * at + 1
+    while going < size:
+        if going + 1 < size and _ahead(key, heap[going + 1], heap[going]):
+            going += 1
+        if _ahead(key, mine, heap[going]):
+            break
+        heap[at] = heap[going]
+        at, going = going, 2 * going + 1
+    heap[at] = mine
+
+
+@fast
+def _largest(heap, fraction, size):
+    """The number of the pixel of which most is left: fractions only fall, so what the heap knows is never too little."""
+    while fraction[1, heap[0]] != fraction[0, heap[0]]:
+        fraction[1, heap[0]] = fraction[0, heap[0]]
+        _sink(heap, fraction[1], size, 0)
+    return heap[0]
+
+
+@fast
+def _guess(strong, first, fraction, grid, photons, top, panel, row, col, found):
+    """The next photon, taken from strong pixel number `first`; its charge is taken out of the fractions."""
     cols, size = grid.cols, grid.panel_rows * grid.cols
-    first = members[0]
-    for k in members:
-        if fraction[k] > fraction[first]:
-            first = k
     away = 1.0 - fraction[first]
     fraction[first] = 0.0
     i = np.int64(strong[first])

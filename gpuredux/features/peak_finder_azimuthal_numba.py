@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit, prange
 
 from ..status import Frame
-from .sparsify_numba import between, excess, is_above, list_above
+from .sparsify_numba import between, excess, is_above, least_of, list_above
 
 TOO_MANY = np.uint32(Frame.TOO_MANY)
 fast = njit(cache=True, nogil=True, error_model="numpy")
@@ -35,12 +35,11 @@ def find(frames, marks, b, mean, std, patch, strong, whole, real, peak_count, st
 
 @fast
 def _frame(v, marks, b, mean, std, patch, strong, whole, real, f, peak_count, strong_count):
-    found, some = list_above(v, marks, b, mean, std, True, strong), 0
-    strong_count[f] = found
+    found, some = list_above(v, marks, b, mean, std, least_of(b, mean, std, True), True, strong), 0
     if found <= len(strong):
         for k in range(found):
             some += _peak(v, marks, b, mean, std, patch, np.int64(strong[k]), whole, real, f, some)
-    peak_count[f] = some
+    strong_count[f], peak_count[f] = found, some
     rest = min(some, whole[0].shape[1])
     for column in whole:
         column[f, rest:] = 0
@@ -49,12 +48,12 @@ def _frame(v, marks, b, mean, std, patch, strong, whole, real, f, peak_count, st
     return TOO_MANY if found > len(strong) else np.uint32(0)
 
 
-@fast
+@njit(inline="always")
 def _clean(x):
     return np.float32(np.nan) if x != x else np.float32(x)
 
 
-@fast
+@njit(inline="always")     # called, it counts references of twenty arrays, which threads share
 def _peak(v, marks, b, mean, std, patch, pixel, whole, real, f, at):
     """1 for a peak, which goes to row `at` of the table if that has one; else 0."""
     cols, reach = patch.cols, patch.reach

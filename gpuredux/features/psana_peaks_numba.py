@@ -128,7 +128,7 @@ def _extrema(v, marks, good, numbers, base, kind, sign):
 
     For sign 1 kind is written, for others added to."""
     rank, rows, cols = numbers.rank, numbers.rows, numbers.cols
-    tall, wide, first = STRIP + 2 * rank, cols + 2 * rank, sign > 0
+    tall, wide, first, inside = STRIP + 2 * rank, cols + 2 * rank, sign > 0, slice(rank, rank + cols)
     high = np.empty((tall, wide), np.float32)           # sign * v, -Inf where no pixel is used
     ahead = np.empty(wide, np.float32)                  # the greatest of rank pixels from here
     widest = np.empty((tall, wide), np.float32)         # the greatest of a row of the square
@@ -145,7 +145,8 @@ def _extrema(v, marks, good, numbers, base, kind, sign):
             if first:
                 _greatest(widest, y - rank, y + rank + 1, over[1])
             _of_row(high[y], widest[y], rank, in_row)
-            _judge(high[y], high[y + 1], over, rank, in_row, last, np.int32(row), kind[row * cols : (row + 1) * cols], first)
+            _judge(high[y, inside], high[y + 1, inside], over[0, inside], over[1, inside], in_row, last, np.int32(row), np.int32(rank),
+                   kind[row * cols : (row + 1) * cols], first)
 
 
 @fast
@@ -157,15 +158,20 @@ def _fill(out, v, marks, good, numbers, base, row, sign):
     out[:rank] = none
     out[rank + cols :] = none
     at, inside = base + row * cols, out[rank : rank + cols]
+    given = v[at : at + cols]
     for c in range(cols):
-        x = np.float32(v[at + c])
+        x = np.float32(given[c])
         inside[c] = x * sign if abs(x) < np.float32(np.inf) else none
     if numbers.marked:
-        for c in range(cols):
-            inside[c] = none if marks[at + c] != 0 else inside[c]
+        _leave_out(inside, marks[at : at + cols], np.uint8(0))
     if numbers.masked:
-        for c in range(cols):
-            inside[c] = inside[c] if good[at + c] else none
+        _leave_out(inside, good[at : at + cols], np.uint8(1))
+
+
+@fast
+def _leave_out(x, use, what):
+    for c in range(len(x)):
+        x[c] = x[c] if use[c] == what else np.float32(-np.inf)
 
 
 @fast
@@ -175,16 +181,18 @@ def _running(x, out, rank):
     for c in range(n):
         out[c] = x[c]
     for k in range(1, rank):
+        behind = x[k : k + n]       # slices throughout: where an index is a sum, it might be below 0, and the loop is no vector one
         for c in range(n):
-            out[c] = x[c + k] if x[c + k] > out[c] else out[c]
+            out[c] = behind[c] if behind[c] > out[c] else out[c]
 
 
 @fast
 def _widest(x, ahead, out, rank):
-    for c in range(rank, len(x) - rank):
-        a, b = ahead[c - rank], ahead[c + 1]
-        most = a if a > b else b
-        out[c] = x[c] if x[c] > most else most
+    n = len(x) - 2 * rank
+    left, right, y, inside = ahead[:n], ahead[rank + 1 : rank + 1 + n], x[rank : rank + n], out[rank : rank + n]
+    for c in range(n):
+        most = left[c] if left[c] > right[c] else right[c]
+        inside[c] = y[c] if y[c] > most else most
 
 
 @fast
@@ -201,12 +209,13 @@ def _greatest(x, begin, end, out):
 def _of_row(x, widest, rank, out):
     """out: 1 for pixels above the next one and nowhere below the row's within rank; those are kept that are more than rank behind the last one kept."""
     none, near, n = np.float32(-np.inf), np.uint8(0), len(out)
+    y, following, most = x[rank : rank + n], x[rank + 1 : rank + 1 + n], widest[rank : rank + n]
     for c in range(n):
-        y = x[c + rank]
-        out[c] = np.uint8((y > none) & (widest[c + rank] <= y) & (x[c + rank + 1] < y))
+        out[c] = np.uint8((y[c] > none) & (most[c] <= y[c]) & (following[c] < y[c]))
     for k in range(1, min(rank + 1, n)):
-        for c in range(n - k):
-            near |= out[c] & out[c + k]
+        behind = out[k:]
+        for c in range(len(behind)):
+            near |= out[c] & behind[c]
     if near:
         last = -rank - 1
         for c in range(n):
@@ -218,15 +227,15 @@ def _of_row(x, widest, rank, out):
 
 
 @fast
-def _judge(x, below, over, rank, in_row, last, row, kind, first):
-    none, reach = np.float32(-np.inf), np.int32(rank)
+def _judge(x, below, of_col, of_square, in_row, last, row, reach, kind, first):
+    none = np.float32(-np.inf)
     for c in range(len(kind)):
-        y = x[c + rank]
-        in_col = (y > none) & (over[0, c + rank] <= y) & (below[c + rank] < y) & (row - last[c] > reach)
+        y = x[c]
+        in_col = (y > none) & (of_col[c] <= y) & (below[c] < y) & (row - last[c] > reach)
         last[c] = row if in_col else last[c]
         is_one = np.uint8(EXTREME) if (in_row[c] > 0) | in_col else np.uint8(0)
         if first:
-            square = (in_row[c] > 0) & in_col & (over[1, c + rank] <= y)
+            square = (in_row[c] > 0) & in_col & (of_square[c] <= y)
             kind[c] = is_one | (np.uint8(MAXIMUM) if square else np.uint8(0))
         else:
             kind[c] |= is_one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ class Shared:
 
     first: np.ndarray       # (count + 1,) u32: where each ring begins among the parts of pixels, which arrays() hold
     order: np.ndarray
+    share: np.ndarray | None
 
     def __init__(self, shape: tuple[int, ...], count: int, radial: np.ndarray | None, azimuthal: np.ndarray | None, unit: str) -> None:
         if not 1 <= count <= MOST_RINGS:
@@ -34,6 +36,25 @@ class Shared:
     def over_rings(self, x: np.ndarray) -> np.ndarray:
         """(count,) i64: the sums over rings of something that each part of a pixel has."""
         return np.diff(np.append(0, np.cumsum(x, dtype=np.int64))[self.first.astype(np.int64)])
+
+    @cached_property
+    def by_pixel(self) -> tuple[np.ndarray, ...]:
+        """The same in the pixels' order, for the CPU: slot (npix,), near, far (npix,) u16: the shares of a pixel in ring slot - 1 and in the one behind it (0:
+        none; there are two slots more than rings); pixel, slot, share of what is in other rings. slot: u16 where that is enough.
+
+        6 bytes a pixel, read in a row: of an Eiger 4M and 1000 rings, no pixel of which is in a third one, half of what a list of parts takes."""
+        in_order = np.argsort(self.order, kind="stable")
+        pixel = self.order[in_order]
+        ring = np.repeat(np.arange(self.count), np.diff(self.first.astype(np.int64)))[in_order]
+        share = np.ones(len(pixel), np.uint16) if self.share is None else self.share[in_order]
+        slot = np.zeros(int(np.prod(self.shape)), np.uint16 if self.count < 65534 else np.uint32)
+        near, far = np.zeros((2, len(slot)), np.uint16)
+        begins = np.append(True, pixel[1:] != pixel[:-1])[: len(pixel)]
+        slot[pixel[begins]], near[pixel[begins]] = ring[begins] + 1, share[begins]
+        beside = ~begins & (ring == slot[pixel].astype(np.int64))
+        far[pixel[beside]] = share[beside]
+        rest = ~begins & ~beside
+        return tuple(map(frozen, (slot, near, far, pixel[rest], ring[rest].astype(np.uint32) + np.uint32(1), share[rest])))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What kernels read."""

@@ -1,7 +1,7 @@
 """Lists of pixels in files, in the layouts of two others: pyFAI's sparsify-Bragg, and the ID11 segmenter, whose files ImageD11 reads.
 
 They take what features.Sparsify returns, as NumPy arrays: sparse_index, sparse_value (n, cap), sparse_count (n,), background_mean, background_std (n, rings).
-A frame whose true count is beyond cap has lost pixels: ValueError, unless truncated=True."""
+A frame whose true count is beyond cap has lost pixels: ValueError, unless truncated=True. frames: only the first ones, where fewer rows are live."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import numpy as np
 from .sparsify import Sparsify
 
 
-def write_pyfai(path: str | Path, lists: Any, op: Sparsify, frame: tuple[int, int] | None = None, dummy: float = 0, truncated: bool = False) -> None:
+def write_pyfai(path: str | Path, lists: Any, op: Sparsify, frame: tuple[int, int] | None = None, dummy: float = 0, truncated: bool = False,
+                frames: int | None = None) -> None:
     """A new NeXus file that fabio opens as dense frames (fabio.open(path).data), as its command densify-Bragg does.
 
     op: what made the lists; frame: rows and cols of the image where frames have panels, which are stacked; dummy: what masked pixels become.
@@ -30,7 +31,7 @@ def write_pyfai(path: str | Path, lists: Any, op: Sparsify, frame: tuple[int, in
     from .. import __version__  # not at import: the package imports this family first
 
     shape = _image_of(op.rings.shape, frame)
-    pointer, index, value = _packed(lists, truncated)
+    pointer, index, value = _packed(lists, truncated, frames)
     with h5py.File(path, "w") as file:
         entry = _group(file, "entry", "NXentry")
         file.attrs["default"], file.attrs["creator"] = "entry", f"pyFAI layout, by gpuredux {__version__}"      # fabio goes by this word
@@ -42,8 +43,8 @@ def write_pyfai(path: str | Path, lists: Any, op: Sparsify, frame: tuple[int, in
         axis = np.arange(op.rings.count) if op.radial is None else op.rings.radial
         masked, limits = op.position.reshape(radial.shape) < 0, axis[[0, -1]].astype(np.float32)
         image = np.where(masked, np.nan, np.clip(radial.astype(np.float32), *limits)).reshape(shape)      # fabio masks what is nearer than the first centre
-        many = {"index": index, "intensity": value, "mask": image.astype(np.float32), "background_avg": _known(lists.background_mean),
-                "background_std": _known(lists.background_std)}
+        many = {"index": index, "intensity": value, "mask": image.astype(np.float32), "background_avg": _known(lists.background_mean[:frames]),
+                "background_std": _known(lists.background_std[:frames])}
         if op.normalisation is not None:
             many["normalization"] = op.normalisation.reshape(shape)
         for name, x in many.items():
@@ -69,7 +70,8 @@ def read_pyfai(path: str | Path) -> dict[str, np.ndarray]:
     return {**_unpacked(np.diff(pointer.astype(np.int64)), index, value), **curves, **held}
 
 
-def write_imaged11(path: str | Path, lists: Any, frame: tuple[int, int], group: str = "1.1", truncated: bool = False) -> None:
+def write_imaged11(path: str | Path, lists: Any, frame: tuple[int, int], group: str = "1.1", truncated: bool = False,
+                   frames: int | None = None) -> None:
     """The pixels alone, as ID11's segmenter writes a scan; the file may be new, or hold other scans.
 
     <group>: attributes shape0, shape1: rows and cols; nframes; npx: pixels of all frames; itype: dtype of intensity
@@ -81,7 +83,7 @@ def write_imaged11(path: str | Path, lists: Any, frame: tuple[int, int], group: 
     rows, cols = frame
     if max(rows, cols) > 65536:
         raise ValueError(f"{path}: rows and cols must be 65536 at most, got {frame}")
-    pointer, index, value = _packed(lists, truncated)
+    pointer, index, value = _packed(lists, truncated, frames)
     if index.size and int(index.max()) >= rows * cols:
         raise ValueError(f"{path}: frames must be of {frame}, got pixel {int(index.max())}")
     with h5py.File(path, "a") as file:
@@ -102,15 +104,15 @@ def read_imaged11(path: str | Path, group: str = "1.1") -> dict[str, np.ndarray]
     return _unpacked(count.astype(np.int64), row.astype(np.uint32) * np.uint32(cols) + col, value)
 
 
-def _packed(lists: Any, truncated: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _packed(lists: Any, truncated: bool, frames: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where each frame begins, and the lists without their ends."""
-    count, cap = lists.sparse_count.astype(np.int64), lists.sparse_index.shape[1]
+    count, cap = lists.sparse_count[:frames].astype(np.int64), lists.sparse_index.shape[1]
     if (count > cap).any() and not truncated:
         raise ValueError(f"sparse_files: {int((count > cap).sum())} frames have more than the {cap} pixels that are listed, up to {int(count.max())}: give "
                          "Sparsify a larger max_pixels, or truncated=True to write what there is")
     listed = np.minimum(count, cap)
     use = np.arange(cap) < listed[:, None]
-    return np.concatenate([[0], np.cumsum(listed)]), lists.sparse_index[use], lists.sparse_value[use]
+    return np.concatenate([[0], np.cumsum(listed)]), lists.sparse_index[:frames][use], lists.sparse_value[:frames][use]
 
 
 def _unpacked(count: np.ndarray, index: np.ndarray, value: np.ndarray) -> dict[str, np.ndarray]:

@@ -72,11 +72,18 @@ def is_above(e, b, std, i, reached):
 def pick(frames, marks, b, mean, std, index, count):
     """Fill index and count."""
     for f in prange(len(frames)):
-        count[f] = list_above(frames[f], marks[np.int64(f) if b.marked else np.int64(0)], b, mean[f], std[f], False, index[f])
+        count[f] = _frame(frames[f], marks[np.int64(f) if b.marked else np.int64(0)], b, mean[f], std[f], index[f])
 
 
 @fast
-def _least(b, mean, std, reached):
+def _frame(v, marks, b, mean, std, index):
+    some = list_above(v, marks, b, mean, std, least_of(b, mean, std, False), False, index)
+    index[min(some, len(index)):] = 0
+    return some
+
+
+@fast
+def least_of(b, mean, std, reached):
     """(bins + 1,) f32: what a pixel with this bin below it must be at least, by a bound that is a little too low: a quick look for most pixels."""
     count = len(mean)
     least = np.full(count + 1, np.inf, np.float32)
@@ -92,9 +99,9 @@ def _least(b, mean, std, reached):
 
 
 @fast
-def list_above(v, marks, b, mean, std, reached, index):
-    """How many pixels are above; the first ones to index, which has zeros behind them."""
-    some, rows, least = 0, len(index), _least(b, mean, std, reached)
+def list_above(v, marks, b, mean, std, least, reached, index):
+    """How many pixels are above; the first ones to index."""
+    some, rows = 0, len(index)
     for i in range(np.uint64(len(v))):
         x = np.float32(v[i])
         if b.weighted:
@@ -103,5 +110,4 @@ def list_above(v, marks, b, mean, std, reached, index):
             if some < rows:
                 index[some] = i
             some += 1
-    index[min(some, rows):] = 0
     return some

@@ -2,7 +2,8 @@
 
 /entry/features/<stage>, e.g. peak_finder8: a dataset an output, with a row for each event of /entry/events, or behind a veto for each frame of
 /entry/data; `pulse_id` links to theirs. Lists, such as peak_row beside peak_count, lie one behind the other: the list of row i is
-peak_row[peak_start[i] : peak_start[i + 1]], and peak_count[i] is the true number, which may be more than were listed.
+peak_row[peak_start[i] : peak_start[i + 1]], and peak_count[i] is the true number, which may be more than were listed; a list's attribute `lists` names
+where its own begin.
 Curves have their axis beside them: radial, azimuthal.
 
 accumulated.h5: a group a stage, a dataset an array of its state, as the operation's merge(), mean() and the like take it.
@@ -25,6 +26,7 @@ from ..op import Op
 from .part_bytes import SinkFailed, digest
 
 if TYPE_CHECKING:
+    from .features import Feature
     from .pipeline import Pipeline
     from .slot import Slot
 
@@ -35,6 +37,22 @@ CHUNK = 1 << 18     # bytes of a chunk, about
 def name_of(op: Op) -> str:
     """Of the group of an operation."""
     return op.name.removeprefix("features.")
+
+
+def start_of(count: str) -> str:
+    """The dataset that says where lists begin of which an output says how long they are."""
+    return f"{count.removesuffix('_count')}_start"
+
+
+def lengths(group: Any) -> list[str]:
+    """What is wrong with the lengths of the datasets of a stage."""
+    n, faults = len(group["pulse_id"]), []
+    for name, data in group.items():
+        if name not in ("pulse_id", "radial", "azimuthal"):
+            start = data.attrs.get("lists")
+            want = n + 1 if any(d.attrs.get("lists") == name for d in group.values()) else n if start is None else int(group[start][-1])
+            faults += [f"{group.name}/{name} has {len(data)} rows, and should have {want} for {n} pulse ids"] if len(data) != want else []
+    return faults
 
 
 class FeatureRows:
@@ -53,32 +71,40 @@ class FeatureRows:
             group = self._groups[f.at] = top.create_group(name_of(f.op) if name_of(f.op) not in top else f"{name_of(f.op)}_{f.at}")
             group.attrs.update({"NX_class": "NXdata", "operation": json.dumps({"op": f.op.name, **f.op.config()}, default=str)})
             group["pulse_id"] = h5py.SoftLink("/entry/data/pulse_id" if f.kept else "/entry/events/pulse_id")
-            _axes(group, f.op)
+            _axes(group, f.op, {self._specs[k].shape[1:] for k in f.store or ()})
             for name in f.store or ():
                 spec, count = self._specs[name], self._counted(f.op, name)
-                row = () if count else spec.shape[1:]
+                row = spec.shape[2:] if count else spec.shape[1:]
                 size = max(1, math.prod(row) * spec.dtype.itemsize)
                 group.create_dataset(name, (0, *row), spec.dtype, maxshape=(None, *row), chunks=(max(1, CHUNK // size), *row), **hdf5plugin.Bitshuffle())
                 if count:
+                    group[name].attrs["lists"] = start_of(count)
                     self._lengths.setdefault((f.at, count), [])
 
     def _counted(self, op: Op, name: str) -> str:
-        """The output that says how long the lists are that an output has a row of for each event; '' where rows are no such lists."""
-        count = f"{name.rsplit('_', 1)[0]}_count"
-        there = name != count and count in op.writes and count in self._specs
-        return count if there and len(self._specs[count].shape) == 1 and len(self._specs[name].shape) == 2 else ""
+        """The output that says how long the lists are that an output has a row of for each event; '' where rows are no such lists. Of what stands around
+        the peaks of a finder it is the finder's."""
+        around = "peak_count" if getattr(op, "half", None) is not None and "peak_count" in op.input_names else ""
+        count = around or f"{name.rsplit('_', 1)[0]}_count"
+        there = name != count and (around or count in op.writes) and count in self._specs
+        return count if there and len(self._specs[count].shape) == 1 and len(self._specs[name].shape) > 1 else ""
+
+    def _count(self, f: Feature, count: str, slot: Slot, a: int, b: int) -> Any:
+        """Of rows a to b. A finder in front of a veto counts for all events, and a stage behind it has the rows of those that are kept."""
+        of_all = f.kept and any(count in g.op.writes and not g.kept for g in self._features)
+        return slot.out[count][slot.source[a:b]] if of_all else slot.out[count][a:b]
 
     def append(self, slot: Slot, events: tuple[int, int], kept: tuple[int, int]) -> None:
         """The events of a batch from and to these, of which those rows were kept."""
         for f in self._features:
             a, b = kept if f.kept else events
-            for at, count in self._lengths:
-                if at == f.at:
-                    self._lengths[at, count].append(slot.out[count][a:b].copy())
+            counts = {count: self._count(f, count, slot, a, b) for at, count in self._lengths if at == f.at}
+            for count, lengths in counts.items():
+                self._lengths[f.at, count].append(lengths.copy())
             for name in f.store or ():
                 rows, count = slot.out[name][a:b], self._counted(f.op, name)
                 if count:
-                    rows = rows[np.arange(rows.shape[1]) < slot.out[count][a:b, None]]
+                    rows = rows[np.arange(rows.shape[1]) < counts[count][:, None]]
                 data = self._groups[f.at][name]
                 data.resize(len(data) + len(rows), 0)
                 if len(rows):
@@ -89,16 +115,16 @@ class FeatureRows:
         for f in self._features:
             for name in f.store or ():
                 count = self._counted(f.op, name)
-                start = f"{count.removesuffix('_count')}_start"
+                start = start_of(count)
                 if count and start not in self._groups[f.at]:
                     listed = np.minimum(np.concatenate([np.zeros(0, np.int32), *self._lengths[f.at, count]]), self._specs[name].shape[1])
                     self._groups[f.at][start] = np.concatenate([[0], np.cumsum(listed)]).astype(np.uint64)
 
 
-def _axes(group: Any, op: Op) -> None:
-    """Of curves."""
+def _axes(group: Any, op: Op, shapes: set[tuple[int, ...]]) -> None:
+    """Of curves, where outputs have that shape."""
     rings = getattr(op, "rings", None)
-    if rings is not None:
+    if rings is not None and rings.shape_of_result in shapes:
         group["radial"] = rings.radial
         group["radial"].attrs["units"] = rings.unit
         if rings.azimuthal is not None:

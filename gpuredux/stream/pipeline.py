@@ -72,7 +72,7 @@ class Pipeline:
         slots, steps, _ = chain.wire(*chain.bind((), wired))
         written = {s.name for s in slots[len(wired):]}
         self.features = stored(self.document, self.features, {id(s.op): [slots[w] for w in s.writes] for s in steps}, n, math.prod(frame))
-        keep = [*start, *(k for f in self.features for k in f.store or ())]
+        keep = [*start, *(f"{f.op.name}>{k}" for f in self.features for k in f.store or ())]     # not what a veto made of it
         keep += [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size",
                             *BESIDE) if k in written]
         self.chain = Chain(self.ops, keep=keep)

@@ -17,6 +17,7 @@ from .event import OUTCOMES, VETOED, WRITTEN, Ids, PulseSet, pack_ids, unpack_id
 from .journal import NAME, JournalDamaged, being_written, read_journal
 from .part_beside import NAMES
 from .part_bytes import digest
+from .part_features import lengths
 from .sink import OURS
 
 NONE = np.zeros(0, np.uint64)
@@ -179,10 +180,7 @@ def _content(path: Path, chunks: bool, found: dict[str, Any], problems: list[str
         held = {"reduced": entry["data/pulse_id"][...], "unreduced": entry["unreduced/pulse_id"][...] if "unreduced" in entry else NONE}
         if not np.array_equal(np.union1d(*held.values()), np.sort(events[kept])):
             problems.append(f"{path.name}: the pulse ids of its frames are not those of its written events")
-        for name, group in entry["features"].items() if "features" in entry else ():
-            problems += [f"{path.name}: /entry/features/{name}/{k} has {len(group[k])} rows for {len(group['pulse_id'])} pulse ids" for k in group
-                         if k not in ("radial", "azimuthal", "pulse_id") and f"{k.rsplit('_', 1)[0]}_start" not in group
-                         and len(group[k]) != len(group["pulse_id"])]
+        problems += [f"{path.name}: {p}" for group in entry.get("features", {}).values() for p in lengths(group)]
         stored = [*([("data", "data")] if "data" in entry["data"] else []), *(("data", n) for n in NAMES if n in entry["data"]), ("unreduced", "data")]
         for name, array in [(n, a) for n, a in stored if n in entry]:
             if len(entry[name][array]) != len(entry[name]["pulse_id"]):
