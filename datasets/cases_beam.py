@@ -35,13 +35,12 @@ def beam_centroid() -> Iterator[Case]:
     yield centroid_case("box", (37, 53), threshold=20, box=(3, 31, 7, 53))
     yield centroid_case("float32", (37, 53), 5, 4, "float32", "status good", threshold=2.5)
     yield centroid_case("float-fine", (131, 257), 3, 2, "float32", unit=2.0**-20, box=(1, 131, 0, 256))
-    yield centroid_case("nothing-above", (24, 17), 3, 9, threshold=1e38, given="")
-    yield centroid_case("one-pixel", (1, 1), 3, -1)
-    yield centroid_case("dead", (24, 17), 3, 0)
+    yield centroid_case("nothing-above", (24, 17), 3, 9, "float32", threshold=1e38, given="")
+    yield centroid_case("one-pixel", (1, 1), 3)
+    yield centroid_case("dead", (24, 17), 3, 0, "float32")
     large = centroid_case("largest", (131, 257), 3, kind="uint32", threshold=4294967040.0)      # sums near the limits; a threshold that float32 has not
     large.inputs["energy"][:] = np.iinfo(np.uint32).max - np.arange(3, dtype=np.uint32)[:, None, None] * 255
     yield large
-    yield centroid_case("negative", (24, 17), kind="int32", given="good")
     yield centroid_case("empty", (24, 17), 0)
 
 
@@ -153,15 +152,15 @@ def radial_background() -> Iterator[Case]:
     yield background_case("wide", (16, 40), 5, 9, "status", weighted=True, curve="mean")
     yield background_case("bare", (2, 24, 40), 5, None, "")
     around = {"azimuth": np.linspace(-180, 179, 408).reshape(24, 17), "azimuth_bins": 4}
-    yield background_case("two-dimensions", (24, 17), 3, -3, "frame", bins=3, around=around)
+    yield background_case("two-dimensions", (24, 17), 3, None, "frame", bins=3, around=around)
     yield background_case("more-rings-than-16-bits", (3, 5), 2, 1, "", bins=70000)
     yield background_case("one-pixel", (1, 1), 3)
-    yield background_case("dead", (16, 40), 5, 0, "")
+    yield background_case("dead", (16, 40), 5, 0, "status", weighted=True)
     yield background_case("empty", (4, 10), 0, None, "frame")
 
 
 def fed_radial_background(frame: tuple[int, ...], n: int) -> Iterator[Case]:
-    if frame == (24, 17):
+    if frame == (37, 53):       # not for every frame: each pair is a kernel to compile
         rng = seeded("fed background")
         yield Case("curve", background_op(rng, frame), {"intensity": rng.normal(20, 5, (n, 9)).astype(np.float32)})
 
