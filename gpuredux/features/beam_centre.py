@@ -28,6 +28,8 @@ class BeamCentre(FrameOp):
     which a least spread along rings would need. Rings of a tilted detector are ellipses whose own centre is found, distance * tan(2 theta)^2 * tilt away.
     The search begins on frames binned 2**levels times, then doubles the resolution down to 2**finest: first all half pixels within `window` of the guess,
     then 2 half pixels to each side of the best one before. The first of equals is taken; on the last level a parabola along rows and cols says where between.
+    What lies at the window's edge may lie beyond it. Leave out what is no scattering (good=, radius=): a round image in a square frame is symmetric about the
+    frame's own centre.
     fields: guess (row, col) [pixel], None: see in; window [pixel]; levels, finest, 0 to 8; radius (inner, outer) of d [pixel], None = as far as frames go
             full: the value that is taken as white: v counts as floor(254 sqrt(v / full)), 0 to 254; least_pairs, in pixels of the frame; good (*frame) bool
     in:  energy (n, rows, cols) u8, u16, i16, u32, i32 or f32, at most 16384 each, taken as float32: of one panel or assembled; NaN and Inf are left out
