@@ -311,6 +311,10 @@ def test_files_hold_the_lists(tmp_path: Path) -> None:
         sparse_files.write_imaged11(tmp_path / "c.h5", short, (40, 30))
     sparse_files.write_imaged11(tmp_path / "c.h5", short, (40, 30), truncated=True)
     assert sparse_files.read_imaged11(tmp_path / "c.h5")["sparse_count"].tolist() == [5, 0, 1]
+    sparse_files.write_pyfai(tmp_path / "e.h5", lists, op, frames=2)
+    sparse_files.write_imaged11(tmp_path / "f.h5", lists, (40, 30), frames=2)
+    assert sparse_files.read_pyfai(tmp_path / "e.h5")["background_mean"].shape == (2, 1)
+    assert sparse_files.read_imaged11(tmp_path / "f.h5")["sparse_count"].tolist() == [8, 0]
     with pytest.raises(ValueError, match="frames must be of"):
         sparse_files.write_imaged11(tmp_path / "d.h5", lists, (20, 30))
 
