@@ -123,6 +123,13 @@ typedef double f64;
 INLINE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
 INLINE bool is_finite(f32 x) { return (f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 INLINE f32 limited(f32 x, f32 most) { return x > most ? most : x < -most ? -most : x; }
+#define MOST_UNITS 2147483520.0f /* LARGEST of features/frames.py */
+/* a finite float in whole units, ties to even, and whether it had to be limited */
+INLINE i64 whole_units(f32 x, f32 per_unit, bool *beyond) {
+    f32 steps = rint_f32(x * per_unit);
+    *beyond = abs_f32(steps) > MOST_UNITS;
+    return (i64)(i32)limited(steps, MOST_UNITS);
+}
 INLINE f32 clean(f32 x) { return x == x ? x : bits_f32(0x7fc00000u); } /* the one NaN that is ever written: arithmetic's own differs between devices */
 /* a table's value at a place between two of its n, 0 <= at <= n - 1: linear; where one of both is NaN, the other one */
 INLINE f32 between(GLOBAL const f32 *table, f32 at, u32 n) {

@@ -2,10 +2,6 @@
  *
  * grid of cube_add: BLOCK = 128 pixels, a thread a pixel; BLOCK_Y = bin. A thread goes over its bin's events with its sums in registers: no atomics, and no
  * bin waits for another. PER_UNIT: the bits of 1 / unit, of frames or of weights, a power of two. NARROW: words of 8 or 16 bits. */
-#define MOST_UNITS 2147483520.0f
-
-INLINE f32 cube_steps(f32 x) { return rint_f32(x * bits_f32(PER_UNIT)); }
-INLINE i64 cube_whole(f32 steps) { return (i64)(i32)(steps > MOST_UNITS ? MOST_UNITS : steps < -MOST_UNITS ? -MOST_UNITS : steps); }
 
 #if STEP == 1
 /* grid: a thread an event. bin[event]: -1 = outside, -2 = its weight is no number */
@@ -22,7 +18,9 @@ KERNEL(128) cube_bins(GLOBAL const i32 *bin_index, GLOBAL const f32 *weight, GLO
     f32 its = weight[event];
     if (place >= 0 && !is_finite(its)) place = -2;
 #if FLAGS
-    if (place >= 0 && abs_f32(cube_steps(its)) > MOST_UNITS) frame_status[event] |= FRAME_BEYOND_UNIT; /* nobody else writes here now */
+    bool beyond = false;
+    if (place >= 0) whole_units(its, bits_f32(PER_UNIT), &beyond);
+    if (beyond) frame_status[event] |= FRAME_BEYOND_UNIT; /* nobody else writes here now */
 #endif
 #endif
     bin[event] = place;
@@ -47,7 +45,8 @@ KERNEL(128) cube_lists(GLOBAL const f32 *weight, GLOBAL const i32 *live, GLOBAL 
             last = (i32)event;
             many++;
 #if WEIGHTED
-            total += cube_whole(cube_steps(weight[event]));
+            bool beyond;
+            total += whole_units(weight[event], bits_f32(PER_UNIT), &beyond);
 #endif
         }
     }
@@ -86,11 +85,11 @@ KERNEL_PIXELS(128) cube_add(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL 
 #endif
 #if FLOATS
         use = use && is_finite(value);
-        f32 steps = use ? cube_steps(value) : 0.0f;
+        bool beyond;
+        i64 q = whole_units(use ? value : 0.0f, bits_f32(PER_UNIT), &beyond);
 #if FLAGS
-        if (abs_f32(steps) > MOST_UNITS) atomic_or_u32(frame_status + event, FRAME_BEYOND_UNIT); /* rare */
+        if (beyond) atomic_or_u32(frame_status + event, FRAME_BEYOND_UNIT); /* rare */
 #endif
-        i64 q = cube_whole(steps);
 #else
         i64 q = use ? (i64)value : 0;
 #endif

@@ -31,18 +31,16 @@ typedef i32 Whole;
 /* A pixel's value in units; *counted: whether sums take it in; *used: whether it is a measurement at all, *beyond: whether it was limited. */
 INLINE i64 value_of(WORD w, f32 per_unit, bool *counted, bool *used, bool *beyond) {
 #if FLOAT
-    f32 steps = rint_f32(w * per_unit);
-    *used = abs_f32(w) <= 3.402823466e38f;
-    *beyond = *used && abs_f32(steps) > 2147483520.0f;
-    *counted = *used && abs_f32(steps) < (f32)LIMIT;
-    steps = steps > 2147483520.0f ? 2147483520.0f : steps < -2147483520.0f ? -2147483520.0f : steps;
-    return *used ? (i64)(i32)steps : 0;
+    *used = is_finite(w);
+    *beyond = false;
+    i64 v = *used ? whole_units(w, per_unit, beyond) : 0;
 #else
     *used = true;
     *beyond = false;
-    *counted = (i64)w < LIMIT && (i64)w > -LIMIT;
-    return (i64)w;
+    i64 v = (i64)w;
 #endif
+    *counted = *used && v < LIMIT && v > -LIMIT;
+    return v;
 }
 
 /* The number of pixels with their sum, and the sum of squares, of the part of 8 windows that lies in this row. */

@@ -10,16 +10,15 @@
 
 INLINE i64 value_of(WORD w, f32 per_unit, bool *counted, bool *used) {
 #if FLOAT
-    f32 steps = rint_f32(w * per_unit);
-    *used = abs_f32(w) <= 3.402823466e38f;
-    *counted = *used && abs_f32(steps) < (f32)LIMIT;
-    steps = steps > 2147483520.0f ? 2147483520.0f : steps < -2147483520.0f ? -2147483520.0f : steps;
-    return *used ? (i64)(i32)steps : 0;
+    bool beyond;
+    *used = is_finite(w);
+    i64 v = *used ? whole_units(w, per_unit, &beyond) : 0;
 #else
     *used = true;
-    *counted = (i64)w < LIMIT && (i64)w > -LIMIT;
-    return (i64)w;
+    i64 v = (i64)w;
 #endif
+    *counted = *used && v < LIMIT && v > -LIMIT;
+    return v;
 }
 
 /* Bit c of a row of bits. */

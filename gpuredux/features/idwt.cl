@@ -12,28 +12,21 @@
 
 INLINE REAL one_nan(REAL x) { return x == x ? x : (REAL)bits_f32(0x7fc00000u); }
 
-INLINE REAL even_sum(const REAL *low, const REAL *high) {
-    const REAL lo[WINDOW] = LO_0, hi[WINDOW] = HI_0;
-    REAL sum = 0;
-    UNROLL
-    for (u32 k = 0; k < WINDOW; k++)
-        if (lo[WINDOW - 1 - k] != 0) sum += lo[WINDOW - 1 - k] * low[WINDOW - 1 - k];
-    UNROLL
-    for (u32 k = 0; k < WINDOW; k++)
-        if (hi[WINDOW - 1 - k] != 0) sum += hi[WINDOW - 1 - k] * high[WINDOW - 1 - k];
-    return sum;
-}
-INLINE REAL odd_sum(const REAL *low, const REAL *high) {
-    const REAL lo[WINDOW] = LO_1, hi[WINDOW] = HI_1;
-    REAL sum = 0;
-    UNROLL
-    for (u32 k = 0; k < WINDOW; k++)
-        if (lo[WINDOW - 1 - k] != 0) sum += lo[WINDOW - 1 - k] * low[WINDOW - 1 - k];
-    UNROLL
-    for (u32 k = 0; k < WINDOW; k++)
-        if (hi[WINDOW - 1 - k] != 0) sum += hi[WINDOW - 1 - k] * high[WINDOW - 1 - k];
-    return sum;
-}
+/* the sum along a line by two sets of taps */
+#define DEFINE_SUM(name, LO, HI)                                                                \
+    INLINE REAL name(const REAL *low, const REAL *high) {                                       \
+        const REAL lo[WINDOW] = LO, hi[WINDOW] = HI;                                            \
+        REAL sum = 0;                                                                           \
+        UNROLL                                                                                  \
+        for (u32 k = 0; k < WINDOW; k++)                                                        \
+            if (lo[WINDOW - 1 - k] != 0) sum += lo[WINDOW - 1 - k] * low[WINDOW - 1 - k];       \
+        UNROLL                                                                                  \
+        for (u32 k = 0; k < WINDOW; k++)                                                        \
+            if (hi[WINDOW - 1 - k] != 0) sum += hi[WINDOW - 1 - k] * high[WINDOW - 1 - k];      \
+        return sum;                                                                             \
+    }
+DEFINE_SUM(even_sum, LO_0, HI_0)
+DEFINE_SUM(odd_sum, LO_1, HI_1)
 
 /* coefficients go round; beyond the last one that samples ask for, any will do */
 INLINE u32 go_round(i32 k, u32 n) {

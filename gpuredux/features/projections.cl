@@ -8,11 +8,11 @@
 /* a pixel's q, 0 where it is none; *count: 1 for a pixel, and 2^16 more where its value is beyond 32 bits of units */
 INLINE i64 units_of(WORD x, u32 use, f32 inverse, u32 *count) {
 #if FLOAT
-    f32 most = 2147483520.0f; /* LARGEST of frames.py */
-    if (!(abs_f32(x) < bits_f32(0x7f800000u)) || !use) return 0;
-    f32 steps = rint_f32(x * inverse);
-    *count += abs_f32(steps) > most ? 65537u : 1u;
-    return (i64)(steps > most ? most : steps < -most ? -most : steps);
+    if (!is_finite(x) || !use) return 0;
+    bool beyond;
+    i64 q = whole_units(x, inverse, &beyond);
+    *count += beyond ? 65537u : 1u;
+    return q;
 #else
     *count += use;
     return use ? (i64)x : 0;

@@ -1,7 +1,6 @@
 /* count, sum, sum of squares, moments, extremes of the good pixels of regions; what users ask of them. Whole numbers: no order changes a bit.
  * f64: what is derived from sums beyond 2^24, each operation rounded once, results rounded once to f32. */
 #define FLOAT (WORD_KIND == 2)
-#define MOST_UNITS 2147483520.0f /* LARGEST of frames.py */
 
 typedef struct {
     i64 sum, down, across; /* of q, q * row, q * col: 4096 pixels of 2^32 * 65535 stay within 64 bits */
@@ -44,10 +43,10 @@ INLINE u32 sums_add(Sums *s, WORD x, u32 status, u32 use, u32 row, u32 col, f32 
     s->saturated += status & PIXEL_SATURATED ? use : 0u;
     if (!use || status) return 0u;
 #if FLOAT
-    if (!(abs_f32(x) < bits_f32(0x7f800000u))) return 0u;
-    f32 steps = rint_f32(x * inverse);
-    beyond = abs_f32(steps) > MOST_UNITS ? 1u : 0u;
-    i64 q = (i64)(steps > MOST_UNITS ? MOST_UNITS : steps < -MOST_UNITS ? -MOST_UNITS : steps);
+    if (!is_finite(x)) return 0u;
+    bool over;
+    i64 q = whole_units(x, inverse, &over);
+    beyond = over ? 1u : 0u;
     s->above += x > threshold ? 1u : 0u;
 #else
     i64 q = (i64)x;

@@ -3,7 +3,6 @@
  * grid: BLOCK = 128 pixels, a thread a pixel; BLOCK_Y = class. A thread goes over all frames of its class with its sums in registers; nothing is shared.
  * NARROW: words of 8 or 16 bits, whose squares fit into 32. PER_UNIT: the bits of 1 / unit, a power of two. */
 #define STATE_AT(k) (((u64)(k) * (CLASSES ? CLASSES : 1u) + BLOCK_Y) * npix + pixel)
-#define MOST_UNITS 2147483520.0f
 
 KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL const u8 *pixel_status, GLOBAL const u8 *event_class,
                            GLOBAL const i32 *live, GLOBAL const u32 *count, GLOBAL const i64 *sum, GLOBAL const u64 *sum2, GLOBAL const WORD *extreme,
@@ -48,14 +47,13 @@ KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL c
             use = use && pixel_status[(u64)frame * npix + pixel] == 0;
 #endif
 #if FLOATS
-            f32 steps = use ? rint_f32(value * bits_f32(PER_UNIT)) : 0.0f;
-            bool beyond = abs_f32(steps) > MOST_UNITS;
-            if (beyond) steps = steps < 0.0f ? -MOST_UNITS : MOST_UNITS;
+            bool beyond;
+            i64 q = whole_units(use ? value : 0.0f, bits_f32(PER_UNIT), &beyond);
 #if FLAGS
             if (beyond) atomic_or_u32(frame_status + frame, FRAME_BEYOND_UNIT); /* rare */
 #endif
             use = use && mine;
-            i64 q = use ? (i64)(i32)steps : 0;
+            q = use ? q : 0;
             value += 0.0f; /* no -0.0 */
 #else
             use = use && mine;
