@@ -57,26 +57,28 @@ def charge(rng: np.random.Generator, n: int, shape: tuple[int, ...], kind: str, 
     return values
 
 
-def droplet_case(name: str, shape: tuple[int, ...], n: int = 3, rows: int | None = None, kind: str = "float32", density: float = 0.03, status: bool = False,
-                 masked: bool = False, **fields: Any) -> Case:
-    rng = seeded(f"droplet photons {name}")
-    inputs = {"energy": charge(rng, n, shape, kind, density), "frame_status": frame_bits(n)}
-    if status:
+# Kernels are compiled for two kinds of input; each case is of one of them.
+def droplet_case(name: str, shape: tuple[int, ...], n: int = 3, rows: int | None = None, density: float = 0.03, **fields: Any) -> Case:
+    """With rows: words, marks, a mask, live, eight neighbours, a map of bytes; without: none of these."""
+    rng, every = seeded(f"droplet photons {name}"), rows is not None
+    inputs = {"energy": charge(rng, n, shape, "uint16" if every else "float32", density), "frame_status": frame_bits(n)}
+    given = {"threshold": 40.0, "threshold_low": 20.0, "aduspphot": ADU, "max_photons": 200, **fields}
+    if every:
         inputs["pixel_status"] = marks_of(rng, n, shape)
-    given = {"threshold": 40.0, "threshold_low": 20.0, "aduspphot": ADU, "good": rng.random(shape) > 0.03 if masked else None, "max_photons": 200, **fields}
+        given |= {"good": rng.random(shape) > 0.03, "connectivity": 8, "dtype": "uint8"}
     return Case(name, features.DropletPhotons(**given), {**inputs, **live_of(rows)})
 
 
 def droplet_photons() -> Iterator[Case]:
     yield droplet_case("shared", (19, 37))
-    yield droplet_case("words", (19, 37), kind="uint16", status=True, masked=True, dtype="uint8")
-    yield droplet_case("panels-live", (2, 19, 37), 5, 4, status=True, masked=True)
-    yield droplet_case("eight", (2, 19, 37), 4, -1, connectivity=8)
-    yield droplet_case("many in few pixels", (5, 6), density=4.0, dtype="uint8", max_photons=4096, aduspphot=3.0)
-    yield droplet_case("more than fit", (19, 37), 4, density=0.2, max_photons=7, kind="uint16", dtype="uint8")
-    yield droplet_case("few of a droplet", (19, 37), offset=0.0, min_pix=2, max_pix=6, min_adu=100.0, kind="int32")
+    yield droplet_case("panels", (2, 19, 37), 4)
+    yield droplet_case("panels-live", (2, 19, 37), 5, 4)
+    yield droplet_case("nobody-live", (19, 37), 4, -1)
+    yield droplet_case("many in few pixels", (5, 6), 3, 9, density=4.0, max_photons=4096, aduspphot=3.0)
+    yield droplet_case("more than fit", (19, 37), 4, density=0.2, max_photons=7)
+    yield droplet_case("few of a droplet", (19, 37), 3, 3, offset=0.0, min_pix=2, max_pix=6, min_adu=100.0)
     yield droplet_case("nearly one", (19, 37), offset=0.9, density=0.1)
-    yield droplet_case("too many strong", (19, 37), 3, max_strong=25, status=True)
+    yield droplet_case("too many strong", (19, 37), 3, 3, max_strong=25)
     yield droplet_case("one-pixel", (1, 1), 4, density=3.0)
     yield droplet_case("empty", (5, 6), 0)
     yield droplet_case("dead", (5, 6), 3, 0)
@@ -93,24 +95,25 @@ def sized_droplet_photons(shape: tuple[int, ...], n: int) -> Case:
 
 
 # ------------------------------------------------------------------------------------------------------ features.contrast
-def contrast_case(name: str, shape: tuple[int, ...], n: int = 3, rows: int | None = None, kind: str = "uint16", mean: float = 0.5, status: bool = False,
-                  bins: int = 5, around: int = 1, **fields: Any) -> Case:
-    rng = seeded(f"contrast {name}")
+def contrast_case(name: str, shape: tuple[int, ...], n: int = 3, rows: int | None = None, mean: float = 0.5, bins: int = 5, around: int = 1,
+                  **fields: Any) -> Case:
+    """With rows: bytes, marks, live; without: words."""
+    rng, kind = seeded(f"contrast {name}"), "uint16" if rows is None else "uint8"
     photons = rng.poisson(rng.gamma(2, mean / 2, (n, *shape))).astype(np.int64)
     if n > 2:
         photons[1] = 0
         photons[2, ..., ::3] = rng.choice([1, 2, 254, np.iinfo(kind).max], photons[2, ..., ::3].shape)
-    inputs = {"photons": np.minimum(photons, np.iinfo(kind).max).astype(kind), **({"pixel_status": marks_of(rng, n, shape)} if status else {})}
+    inputs = {"photons": np.minimum(photons, np.iinfo(kind).max).astype(kind), **({} if rows is None else {"pixel_status": marks_of(rng, n, shape)})}
     return Case(name, features.Contrast(rings_of(rng, shape, bins, around), **fields), {**inputs, **live_of(rows)})
 
 
 def contrast() -> Iterator[Case]:
     yield contrast_case("words", (19, 37))
-    yield contrast_case("bytes", (2, 19, 37), 6, 5, "uint8", 3.0, status=True)
-    yield contrast_case("two-dimensions", (2, 19, 37), 4, -1, bins=3, around=4, most=2)
-    yield contrast_case("most", (19, 37), 5, 9, "uint8", 40.0, status=True, bins=1, most=254)
+    yield contrast_case("bytes", (2, 19, 37), 6, 5, 3.0)
+    yield contrast_case("two-dimensions", (2, 19, 37), 4, bins=3, around=4, most=2)
+    yield contrast_case("most", (19, 37), 5, 9, 40.0, bins=1, most=254)
     yield contrast_case("one-pixel", (1, 1), 4, bins=1)
-    yield contrast_case("all one photon", (5, 6), 2, mean=1e-3)
+    yield contrast_case("hardly a photon", (5, 6), 2, mean=1e-3)
     yield contrast_case("empty", (5, 6), 0)
     yield contrast_case("dead", (5, 6), 3, 0)
 
@@ -121,8 +124,9 @@ def sized_contrast(shape: tuple[int, ...], n: int) -> Case:
 
 
 # ----------------------------------------------------------------------------------------------------- features.correlate
-def correlate_case(name: str, shape: tuple[int, ...], n: int, rows: int | None = None, kind: str = "uint16", before: int = 0, status: bool = False,
-                   bins: int = 5, **fields: Any) -> Case:
+# Kernels are compiled for words alone, and for float32 and int32 with marks, live and status.
+def correlate_case(name: str, shape: tuple[int, ...], n: int, rows: int | None = None, kind: str = "uint16", before: int = 0, bins: int = 5,
+                   **fields: Any) -> Case:
     """A batch behind `before` frames, whose state is whatever a state can be."""
     rng = seeded(f"correlate {name}")
     op = features.Correlate(rings_of(rng, shape, bins), **{"num_levels": 3, "num_bufs": 4, **fields})
@@ -144,7 +148,7 @@ def correlate_case(name: str, shape: tuple[int, ...], n: int, rows: int | None =
         for sums in (inputs["g2_product"][1], inputs["g2_past"], inputs["g2_future"]):
             sums[...] = rng.choice([0, -1, 2**40, -(2**62)], sums.shape)
         inputs["g2_pairs"][...] = 2**40
-    if status:
+    if kind != "uint16":
         inputs["pixel_status"] = marks_of(rng, n, shape)
         inputs["frame_status"] = frame_bits(n)
     return Case(name, op, {**inputs, **live_of(rows)})
@@ -152,14 +156,15 @@ def correlate_case(name: str, shape: tuple[int, ...], n: int, rows: int | None =
 
 def correlate() -> Iterator[Case]:
     yield correlate_case("words", (19, 37), 12)
-    yield correlate_case("bytes-late-live", (2, 19, 37), 9, 7, "uint8", 2**40 + 3, status=True)
-    yield correlate_case("float-late", (2, 19, 37), 7, 9, "float32", 21, status=True, num_levels=16, num_bufs=2)
-    yield correlate_case("whole-late", (19, 37), 17, -1, "int32", 5, status=True, num_bufs=10)
-    yield correlate_case("unsigned", (19, 37), 6, 6, "uint32", 1, status=True, num_levels=2, num_bufs=6)
-    yield correlate_case("one level, large region", (131, 57), 8, kind="uint8", num_levels=1, num_bufs=8, bins=1, before=3)
-    yield correlate_case("one-pixel", (1, 1), 9, kind="uint8", bins=1, before=2)
-    yield correlate_case("empty", (5, 6), 0, kind="uint8", before=7)
-    yield correlate_case("dead", (5, 6), 3, 0, "uint8", 6)
+    yield correlate_case("words-late", (2, 19, 37), 9, before=2**40 + 3)
+    yield correlate_case("float-late", (2, 19, 37), 7, 9, "float32", 21, num_levels=16, num_bufs=2)
+    yield correlate_case("float-live", (19, 37), 9, 7, "float32", 6)
+    yield correlate_case("whole-late", (19, 37), 17, 16, "int32", 5, num_bufs=10)
+    yield correlate_case("whole-live", (19, 37), 6, -1, "int32", 1, num_levels=2, num_bufs=6)
+    yield correlate_case("one level, large region", (131, 57), 8, num_levels=1, num_bufs=8, bins=1, before=3)
+    yield correlate_case("one-pixel", (1, 1), 9, bins=1, before=2)
+    yield correlate_case("empty", (5, 6), 0, before=7)
+    yield correlate_case("dead", (5, 6), 3, 0, "float32", 6)
 
 
 def sized_correlate(shape: tuple[int, ...], n: int) -> Case:

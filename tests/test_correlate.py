@@ -150,10 +150,10 @@ def test_known_dynamics_are_found(target: Target) -> None:
 
 
 def test_a_recorded_stack(target: Target, real: Any) -> None:
-    """100 photon-counting frames, five rings about the beam: their average over all pairs."""
-    frames = real("xpcs_stack_100.h5", "data")
+    """100 photon-counting frames, three rings about the beam: their average over all pairs."""
+    frames = np.ascontiguousarray(real("xpcs_stack_100.h5", "data")[:, 64:192, 64:192])
     rows, cols = np.indices(frames.shape[1:])
-    rings = Rings.from_position(np.hypot(rows - 128, cols - 128), 5, (20.0, 120.0))
+    rings = Rings.from_position(np.hypot(rows - 64, cols - 64), 3, (20.0, 80.0))
     op = Correlate(rings, 4, 8)
     state = run(target, op, frames, [40, 60])
     want, _ = two_time_average(frames.reshape(100, -1).astype(np.float64), rings, 4, 8)

@@ -62,10 +62,10 @@ def guessed(frame: np.ndarray, low: float, high: float) -> list[tuple[float, flo
 
 
 def op_of(**fields: Any) -> DropletPhotons:
-    return DropletPhotons(**{"threshold": 40.0, "threshold_low": 20.0, "aduspphot": ADU, "max_strong": 2**16, **fields})
+    return DropletPhotons(**{"threshold": 40.0, "threshold_low": 20.0, "aduspphot": ADU, "max_strong": 2**16, "max_photons": 2**16, **fields})
 
 
-@pytest.mark.parametrize("density", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("density", [0.01, 0.05, 0.2, 1.0])
 def test_it_is_the_greedy_guess(target: Target, density: float) -> None:
     """Places in float32, in order; the map is their histogram, but for a centre of mass beside its droplet: none of a thousand photons."""
     frame, _ = clouds(np.random.default_rng(int(density * 100)), (150, 200), density)

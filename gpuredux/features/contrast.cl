@@ -14,15 +14,15 @@ INLINE u64 sum_of(SHARED_PTR u64 *part, u64 mine) {
 
 KERNEL(128) contrast_of(GLOBAL const WORD *photons, GLOBAL const u8 *marks, GLOBAL const u32 *order, GLOBAL const u32 *first, GLOBAL const i32 *live,
                         GLOBAL i32 *pixels, GLOBAL i64 *photon_sum, GLOBAL i64 *photon_sum2, GLOBAL f32 *photon_mean, GLOBAL f32 *contrast,
-                        GLOBAL f32 *contrast_pairs, u32 n, u32 regions, u32 npix) {
+                        GLOBAL f32 *contrast_pairs, u32 n, u32 regions, u32 npix, u32 most) {
     SHARED u64 part[128];
-    SHARED u32 with[MOST + 2u];
+    SHARED u32 with[256]; /* most + 2 at most */
     u32 region = BLOCK, frame = BLOCK_Y;
     if (frame >= LIVE_ROWS(live, n)) return;
     u64 at = (u64)frame * npix, to = (u64)frame * regions + region;
     u32 begin = first[region], end = first[region + 1u];
-    for (u32 base = 0u; base < MOST + 2u; base += 128u)
-        if (base + LID < MOST + 2u) with[base + LID] = 0u;
+    for (u32 base = 0u; base < most + 2u; base += 128u)
+        if (base + LID < most + 2u) with[base + LID] = 0u;
     SYNC;
     u64 total = 0u, total2 = 0u, used = 0u;
     for (u32 base = begin; base < end; base += 128u) {
@@ -38,19 +38,19 @@ KERNEL(128) contrast_of(GLOBAL const WORD *photons, GLOBAL const u8 *marks, GLOB
             if (use && k) {
                 total += k;
                 total2 += k * k; /* of 16 bits */
-                atomic_add_u32(with + (k < MOST + 1u ? k : MOST + 1u), 1u);
+                atomic_add_u32(with + (k < most + 1u ? k : most + 1u), 1u);
             }
         }
     }
     total = sum_of(part, total);
     total2 = sum_of(part, total2);
     used = sum_of(part, used);
-    for (u32 base = 0u; base < MOST + 2u; base += 128u)
-        if (base + LID > 0u && base + LID < MOST + 2u) pixels[to * (MOST + 2u) + base + LID] = (i32)with[base + LID];
+    for (u32 base = 0u; base < most + 2u; base += 128u)
+        if (base + LID > 0u && base + LID < most + 2u) pixels[to * (most + 2u) + base + LID] = (i32)with[base + LID];
     if (LID == 0u) {
         u32 some = 0u;
-        for (u32 k = 1u; k < MOST + 2u; k++) some += with[k];
-        pixels[to * (MOST + 2u)] = (i32)((u32)used - some);
+        for (u32 k = 1u; k < most + 2u; k++) some += with[k];
+        pixels[to * (most + 2u)] = (i32)((u32)used - some);
         photon_sum[to] = (i64)total;
         photon_sum2[to] = (i64)total2;
         f32 nan = bits_f32(0x7fc00000u);

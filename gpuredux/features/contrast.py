@@ -85,8 +85,8 @@ class Contrast(FrameOp):
         n, npix = photons.shape[0], math.prod(photons.shape[1:])
         optional = [out[0] if a is None else a for a in (pixel_status, live)]
         plan.launch("features/contrast.cl", "contrast_of", (self.rings.count, n), 128,
-                    (photons, optional[0], plan.statics["order"], plan.statics["first"], optional[1], *out, *map(np.uint32, (n, self.rings.count, npix))),
-                    WORD=word(photons), MARKED=pixel_status is not None, LIVE=live is not None, MOST=f"{self.most}u")
+                    (photons, optional[0], plan.statics["order"], plan.statics["first"], optional[1], *out,
+                     *map(np.uint32, (n, self.rings.count, npix, self.most))), WORD=word(photons), MARKED=pixel_status is not None, LIVE=live is not None)
 
     # ------------------------------------------------------------------ many frames
     @staticmethod
