@@ -13,22 +13,11 @@ import numba
 import numpy as np
 from extra_geom import AGIPD_1MGeometry
 
-from gpuredux.bench import host_copy, provenance, seconds_of, write_csv
+from gpuredux.bench import host_copy, in_turns, provenance, write_csv
 from gpuredux.calib import assembly, geometry_extra
 
 FRAMES = 16
 HEAD = ("threads", "what", "ms_per_frame", "frames_per_s", "gb_per_s", "of_copy", "of_extra_geom")
-
-
-def in_turns(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, one after the other in every round: what slows one slows the others."""
-    times: dict[str, list[float]] = {k: [] for k in runs}
-    for run in runs.values():
-        run()
-    for _ in range(repeats):
-        for k, run in runs.items():
-            times[k].append(seconds_of(run))
-    return {k: float(np.median(v)) for k, v in times.items()}
 
 
 def main(repeats: int, csv: str) -> None:
@@ -47,10 +36,10 @@ def main(repeats: int, csv: str) -> None:
         copy = host_copy(threads)
         ours = {"tiles": tiles, "map": seen, "split": split}
         plans = {k: (op.plan(data), np.empty((FRAMES, *op.shape), np.float32)) for k, op in ours.items()}
-        runs: dict[str, Callable[[], Any]] = {k: (lambda p=p, o=o: p(data, out=o)) for k, (p, o) in plans.items()}
-        runs["extra_geom"] = lambda: rival.position_modules(data, out=out)
-        runs["copy"] = copy.run
-        median = in_turns(runs, repeats)
+        runs: dict[str, Callable[[int], Any]] = {k: (lambda _, p=p, o=o: p(data, out=o)) for k, (p, o) in plans.items()}
+        runs["extra_geom"] = lambda _: rival.position_modules(data, out=out)
+        runs["copy"] = lambda _, copy=copy: copy.run()
+        median = {k: float(np.median(v)) for k, v in in_turns(runs, 0.0, repeats + 1).items()}
         speed = copy.nbytes / median["copy"]
         for k in (*ours, "extra_geom"):
             moved = data.nbytes + (out.nbytes if k == "extra_geom" else plans[k][1].nbytes)

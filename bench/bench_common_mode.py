@@ -9,7 +9,6 @@ steps is 3. numba runs on 1 thread and on all, OpenCL's CPU runtimes on all. Wha
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from gpuredux import backends
 from gpuredux.backends import Backend, BackendUnavailable, Device
-from gpuredux.bench import device_copy, host_copy, provenance, write_csv
+from gpuredux.bench import device_copy, host_copy, in_turns, provenance, write_csv
 from gpuredux.calib import CommonMode
 from gpuredux.datasets.cases import SIZED, Case
 
@@ -65,15 +64,8 @@ def measure(backend: Backend, device: Device, threads: int, frames: int, seconds
     for case in cases.values():
         check(case, backend, device)
     runs = {k: runner(c, backend, device) for k, c in cases.items()}
-    spent: dict[Any, list[float]] = {k: [] for k in (*runs, "copy")}
-    stop, i = time.perf_counter() + seconds, 0
-    while i < 7 or time.perf_counter() < stop:
-        for key, run in (*runs.items(), ("copy", lambda _: copy.run())):
-            begin = time.perf_counter()
-            run(i)
-            spent[key].append(time.perf_counter() - begin)
-        i += 1
-    best, median = ({k: float(f(v[1:])) for k, v in spent.items()} for f in (np.min, np.median))
+    spent = in_turns({**runs, "copy": lambda _: copy.run()}, seconds)
+    best, median = ({k: float(f(v)) for k, v in spent.items()} for f in (np.min, np.median))
     pixels = frames * int(np.prod(SHAPE)) / 1e9
     for steps in CHOICES:
         times = [(t[()] + t[steps]) / t[()] for t in (best, median)]

@@ -9,7 +9,6 @@ frames of u32: 1. Whatever is timed was compared first: one frame with numpy's b
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from gpuredux import backends
 from gpuredux.backends import Backend, BackendUnavailable, Device
-from gpuredux.bench import device_copy, host_copy, provenance, write_csv
+from gpuredux.bench import device_copy, host_copy, in_turns, provenance, write_csv
 from gpuredux.datasets.cases import SIZED, Case
 
 SHAPE = (2167, 2070)
@@ -63,15 +62,7 @@ def measure(name: str, backend: Backend, device: Device, threads: int, frames: i
     source = np.ones(1 << 26, np.uint8)
     target = np.zeros_like(source)
     turns = {"op": run, "copy": lambda _: fastest.run(), "numpy": lambda _: np.copyto(target, source)}
-    spent: dict[str, list[float]] = {k: [] for k in turns}
-    stop, i = time.perf_counter() + seconds, 0
-    while i < 7 or time.perf_counter() < stop:
-        for key, turn in turns.items():
-            begin = time.perf_counter()
-            turn(i)
-            spent[key].append(time.perf_counter() - begin)
-        i += 1
-    best = {k: min(v[1:]) for k, v in spent.items()}
+    best = {k: float(v.min()) for k, v in in_turns(turns, seconds).items()}
     plain, each = 2 * source.nbytes / best["numpy"] / 1e9, best["op"] / frames
     times = DIALS[name] * DIALS_GB_PER_S / plain / each
     bar = "" if threads > 1 or backend.kernels or dtype != "uint32" else "met" if times >= 1 else "missed: 1"

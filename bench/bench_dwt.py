@@ -11,7 +11,6 @@ Whatever is timed was compared first: with numpy's bytes, and with PyWavelets' n
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ import pywt
 
 from gpuredux import backends
 from gpuredux.backends import BackendUnavailable
-from gpuredux.bench import device_copy, host_copy, provenance, write_csv
+from gpuredux.bench import device_copy, host_copy, in_turns, provenance, write_csv
 from gpuredux.features import DWT
 
 SHAPE, LEVELS = (2167, 2070), 3
@@ -43,16 +42,8 @@ def check(op: DWT, x: np.ndarray, out: np.ndarray) -> None:
 
 
 def taken(runs: dict[Any, Callable[[int], None]], seconds: float) -> dict[Any, tuple[float, float]]:
-    """(best, median) seconds of each, all in turns."""
-    spent: dict[Any, list[float]] = {k: [] for k in runs}
-    stop, i = time.perf_counter() + seconds, 0
-    while i < 6 or time.perf_counter() < stop:
-        for key, run in runs.items():
-            begin = time.perf_counter()
-            run(i)
-            spent[key].append(time.perf_counter() - begin)
-        i += 1
-    return {k: (float(np.min(v[1:])), float(np.median(v[1:]))) for k, v in spent.items()}
+    """(best, median) seconds of each."""
+    return {k: (float(v.min()), float(np.median(v))) for k, v in in_turns(runs, seconds).items()}
 
 
 def with_threads(threads: int, plan: Any, given: list[Any], outs: list[Any]) -> Callable[[int], None]:

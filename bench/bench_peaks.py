@@ -10,15 +10,12 @@ a part of the frame first.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
 
 from gpuredux import backends
-from gpuredux.bench import host_copy, provenance, write_csv
+from gpuredux.bench import host_copy, in_turns, provenance, write_csv
 from gpuredux.datasets.cases_peaks import radius_of
 from gpuredux.features import PeakFinder8
 
@@ -48,20 +45,6 @@ def check() -> None:
             raise ValueError("features.peak_finder8: numba differs from numpy's bytes")
 
 
-def in_turns(run: Callable[[int], Any], copy: Callable[[], Any], seconds: float) -> tuple[float, float]:
-    """The medians of both [s], taken in turns."""
-    spent: tuple[list[float], list[float]] = [], []
-    stop, i = time.perf_counter() + seconds, 0
-    while i < 5 or time.perf_counter() < stop:
-        for one, what in zip(spent, (lambda i=i: run(i), copy), strict=True):
-            begin = time.perf_counter()
-            what()
-            one.append(time.perf_counter() - begin)
-        i += 1
-    first, second = (float(np.median(one[1:])) for one in spent)
-    return first, second
-
-
 def main() -> None:
     seconds, most = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0, numba.config.NUMBA_NUM_THREADS
     check()
@@ -76,8 +59,9 @@ def main() -> None:
             sets = [frames.copy() for _ in range(4)]
             plan = op.plan(frames, backend=backends.NUMBA.name)
             outs = plan(frames)
-            spent = in_turns(lambda i, plan=plan, sets=sets, outs=list(outs): plan(sets[i % 4], out=outs), copy.run, seconds)
-            ms, rate = spent[0] * 1e3 / threads, copy.nbytes / spent[1] / 1e9
+            runs = {"op": lambda i, plan=plan, sets=sets, outs=list(outs): plan(sets[i % 4], out=outs), "copy": lambda _, copy=copy: copy.run()}
+            spent = {k: float(np.median(v)) for k, v in in_turns(runs, seconds).items()}
+            ms, rate = spent["op"] * 1e3 / threads, copy.nbytes / spent["copy"] / 1e9
             times = ORIGINAL_MS * ORIGINAL_COPY / rate / ms if threads == 1 and dtype == "float32" else float("nan")
             bar = "" if np.isnan(times) else "met" if times >= BAR else f"missed: {BAR}"
             share = op.traffic(*op.bind((frames[:1],), {})) / (ms * 1e-3) / (rate * 1e9)
