@@ -215,3 +215,10 @@ def test_a_wrong_field_says_so(fields: dict[str, Any], message: str) -> None:
 def test_a_wrong_most_says_so() -> None:
     with pytest.raises(ValueError, match=r"^features\.contrast: most must be 2 to 254, got 1"):
         Contrast(halves((4, 6)), most=1)
+
+
+def test_no_photon_has_no_likelihood() -> None:
+    with pytest.raises(ValueError, match=r"^features\.contrast: no frame has a photon"):
+        Contrast.maximum_likelihood(np.zeros((3, 12), np.int32), np.array([0.0, np.nan, 0.0]))
+    best, error = Contrast.maximum_likelihood(np.array([[90, 10, 0, 0]]), np.array([0.1]))
+    assert best < 1e-6 and np.isnan(error)      # photons that keep apart: less than no contrast
