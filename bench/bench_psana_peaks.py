@@ -12,10 +12,10 @@ import sys
 
 import numba
 import numpy as np
-from bench_peaks import frame_of, in_turns
+from bench_peaks import frame_of
 
 from gpuredux import backends
-from gpuredux.bench import host_copy, provenance, write_csv
+from gpuredux.bench import host_copy, in_turns, provenance, write_csv
 from gpuredux.features import PeakFinderV3r3, PeakFinderV4r3
 
 PSANA_MS, PSANA_COPY = {"V3r3": 212.0, "V4r3": 7.0}, 41.0
@@ -47,8 +47,9 @@ def main() -> None:
                 sets = [frames.copy() for _ in range(4)]
                 plan = op.plan(frames, backend=backends.NUMBA.name)
                 outs = plan(frames)
-                spent = in_turns(lambda i, plan=plan, sets=sets, outs=list(outs): plan(sets[i % 4], out=outs), copy.run, seconds)
-                ms, rate = spent[0] * 1e3 / threads, copy.nbytes / spent[1] / 1e9
+                runs = {"op": lambda i, plan=plan, sets=sets, outs=list(outs): plan(sets[i % 4], out=outs), "copy": lambda _, copy=copy: copy.run()}
+                spent = {k: float(np.median(v)) for k, v in in_turns(runs, seconds).items()}
+                ms, rate = spent["op"] * 1e3 / threads, copy.nbytes / spent["copy"] / 1e9
                 times = PSANA_MS[name[:4]] * PSANA_COPY / rate / ms if threads == 1 and dtype == "float32" else float("nan")
                 share = op.traffic(*op.bind((frames[:1],), {})) / (ms * 1e-3) / (rate * 1e9)
                 found = int(outs.peak_count[0])

@@ -61,12 +61,12 @@ def cases(name: str) -> Iterator[Case]:
     yield marked(name, "small panels", bragg(rng, 2, (3, 5, 9), "float32", 20.0, 8), 9, rank=7, r0=1.0, dr=1.0, son_min=0.0, thr_low=-3.0, thr_high=1.0)
     yield marked(name, "nothing good", bragg(rng, 2, (19, 37), "float32", 20.0, 8), 2, np.zeros((19, 37), bool), amax_thr=-1e9, atot_thr=-1e9)
     yield marked(name, "dead", bragg(rng, 2, (19, 37), "float32", 20.0, 8), 0)
-    yield plain(name, "larger", bragg(rng, 2, (131, 257), "int32", 20.0, 60), nsigm=3.0, max_peaks=300, rank=4, npix_min=2, son_min=4.0)
+    yield plain(name, "larger", bragg(rng, 2, (131, 257), "uint16", 20.0, 60), nsigm=3.0, max_peaks=300, rank=4, npix_min=2, son_min=4.0)
 
 
 def sized(name: str, shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     rng = seeded("sized psana")
-    frames = rng.poisson(20.0, (n, *shape)).astype(np.float32)
+    frames = rng.poisson(20.0, (n, *shape)).astype(np.uint16)
     flat = frames.reshape(n, -1)
     for f in range(n):
         at = rng.integers(0, flat.shape[1] - 2, flat.shape[1] // 20000 + 1)

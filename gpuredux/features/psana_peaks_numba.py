@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit, prange
 
 STRIP = 32                      # rows of which extrema are found at once: their running maxima stay in the cache
-EXTREME, MAXIMUM = 1, 2         # of a row or column; of the square
+EXTREME, MAXIMUM, USED = 1, 2, 4        # maximum or minimum of a row or column; maximum of the square
 CHUNK = 256                     # pixels that are looked at together for one above the threshold
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -80,12 +80,13 @@ def _extreme(v, marks, good, numbers, base, kind, found):
 @fast
 def _seeds(v, marks, good, numbers, base, found):
     """V4r3: the maxima of a panel; how many."""
-    size, count = numbers.rows * numbers.cols, 0
+    size, count, high = numbers.rows * numbers.cols, 0, np.float32(numbers.high)
     for begin in range(0, size, CHUNK):
-        end = min(begin + CHUNK, size)
-        if _any_above(v, base + begin, base + end, np.float32(numbers.high)):
-            for i in range(begin, end):
-                if _is_seed(v, marks, good, numbers, base, i):
+        chunk = v[base + begin : base + min(begin + CHUNK, size)]
+        if _any_above(chunk, high):
+            for c in range(len(chunk)):
+                i = begin + c
+                if np.float32(chunk[c]) >= high and _is_seed(v, marks, good, numbers, base, i):
                     found[count] = i
                     count += 1
     return count
@@ -97,18 +98,18 @@ def _used(v, marks, good, numbers, i):
 
 
 @fast
-def _any_above(v, begin, end, high):
-    some = 0
-    for i in range(np.uint64(begin), np.uint64(end)):
-        some += np.int64(np.float32(v[i]) >= high)
-    return some > 0
+def _any_above(v, high):
+    some = False
+    for i in range(len(v)):
+        some = some | (np.float32(v[i]) >= high)
+    return some
 
 
 @fast
 def _is_seed(v, marks, good, numbers, base, i):
-    """V4r3: whether no pixel used of the square is above, or as high and later."""
+    """V4r3: whether a pixel is used, and none of the square that is used is above, or as high and later."""
     x = np.float32(v[base + i])
-    if not (x >= np.float32(numbers.high) and _used(v, marks, good, numbers, base + i)):
+    if not _used(v, marks, good, numbers, base + i):
         return False
     row, col = i // numbers.cols, i % numbers.cols
     if col + 1 < numbers.cols and np.float32(v[base + i + 1]) >= x and _used(v, marks, good, numbers, base + i + 1):
@@ -236,7 +237,7 @@ def _judge(x, below, of_col, of_square, in_row, last, row, reach, kind, first):
         is_one = np.uint8(EXTREME) if (in_row[c] > 0) | in_col else np.uint8(0)
         if first:
             square = (in_row[c] > 0) & in_col & (of_square[c] <= y)
-            kind[c] = is_one | (np.uint8(MAXIMUM) if square else np.uint8(0))
+            kind[c] = is_one | (np.uint8(MAXIMUM) if square else np.uint8(0)) | (np.uint8(USED) if y > none else np.uint8(0))
         else:
             kind[c] |= is_one
 
@@ -251,10 +252,13 @@ def _background(v, marks, good, ring, near, numbers, kind, base, i):
     for k in range(len(near)):
         if inside or (0 <= row + ring[k, 0] < numbers.rows and 0 <= col + ring[k, 1] < numbers.cols):
             at = i + near[k]
-            x = np.float32(v[base + at])
-            fits = kind[at] == 0 if numbers.adaptive else (x >= -np.float32(numbers.high)) & (x < np.float32(numbers.high))
-            if fits and _used(v, marks, good, numbers, base + at):
-                n, total, squares = n + 1, total + np.float64(x), squares + np.float64(x) * np.float64(x)
+            given = np.float32(v[base + at])
+            if numbers.adaptive:
+                fits = kind[at] == USED
+            else:
+                fits = (given >= -np.float32(numbers.high)) & (given < np.float32(numbers.high)) & _used(v, marks, good, numbers, base + at)
+            x = np.float64(given) if fits else 0.0      # no branch: which pixels fit is anybody's guess
+            n, total, squares = n + np.int64(fits), total + x, squares + x * x
     if n == 0:
         return 0.0, 0.0
     mean = total / n
@@ -262,7 +266,7 @@ def _background(v, marks, good, ring, near, numbers, kind, base, i):
 
 
 @fast
-def _flood(v, marks, good, numbers, base, i, least, rows):
+def _flood(v, marks, good, numbers, kind, base, i, least, rows):
     """rows[1]: bits of the pixels of the square that are connected to its middle; how many."""
     rank, cols = numbers.rank, numbers.cols
     row, col = i // cols, i % cols
@@ -270,9 +274,9 @@ def _flood(v, marks, good, numbers, base, i, least, rows):
     for dr in range(max(-rank, -row), min(rank + 1, numbers.rows - row)):
         bits = 0
         for dc in range(max(-rank, -col), min(rank + 1, cols - col)):
-            at = base + i + dr * cols + dc
-            if np.float32(v[at]) >= least and _used(v, marks, good, numbers, at):
-                bits |= 1 << (dc + rank)
+            at = i + dr * cols + dc
+            used = (kind[at] & USED) != 0 if numbers.adaptive else _used(v, marks, good, numbers, base + at)
+            bits |= np.int64(used & (np.float32(v[base + at]) >= least)) << (dc + rank)
         rows[0, dr + rank] = bits
     rows[1, rank] = rows[0, rank] & (1 << rank)
     more = rows[1, rank] != 0
@@ -313,7 +317,7 @@ def _peak(v, marks, good, ring, near, numbers, kind, rows, panel, i, whole, real
     if not most >= np.float32(numbers.amax):
         return 0
     least = np.float32(mean + numbers.nsigm * rms) if numbers.adaptive else np.float32(numbers.low)
-    pixels = _flood(v, marks, good, numbers, base, i, least, rows)
+    pixels = _flood(v, marks, good, numbers, kind, base, i, least, rows)
     if pixels == 0 or not numbers.npix_min <= pixels <= numbers.npix_max:
         return 0
     total = row = col = row_squares = col_squares = 0.0
