@@ -194,6 +194,24 @@ def test_pyfai_splits_alike_in_two_dimensions(tmp_path: Path, split: str) -> Non
     np.testing.assert_allclose(got.intensity[0][inner][some], want.intensity[inner][some], rtol=2e-4 if split == "bbox" else 2e-3)
 
 
+def test_a_sector(tmp_path: Path) -> None:
+    """azimuth_range alone: pixels by their centres; of split ones the parts between two lines, which are as many in all."""
+    (tmp_path / "a.poni").write_text(PONI)
+    shape = (120, 141)
+    where = geometry.read(tmp_path / "a.poni", shape=shape)
+    x, y, z = np.moveaxis(where.pixel_positions().reshape(*shape, 3), -1, 0)
+    radius, chi = np.degrees(np.arctan2(np.hypot(x, y), z)), np.degrees(np.arctan2(y, x))
+    inside = (chi >= 20) & (chi < 110) & (radius >= 1) & (radius < 3)
+    for split in ("no", "full", "bbox"):
+        rings = Rings.from_geometry(where, 20, "2th_deg", frame=shape, split=split, radial_range=(1.0, 3.0), azimuth_range=(20.0, 110.0))
+        pixels = AzimuthalIntegrate(rings)(np.ones((1, *shape), np.uint8)).pixels[0]
+        assert pixels.shape == (1, 20)
+        if split == "no":
+            assert np.array_equal(pixels[0], np.histogram(radius[inside], 20, (1, 3))[0]) and inside.sum() > 900
+        else:
+            assert abs(pixels.sum() / 2**15 / inside.sum() - 1) < 0.01
+
+
 @pytest.mark.parametrize("split", ["bbox", "full"])
 def test_the_recorded_powder_rings(real: Callable[[str, str], Any], tmp_path: Path, split: str) -> None:
     """CeO2 on a Pilatus 1M, 2000 bins finer than pixels: the curves that pyFAI 2026.9 made, with solid angle and Poisson errors."""
