@@ -1,4 +1,5 @@
-"""features.peak_finder_v3r3 and _v4r3 against another statement of the methods (SciPy's maximum filters and labels), and psana's own lists of real frames."""
+"""features.peak_finder_v3r3 and _v4r3 against another statement of the methods (SciPy's filters and labels), and psana's own lists of real frames. Over 200
+lines: that statement has the whole method."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import pytest
 from conftest import Target
 from scipy import ndimage
 
-from gpuredux.features import PeakFinderV3r3, PeakFinderV4r3
+import gpuredux
+from gpuredux.features import PeakFinderV3r3, PeakFinderV4r3, Windows
 from gpuredux.features.psana_peaks import COLUMNS
 
 Finder = PeakFinderV3r3 | PeakFinderV4r3
@@ -128,6 +130,14 @@ def test_one_saturated_plateau_is_one_maximum_at_its_last_corner(target: Target)
     assert (got["row_min"][0], got["row_max"][0], got["col_min"][0], got["col_max"][0]) == (26, 29, 29, 32)
 
 
+def test_a_chain_looks_around_the_peaks(target: Target) -> None:
+    """The columns have PeakFinder8's names."""
+    frame = np.random.default_rng(2).normal(10, 2, (2, 40, 50)).astype(np.float32)
+    frame[:, 11:14, 20:23] += [[50, 200, 50], [200, 900, 200], [50, 200, 50]]
+    out = gpuredux.Chain([PeakFinderV4r3(50.0, 100.0, rank=3), Windows(half=2)])(target.put(frame), backend=target.backend.name)
+    assert np.array_equal(target.get(out.window)[:, 0], frame[:, 10:15, 19:24]) and not target.get(out.window)[:, 1:].any()
+
+
 # --------------------------------------------------------------------------------------------------------------- psana
 def compared(target: Target, frame: np.ndarray, theirs: np.ndarray, op: PeakFinderV3r3) -> tuple[int, np.ndarray, np.ndarray]:
     """How many of psana's peaks [panel, row, col, amp_tot] are ours, row and col within 0.001 pixel, amp_tot within 1e-5 of it; psana's others; our others."""
@@ -183,7 +193,8 @@ def test_psana_finds_the_same_in_photons_of_three_gains(target: Target, real: Re
 
 @pytest.mark.parametrize(("fields", "message"), [
     ({"rank": 0}, "rank must be 1 to 7"), ({"rank": 8}, "rank must be 1 to 7"), ({"max_peaks": 0}, "max_peaks must be 1 to"),
-    ({"r0": -1.0}, "r0 and dr must be 0 or more"), ({"r0": 63.0}, "r0 and dr must be 0 or more"), ({"son_min": np.inf}, "son_min must be a finite float32"),
+    ({"r0": -1.0}, "r0 and dr must be 0 or more"), ({"r0": 63.0}, "r0 and dr must be 0 or more"),
+    ({"r0": 0.3, "dr": 0.5}, "r0 and dr make a ring without a pixel"), ({"son_min": np.inf}, "son_min must be a finite float32"),
     ({"thr_low": 31.0}, "thresholds must be thr_low <= thr_high"), ({"thr_low": -1.0, "thr_high": 0.0}, "thresholds must be thr_low <= thr_high"),
 ])
 def test_a_wrong_field_says_so(fields: dict[str, float], message: str) -> None:

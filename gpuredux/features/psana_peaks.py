@@ -28,11 +28,9 @@ REALS = ("amax_thr", "atot_thr", "son_min")
 
 @dataclass(frozen=True, eq=False)
 class PsanaPeaks(FrameOp):
-    """fields: rank: half the side of the square, 1 to 7; r0, dr: the ring's inner radius and its width [pixel], ends included, r0 + dr up to 64
+    """What PeakFinderV3r3 says of fields, inputs and outputs, nsigm apart. Subclasses say which pixels are maxima, and how far floods go.
 
-            npix_min, npix_max, amax_thr, atot_thr, son_min: the least and most of a peak's columns pixels, max, total and snr; max_peaks: rows of the table;
-            good (*frame) bool, None = all
-    A table that every finder of psana's kind writes: see PeakFinderV3r3."""
+    fields: rank, r0, dr, npix_min, npix_max, amax_thr, atot_thr, son_min, max_peaks, good"""
 
     inputs: ClassVar[tuple[str, ...]] = ("energy", "pixel_status?", "live?")
     writes: ClassVar[tuple[str, ...]] = (*(f"peak_{k}" for k in COLUMNS), "peak_count")
@@ -57,6 +55,8 @@ class PsanaPeaks(FrameOp):
         self.own_reals(*REALS)
         if not (self.number("r0") >= 0 and self.number("dr") >= 0 and self.r0 + self.dr <= MOST_REACH):
             raise ValueError(f"{self.name}: r0 and dr must be 0 or more, and r0 + dr at most {MOST_REACH}, got {self.r0} and {self.dr}")
+        if not len(self.ring):
+            raise ValueError(f"{self.name}: r0 and dr make a ring without a pixel, got {self.r0} and {self.dr}")
 
     def own_reals(self, *names: str) -> None:
         """Raises ValueError where a field is no finite float32; for __post_init__."""
@@ -94,6 +94,10 @@ class PsanaPeaks(FrameOp):
         row, col = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         away = np.sqrt((row * row + col * col).astype(np.float64))
         return read_only(np.ascontiguousarray(np.argwhere((away >= inner) & (away <= outer)) - reach, np.int32))
+
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return dict.fromkeys((f"peak_{k}" for k in COLUMNS), "peak_count")
 
     def constants(self) -> dict[str, np.ndarray]:
         return {"ring": self.ring, **({} if self.good is None else {"good": self.good.astype(np.uint8)})}
