@@ -1,5 +1,4 @@
-"""features.peak_finder_v3r3 and _v4r3 against another statement of the methods (SciPy's filters and labels), and psana's own lists of real frames. Over 200
-lines: that statement has the whole method."""
+"""features.peak_finder_v3r3 and _v4r3 against another statement of the methods, and psana's own lists. Over 200 lines: that statement is whole."""
 
 from __future__ import annotations
 
