@@ -130,6 +130,8 @@ INLINE i64 whole_units(f32 x, f32 per_unit, bool *beyond) {
     *beyond = abs_f32(steps) > MOST_UNITS;
     return (i64)(i32)limited(steps, MOST_UNITS);
 }
+INLINE u32 f32_key(f32 x) { u32 b = f32_bits(x); return b >> 31 ? ~b : b | 0x80000000u; } /* a u32 in the order of the values; -0 is below 0 */
+INLINE f32 key_f32(u32 k) { return bits_f32(k >> 31 ? k & 0x7fffffffu : ~k); }
 INLINE f32 clean(f32 x) { return x == x ? x : bits_f32(0x7fc00000u); } /* the one NaN that is ever written: arithmetic's own differs between devices */
 /* a table's value at a place between two of its n, 0 <= at <= n - 1: linear; where one of both is NaN, the other one */
 INLINE f32 between(GLOBAL const f32 *table, f32 at, u32 n) {

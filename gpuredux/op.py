@@ -128,6 +128,10 @@ class Op:
     pixel_output: ClassVar[str] = ""         # the output that this op's device function yields, if it has one: a source of LOAD; with loads too, a step of LOAD
 
     # ------------------------------------------------------------------ what a subclass defines
+    def lists(self) -> dict[str, str]:
+        """Its outputs (n, cap, ...) whose rows are lists, each with the output or input (n,) that says how long they are."""
+        return {}
+
     def outputs(self, *x: Any) -> tuple[Spec, ...]:
         """What a run writes. Raises TypeError or ValueError; touches no data."""
         raise NotImplementedError
@@ -655,20 +659,27 @@ def _agreed(who: str, some: dict[str, Any], others: dict[str, Any]) -> dict[str,
     return {**some, **others}
 
 
+class Taken(NamedTuple):
+    """For Chain's keep: what its op of this number wrote by a name, whoever writes that name later, as the output `alias`."""
+
+    op: int
+    name: str
+    alias: str
+
+
 @dataclass(frozen=True, eq=False)
 class Chain(Op):
     """out = op_k(... op_1(in)): inputs wired by name, the latest writer of a name wins; planned once; fuses what is fusible.
 
     in:  every name that an op needs and no earlier op writes (optional ones stay optional)
-    out: frame_status if an op writes it, and all that no later op reads; or what `keep` names, "name?" being kept where an op writes it, "op>name" being
-         what the op of this name wrote, whoever writes that name later
+    out: frame_status if an op writes it, and all that no later op reads; or what `keep` names, "name?" being kept where an op writes it; see Taken
     """
 
     name: ClassVar[str] = "chain"
     ops: tuple[Op, ...] = ()
-    keep: tuple[str, ...] | None = None
+    keep: tuple[str | Taken, ...] | None = None
 
-    def __init__(self, ops: Sequence[Op], keep: Sequence[str] | None = None) -> None:
+    def __init__(self, ops: Sequence[Op], keep: Sequence[str | Taken] | None = None) -> None:
         wrong = [type(op).__name__ for op in ops if not isinstance(op, Op)]
         if wrong:
             raise TypeError(f"chain: ops must be operations, got {', '.join(wrong)}")
@@ -683,7 +694,8 @@ class Chain(Op):
                     needs[key] = needs.get(key, False) or not n.endswith("?")
             made |= op_writes(op)
         object.__setattr__(self, "inputs", tuple(n if must else n + "?" for n, must in needs.items()))
-        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if keep is None else tuple(k.rstrip("?").split(">")[-1] for k in keep))
+        kept = None if keep is None else tuple(k.alias if isinstance(k, Taken) else k.rstrip("?") for k in keep)
+        object.__setattr__(self, "writes", tuple(sorted(made - {"frame_status"})) if kept is None else kept)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Chain.__init__(self, **state)
@@ -697,11 +709,11 @@ class Chain(Op):
             latest["frame_status"] = -1         # starts from zero: the plan owns those zeros
         steps: list[Step] = []
         used: set[int] = set()
-        by_op: dict[str, int] = {}
         mover, moved = "", 0        # the latest op that put other rows in front, and its first slot
         for op in self.ops:
             reads = tuple(latest.get(n) for n in op.input_names)
-            stale = [slots[r].name for r in reads if r is not None and 0 <= r < moved and slots[r].shape[:1] == slots[moved].shape[:1]]
+            rows = [r for n, r in zip(op.input_names, reads, strict=True) if r is not None and n not in op.state]
+            stale = [slots[r].name for r in rows if 0 <= r < moved and slots[r].shape[:1] == slots[moved].shape[:1]]
             if stale:
                 raise ValueError(f"chain: {op.name} reads {stale[0]} from before {mover} moved the rows; let {mover} take {stale[0]!r} along")
             specs = [None if r is None else (Spec("frame_status", (slots[0].shape[0],), np.dtype(np.uint32)) if r < 0 else slots[r]) for r in reads]
@@ -710,7 +722,7 @@ class Chain(Op):
                 mover, moved = op.name, len(slots)
             for out in op.outputs(*op.bind(specs, {})):
                 slots.append(out)
-                latest[out.name] = by_op[f"{op.name}>{out.name}"] = len(slots) - 1
+                latest[out.name] = len(slots) - 1
                 writes.append(len(slots) - 1)
             used |= {r for r in reads if r is not None}
             steps.append(Step(op, reads, tuple(writes)))
@@ -718,16 +730,23 @@ class Chain(Op):
         if self.keep is None:
             outs = [i for n, i in final.items() if i not in used or n == "frame_status"]
         else:
-            known = final | by_op
-            lost = [k for k in self.keep if k not in known and not k.endswith("?")]
+            names = [k for k in self.keep if not isinstance(k, Taken)]
+            lost = [k for k in names if k not in final and not k.endswith("?")]
             if lost:
                 raise ValueError(f"chain: nothing writes {', '.join(lost)}; it has {', '.join(final)}")
-            outs = [known[k.rstrip("?")] for k in self.keep if k.rstrip("?") in known]
-        return slots, steps, sorted(outs)
+            outs = [final[k.rstrip("?")] for k in names if k.rstrip("?") in final]
+            outs += self._aliases(slots, steps)
+        return slots, steps, sorted(set(outs))
+
+    def _aliases(self, slots: list[Spec], steps: list[Step]) -> dict[int, str]:
+        """The slots that are Taken, by their names outside."""
+        taken = [k for k in self.keep or () if isinstance(k, Taken)]
+        return {w: k.alias for k in taken for w in steps[k.op].writes if slots[w].name == k.name}
 
     def outputs(self, *x: Any) -> tuple[Spec, ...]:
-        slots, _, outs = self.wire(*x)
-        return tuple(slots[i] for i in outs)
+        slots, steps, outs = self.wire(*x)
+        alias = self._aliases(slots, steps)
+        return tuple(slots[i]._replace(name=alias.get(i, slots[i].name)) for i in outs)
 
     def constants(self) -> dict[str, np.ndarray]:
         return {}

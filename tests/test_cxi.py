@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from gpuredux import Chain
 from gpuredux.features import Droplets, PeakFinder8, cxi
 
 SHAPE = (3, 40, 50)     # panels, rows, cols
@@ -88,6 +89,16 @@ def test_a_full_table_says_so(tmp_path: Path) -> None:
     cxi.append_peaks(tmp_path / "a.cxi", finder(rows=2)(frames_with(PLACES)), SHAPE[1])
     with h5py.File(tmp_path / "a.cxi") as file:
         assert file["entry_1/result_1/nPeaks"][:].tolist() == [2, 0, 1] and file["entry_1/result_1/nPeaksFound"][:].tolist() == [3, 0, 1]
+
+
+def test_a_frame_with_too_much_in_it_is_none_without_peaks(tmp_path: Path) -> None:
+    frames = frames_with(PLACES)
+    frames[0, 0, ::8, ::8] = 900
+    found = Chain([finder(max_strong=20)])(energy=frames, frame_status=np.zeros(3, np.uint32))
+    cxi.append_peaks(tmp_path / "a.cxi", found, SHAPE[1])
+    with h5py.File(tmp_path / "a.cxi") as file:
+        assert file["entry_1/result_1/nPeaks"][:].tolist() == [0, 0, 1]
+        assert file["entry_1/result_1/nPeaksFound"][:].tolist() == [-1, 0, 1]
 
 
 def test_frames_may_be_there_already(tmp_path: Path) -> None:

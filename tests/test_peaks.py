@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,24 @@ def test_a_wrong_field_says_so(fields: dict[str, Any], message: str) -> None:
 def test_of_names_the_input() -> None:
     op = PeakFinder8(radius_of((40, 40)), 5.0, of="photons")
     assert op.inputs[0] == "photons" and op(photons=np.zeros((1, 40, 40), np.uint8)).peak_count[0] == 0
+
+
+def test_reflections_of_a_rotation_series(real: Callable[[str, str], np.ndarray]) -> None:
+    """Of DIALS's reflections with I / sigma > 5: a peak in the box or 1 pixel beside it, in one of its frames. Peaks in no box, nor 2 pixels beside one."""
+    file = "pilatus2m_lcysteine_01.h5"
+    data, box = real(file, "data"), real(file, "reflections/bbox")       # box: from and to, of column, row and frame
+    bright = real(file, "reflections/I_sum") > 5 * np.sqrt(np.maximum(real(file, "reflections/I_sum_var"), 1e-9))
+    rows, cols = np.indices(data.shape[1:])
+    op = PeakFinder8(np.hypot(rows - 830, cols - 737), adc_threshold=3.0, min_snr=5.0, min_pix=2, max_pix=200, good=(data >= 0).all(axis=0))
+    found = op(data)
+    f, k = np.nonzero(np.arange(found.peak_row.shape[1]) < found.peak_count[:, None])
+    at = np.stack([found.peak_col[f, k] + 0.5, found.peak_row[f, k] + 0.5, f], 1)
+
+    def on(edge: int) -> np.ndarray:
+        """bool (peaks, reflections)."""
+        around = np.array([edge, edge, 0])
+        return ((at[:, None] >= box[:, ::2] - around) & (at[:, None] < box[:, 1::2] + around)).all(axis=2)
+
+    share, unmatched = on(1).any(axis=0)[bright].mean(), (~on(2).any(axis=1)).sum() / len(data)
+    print(f"{share:.1%} of {bright.sum()} reflections, {len(at) / len(data)} peaks a frame, {unmatched} of them unmatched")
+    assert bright.sum() > 20 and share >= 0.9 and unmatched <= 5

@@ -1,4 +1,4 @@
-"""Stages features.* of a run: what the files hold, against the library in numpy, event by event."""
+"""Stages features.* of a run: what the files hold, against the library in numpy, event by event. Over 200 lines: one subject."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from gpuredux import Chain, features
 from gpuredux.calib import Gain
 from gpuredux.calib.geometry import Geometry, Panel, write
 from gpuredux.detectors import DETECTORS
+from gpuredux.status import Frame
 from gpuredux.stream.cli import app
+from gpuredux.stream.session import prepare
 from gpuredux.stream.stages import FEATURES
 
 SHAPE, N = (24, 40), 21
@@ -53,6 +55,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw_file(folder / "a.h5", np.rint(adu + 2900).clip(1, 0x3FFE).astype(np.uint16), 1000 + 3 * np.arange(N))
     with h5py.File(folder / "a.h5", "r+") as f:
         f["delay"], f["i0"], f["wide"] = np.arange(N) % 4, RNG.uniform(0.5, 2, N), np.arange(N) - 1.5
+        f["huge"], f["vast"] = np.full(N, 40000.0), np.full(N, 1e300)
     with h5py.File(folder / "c.h5", "w") as f:
         f["pedestal"], f["gain"] = np.full((3, *SHAPE), 2900, np.float32), np.full((3, *SHAPE), 41, np.float32)
         f["good"], f["radius"] = RNG.random(SHAPE) > 0.03, RADIUS
@@ -67,15 +70,18 @@ def started(there: Path, folder: Path, stages: str, values: str = "") -> Path:
     return config(folder, text)
 
 
-def library(there: Path, *ops: Any, keep: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+def library(there: Path, *ops: Any, keep: tuple[str, ...] | None = None, gain: bool = True) -> dict[str, np.ndarray]:
     """The same with the library: all frames at once, in numpy."""
     with h5py.File(there / "a.h5") as f, h5py.File(there / "c.h5") as c:
-        gain = Gain(c["pedestal"][...], c["gain"][...], good=c["good"][...], status=True, detector=DETECTORS["jungfrau"])
-        chain = Chain([gain, *ops], keep=keep)
-        more = {"bin_index": f["delay"][...].astype(np.int32), "weight": f["i0"][...].astype(np.float32)}
-        start = {k: v for op in ops if op.state for k, v in op.start(SHAPE).items()}
-        given = {k: v for k, v in {"raw": f["raw"][...], **more, **start}.items() if k in chain.input_names}
-        return chain(**given, backend="numpy")._asdict()
+        first = Gain(c["pedestal"][...], c["gain"][...], good=c["good"][...], status=True, detector=DETECTORS["jungfrau"])
+        chain = Chain([*([first] if gain else ()), *ops], keep=keep)
+        more: dict[str, Any] = {"bin_index": f["delay"][...].astype(np.int32), "weight": f["i0"][...].astype(np.float32)}
+        if not any(getattr(op, "weighted", False) for op in ops):
+            del more["weight"]
+        start = {k: v for op in ops if op.state for k, v in op.start(SHAPE, np.float32).items()}
+        given = {k: v for k, v in {"raw": f["raw"][...], "pulse_id": f["pulse_id"][...].astype(np.uint64), **more, **start}.items() if k in chain.input_names}
+        found = chain(**given, backend="numpy")
+        return found._asdict() if hasattr(found, "_asdict") else {chain.writes[0]: found}
 
 
 def lists(group: Any, name: str, thing: str) -> list[np.ndarray]:
@@ -161,7 +167,7 @@ def test_a_cube_of_what_the_source_says(there: Path, tmp_path: Path) -> None:
     assert summary["exit"] == 0
     want = library(there, features.Cube((4,), weighted=True, squares=True), features.Running(extremes=True))
     with h5py.File(tmp_path / "out/accumulated.h5") as f:
-        assert f.attrs["events"] == N
+        assert f["cube"].attrs["events"] == N and np.array_equal(f["cube/pulse_id"][...], 1000 + 3 * np.arange(N))
         for group, names in (("cube", ("cube_count", "cube_sum", "cube_sum2", "cube_weight")), ("running", ("running_sum", "running_extreme"))):
             for name in names:
                 assert np.array_equal(f[group][name][...], want[name]), name
@@ -231,16 +237,68 @@ def test_each_feature_is_named_here() -> None:
 
 @pytest.mark.parametrize("name", MINIMAL)
 def test_each_feature_is_a_stage(there: Path, tmp_path: Path, name: str) -> None:
-    """It plans, and says what it stores; of raw words where it reads them."""
+    """It runs; its files hold, of every event, what the same operation makes of all frames at once in numpy."""
     fields, front = MINIMAL[name], IN_FRONT.get(name, "")
     gain = "" if "input: jf.raw" in fields and not front else GAIN
-    stages = f"{gain}{front}  - {{type: features.{name}, {fields}}}\n".replace("c.h5:/ones", f"{there}/ones.h5:/ones")
     with h5py.File(there / "ones.h5", "a") as f:
-        if "ones" not in f:
-            f["ones"] = np.ones(SHAPE, np.float32)
-    result = CliRunner().invoke(app, ["check", str(started(there, tmp_path, stages, VALUES.get(name, "")))])
-    assert result.exit_code == 0, result.output
-    assert f"features.{name}" in result.output and "fit to run" in result.output
+        f.require_dataset("ones", SHAPE, np.float32)[...] = 1
+    behind = "  - {type: features.bin, size: [2, 2]}\n" if name in ("idwt", "radial_background") else ""        # of frames that they give anew
+    stages = f"{gain}{front}  - {{type: features.{name}, {fields}}}\n{behind}".replace("c.h5:/ones", f"{there}/ones.h5:/ones")
+    path = started(there, tmp_path, stages, VALUES.get(name, ""))
+    document, _, source, pipeline = prepare(path, tmp_path / "out")
+    ops = [op for op in pipeline.ops if op.name != "calib.gain"]
+    stored = pipeline.features[-1].store or ()
+    source.close()
+    assert run(path, tmp_path / "out")["exit"] == 0 and said(tmp_path / "out")[0] == 0
+    want = library(there, *ops, keep=(*stored, *pipeline.state), gain=bool(gain))
+    if ops[-1].state:
+        with h5py.File(tmp_path / "out/accumulated.h5") as f:
+            assert all(np.array_equal(f[name][k][...], v) for k, v in want.items() if k in f[name]) and set(f[name]) <= {*want, "pulse_id"}
+        return
+    last = document.config.stages[-1].type.removeprefix("features.")
+    lists = ops[-1].lists()
+    assert stored and (last == name or behind)
+    for key in stored:
+        whole_of = whole(tmp_path / "out", f"entry/features/{last}/{key}")
+        row = want[key] if key not in lists else np.concatenate([r[:k] for r, k in zip(want[key], want[lists[key]], strict=True)])
+        assert whole_of.dtype == row.dtype and whole_of.shape == row.shape and whole_of.tobytes() == np.ascontiguousarray(row).tobytes(), key
+
+
+def test_two_finders_and_the_peaks_of_one(there: Path, tmp_path: Path) -> None:
+    """Each has its own group; what stands around peaks is counted by the finder in front of it, stored or not. A frame with too much in it says so."""
+    stages = GAIN + PEAKS.replace("max_num_peaks: 5", "max_num_peaks: 5, store: []") + "  - {type: features.region_sums, half: 2, store: [region_sum]}\n" \
+        + "  - {type: features.peak_finder_v3r3, rank: 2}\n  - {type: features.droplets, threshold: 50.0, threshold_low: 20.0, max_strong: 11}\n"
+    run(started(there, tmp_path, stages), tmp_path / "out")
+    found = library(there, features.PeakFinder8(**PEAK), features.RegionSums(half=2), keep=("region_sum", "peak_count"))
+    other = library(there, features.PeakFinderV3r3(rank=2), keep=("peak_count",))
+    assert np.array_equal(whole(tmp_path / "out", "entry/features/peak_finder_v3r3/peak_count"), other["peak_count"])
+    sums = [r[: min(k, 5)] for r, k in zip(found["region_sum"], found["peak_count"], strict=True)]
+    assert np.array_equal(whole(tmp_path / "out", "entry/features/region_sums/region_sum"), np.concatenate(sums)) and sum(map(len, sums))
+    status = whole(tmp_path / "out", "entry/features/droplets/frame_status")
+    assert np.array_equal(status & Frame.TOO_MANY != 0, whole(tmp_path / "out", "entry/features/droplets/strong_count") > 11) and 0 < (status != 0).sum() < N
+
+
+def test_behind_a_veto_what_the_source_says(there: Path, tmp_path: Path) -> None:
+    """A cube of hits: bins and weights move with their events. A state whose first axis is as long as a batch is no rows of events."""
+    stages = GAIN + VETO + "  - {type: features.cube, bins: [4], weighted: true}\n  - {type: features.running}\n"
+    path = started(there, tmp_path, stages, "bin_index: /delay, weight: /i0")
+    path.write_text(path.read_text().replace("batch: 8", f"batch: {SHAPE[0]}"))
+    run(path, tmp_path / "out")
+    kept = whole(tmp_path / "out", "entry/events/keep") != 0
+    with h5py.File(tmp_path / "out/accumulated.h5") as f, h5py.File(there / "a.h5") as a:
+        assert np.array_equal(f["cube/pulse_id"][...], a["pulse_id"][...][kept]) and f["running"].attrs["events"] == kept.sum() < N
+        assert np.array_equal(f["cube/cube_count"][...], np.bincount(a["delay"][...][kept], minlength=4))
+        assert np.allclose(f["cube/cube_weight"][...] / 2**16, np.bincount(a["delay"][...][kept], a["i0"][...][kept], 4), atol=1e-3)
+        with h5py.File(there / "c.h5") as c:
+            assert np.array_equal(f["running/running_count"][...], np.where(c["good"][...], kept.sum(), 0))
+
+
+def test_curves_of_one_name(there: Path, tmp_path: Path) -> None:
+    """Two stages that give an array of the same name store both; a sector is another ring than the whole one."""
+    stages = GAIN + "  - {type: features.sigma_clip, " + RINGS + "}\n  - {type: features.azimuthal_integrate, " + RINGS[:-1] + ", azimuth_range: [0, 90]}}\n"
+    run(started(there, tmp_path, stages), tmp_path / "out")
+    clipped, sector = (whole(tmp_path / "out", f"entry/features/{k}/pixels") for k in ("sigma_clip", "azimuthal_integrate"))
+    assert 0.15 < sector.sum() / clipped.sum() < 0.35
 
 
 @pytest.mark.parametrize("stages, values, words", [
@@ -249,7 +307,13 @@ def test_each_feature_is_a_stage(there: Path, tmp_path: Path, name: str) -> None
     (GAIN + "  - {type: features.bin, size: [4, 4]}\n", "bin_index: /delay", "source.values.bin_index: is read by no stage"),
     (GAIN + "  - {type: features.windows, half: 2}\n", "", "features.windows"),
     (GAIN + PEAKS.replace("max_num_peaks: 5", "store: [peak_number]"), "", "to be stored, got peak_number"),
-    (GAIN + "  - {type: features.sigma_clip, " + RINGS + "}\n  - {type: features.azimuthal_integrate, " + RINGS + "}\n", "", "gives intensity, pixels, too"),
+    (GAIN + "  - {type: features.running}\n  - {type: features.running, extremes: true}\n", "", "stands here twice, and has one state"),
+    (GAIN + VETO + "  - {type: features.correlate, " + RINGS + "}\n", "", "needs the frames in their sequence"),
+    (GAIN + "  - {type: features.cube, bins: [4], weighted: true}\n", "bin_index: /delay, weight: /huge", "must be 32768 at most, by features.cube's weight"),
+    (GAIN + "  - {type: features.cube, bins: [4], weighted: true}\n", "bin_index: /delay, weight: /vast", "must be float32, got float64 with 1e+300"),
+    (GAIN + "  - {type: features.bin, size: [4, 4], store: []}\n", "", "nothing would be stored"),
+    (GAIN + "  - {type: features.running}\n", "running_count: /delay", "is the name of something that the run makes itself"),
+    (GAIN + "  - {type: features.peak_finder8, radius: {geometry: x.geom, unit: q_nm^-1}, adc_threshold: 5.0}\n", "", "goes with bins"),
     (GAIN + "  - {type: features.sigma_clip, rings: {geometry: no.geom, bins: 4}}\n", "", "no.geom: no such file"),
     (GAIN + "  - {type: features.sigma_clip, rings: {geometry: x.geom, bins: 4}}\n", "", "q needs a wavelength"),
     (GAIN + "  - {type: features.bin, size: [0, 4]}\n", "", "stages[1].size: must be (rows, columns)"),

@@ -78,9 +78,6 @@ typedef struct {
     f32 under, next_under, over, next_over; /* the two largest not above the pivot, the two smallest above it */
 } Near;
 
-INLINE u32 key_of(f32 x) { u32 b = f32_bits(x); return b >> 31 ? ~b : b | 0x80000000u; }
-INLINE f32 of_key(u32 k) { return bits_f32(k >> 31 ? k & 0x7fffffffu : ~k); }
-
 INLINE Search search_begin(f32 pivot, f32 spread, u32 n, u32 below) {
     Search s;
     s.pivot = pivot; s.low = -INFINITE; s.high = INFINITE; s.low_count = 0.0f; s.high_count = (f32)n;
@@ -178,19 +175,19 @@ INLINE void count_both(Work v, u32 size, u32 stride, f32 p, f32 q, u32 *upto_p, 
  * low and high as keys: the wanted value is above low and not above high */
 #define SEARCH_SLOWLY(s, result, q, MISSED, PASS)                                                  \
     do {                                                                                           \
-        u32 low_ = key_of((s).low), high_ = key_of((s).high < (q).threshold ? (s).high : (q).threshold); \
+        u32 low_ = f32_key((s).low), high_ = f32_key((s).high < (q).threshold ? (s).high : (q).threshold); \
         low_ -= (s).low > -INFINITE ? 0u : 1u;                                                     \
         while (ANY((MISSED) && high_ - low_ > 1u)) {                                               \
-            f32 p_ = of_key(low_ + (high_ - low_) / 2u), under_, over_;                            \
+            f32 p_ = key_f32(low_ + (high_ - low_) / 2u), under_, over_;                            \
             u32 count_;                                                                            \
             PASS(p_, count_, under_, over_);                                                       \
-            u32 middle_ = key_of(p_);                                                              \
+            u32 middle_ = f32_key(p_);                                                              \
             if (high_ - low_ > 1u) {                                                               \
-                if (count_ >= (s).rank) high_ = key_of(under_) < middle_ ? key_of(under_) : middle_; \
-                else low_ = key_of(over_) - 1u > middle_ ? key_of(over_) - 1u : middle_;           \
+                if (count_ >= (s).rank) high_ = f32_key(under_) < middle_ ? f32_key(under_) : middle_; \
+                else low_ = f32_key(over_) - 1u > middle_ ? f32_key(over_) - 1u : middle_;           \
             }                                                                                      \
         }                                                                                          \
-        f32 p_ = of_key(high_), under_, over_;                                                     \
+        f32 p_ = key_f32(high_), under_, over_;                                                     \
         u32 count_;                                                                                \
         PASS(p_, count_, under_, over_);                                                           \
         (result) = applied(q, (s).n & 1u || count_ > (s).rank ? (s).n & 1u ? p_ : (p_ + p_) * 0.5f : (p_ + over_) * 0.5f, (s).n); \

@@ -33,6 +33,10 @@ class AroundPeaks(FrameOp):
         if self.half is None:
             object.__setattr__(self, "inputs", tuple(k for k in self.inputs if k not in PEAKS))
 
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return {} if self.half is None else dict.fromkeys(self.writes, "peak_count")
+
     def named(self, x: tuple[Any, ...]) -> tuple[dict[str, Any], list[Any], Any]:
         """The inputs by name, `frames` and None for those that this op does not take among them; the outs; and of them frame_status, None if not given."""
         names = self.input_names

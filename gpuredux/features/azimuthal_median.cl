@@ -13,8 +13,7 @@ INLINE u32 key_of(WORD word, f32 normalisation) {
 #if WEIGHTED
     x = (f32)((f64)x / (f64)normalisation);
 #endif
-    u32 bits = f32_bits(x + 0.0f); /* -0 as +0 */
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return f32_key(x + 0.0f); /* -0 as +0 */
 #endif
 }
 
@@ -22,7 +21,7 @@ INLINE f64 of_key(u32 key) {
 #if NARROW
     return (f64)((i32)key - 32768);
 #else
-    return (f64)bits_f32(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+    return (f64)key_f32(key);
 #endif
 }
 
@@ -57,7 +56,8 @@ KERNEL(128) azimuthal_median(GLOBAL const WORD *image, GLOBAL const u32 *order, 
             else {                                                                                   \
                 u32 pixel = order[begin + j];                                                        \
                 WORD word = image[at + pixel];                                                       \
-                if (is_finite((f32)word) && !(MARKED && marks[MARKED ? at + pixel : 0u])) key = key_of(word, WEIGHTED ? normalisation[pixel] : 1.0f); \
+                bool use = is_finite((f32)word) && !(MARKED && marks[MARKED ? at + pixel : 0u]);     \
+                if (use) key = key_of(word, WEIGHTED ? normalisation[pixel] : 1.0f);                 \
             }
 #define END_KEYS }}
     FOR_KEYS(false, key)

@@ -30,8 +30,7 @@ INLINE u32 sum_counts(Warp w, SHARED_PTR u32 *counts, u32 mine) {
 /* a u32 in the order of the values; -0 as +0 */
 INLINE u32 key_of(WORD x) {
 #if FLOAT
-    u32 bits = f32_bits(x + 0.0f);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return f32_key(x + 0.0f);
 #else
     return SIGNED ? (u32)((i32)x + 32768) : (u32)x;
 #endif
@@ -39,7 +38,7 @@ INLINE u32 key_of(WORD x) {
 
 INLINE f64 of_key(u32 key) {
 #if FLOAT
-    return (f64)bits_f32(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+    return (f64)key_f32(key);
 #else
     return SIGNED ? (f64)((i32)key - 32768) : (f64)key;
 #endif

@@ -6,7 +6,8 @@
   peakYPosRaw        (N, W) f32   slow scan: panels stacked, row + panel * rows of a panel
   peakTotalIntensity (N, W) f32   sum above background
   peakMaximumValue, peakSNR, peakNPixels (N, W) f32, f32, i32   where the finder has them, as Cheetah names them
-  nPeaksFound        (N,) i32     peaks that the finder counted: more than nPeaks where its table was full; no other program needs it
+  nPeaksFound        (N,) i32     peaks that the finder counted: more than nPeaks where its table was full, -1 where it looked for none, because more
+                                  pixels were strong than it looks at (TOO_MANY in frame_status, if the table has that); no other program needs it
 attributes of result_1: gpuredux_version; rows_of_panel; finder (JSON: name, configuration), finder_digest: SHA-256 of configuration and constants
 
 source: the CXI file format, F. R. N. C. Maia, Nat. Methods 9 (2012) 854; these names: Cheetah, A. Barty et al., J. Appl. Cryst. 47 (2014) 1118
@@ -23,6 +24,7 @@ import h5py
 import numpy as np
 
 from ..op import Op
+from ..status import Frame
 
 RESULT = "/entry_1/result_1"
 VERSION = 160       # of the format
@@ -51,7 +53,7 @@ def append_peaks(path: str | Path, table: Any, rows_of_panel: int, finder: Op | 
         for name, column in columns.items():
             group[name].resize((old + n, max(width, group[name].shape[1])))
             group[name][old:, :width] = column
-        for name, count in (("nPeaks", np.minimum(found, width)), ("nPeaksFound", found)):
+        for name, count in (("nPeaks", np.clip(found, 0, width)), ("nPeaksFound", found)):
             group[name].resize((old + n,))
             group[name][old:] = count
     return int(old + n)
@@ -82,6 +84,8 @@ def _columns(table: Any, rows_of_panel: int, frames: int | None) -> tuple[dict[s
     if thing is None:
         raise ValueError(f"cxi: a table needs <thing>_panel and <thing>_count, got {', '.join(named)}")
     found = np.asarray(named[f"{thing}_count"])[:frames].astype(np.int32)
+    if "frame_status" in named:
+        found = np.where(np.asarray(named["frame_status"])[:frames] & Frame.TOO_MANY, np.int32(-1), found)
     columns = {}
     for name, kinds in ENTRIES.items():
         got = next((np.asarray(named[f"{thing}_{k}"])[:frames] for k in kinds if f"{thing}_{k}" in named), None)

@@ -30,7 +30,8 @@ class DropletPhotons(DropletOp):
     first in raster order), and of the largest fraction beside it (up, down, left, right: of equals the last) 1 - f, down to 0; the photon lies 1 - f from the
     middle of the first pixel to the second, which may have nothing. A photon counts in the map in the pixel nearest to it (.5: the higher index); but
     off its panel in the pixel that it was taken from, and a centre of mass outside of its droplet in the droplet's brightest pixel.
-    fields: as features.Droplets; aduspphot: one photon [unit of energy]; offset, 0 to 0.9: 0.5 rounds to the nearest number; max_photons: rows of the table
+    fields: as features.Droplets; aduspphot: one photon [unit of energy]; offset, 0 to 0.9, in photons: 0.5 rounds to the nearest number (smalldata_tools' has
+            another sign or unit by its version: photons = (adu + offset) / aduspphot there is offset / aduspphot here); max_photons: rows of the table
             dtype: "uint8" or "uint16", of the map
     in:  energy (n, [panels,] rows, cols) u8, u16, i16, u32, i32 or f32, taken as float32; pixel_status (n, *frame) u8, pixels that are not 0 are left out;
          frame_status (n,) u32; live (1,) i32
@@ -58,6 +59,10 @@ class DropletPhotons(DropletOp):
             raise ValueError(f"{self.name}: aduspphot must be 2**-100 to 2**100, got {self.aduspphot}")
         if not 0 <= self.number("offset") <= 0.9:
             raise ValueError(f"{self.name}: offset must be 0 to 0.9, got {self.offset}")
+
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return dict.fromkeys(("photon_panel", "photon_row", "photon_col"), "photon_count")
 
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         shape = self.require_panels(energy, pixel_status)

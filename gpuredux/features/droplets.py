@@ -147,6 +147,10 @@ class Droplets(DropletOp):
         super().__post_init__()
         self.whole_field("max_droplets", 2**24)
 
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return dict.fromkeys((f"droplet_{k}" for k in COLUMNS), "droplet_count")
+
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         shape = self.require_panels(energy, pixel_status)
         columns = tuple(Spec(f"droplet_{k}", (shape[0], self.max_droplets), np.dtype(d)) for k, d in COLUMNS.items())

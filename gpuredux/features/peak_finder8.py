@@ -118,6 +118,10 @@ class PeakFinder8(FrameOp):
         """Which components are looked for."""
         return Grid(*self.rings.shape[-2:], *self.tile, self.min_pix, self.max_pix, True, True)
 
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return dict.fromkeys((f"peak_{k}" for k in COLUMNS), "peak_count")
+
     def constants(self) -> dict[str, np.ndarray]:
         return {}       # all is in the rings
 

@@ -65,6 +65,10 @@ class PeakFinderAzimuthal(AboveBackground):
         npix = self.rings.label.size
         return min(npix, max(4096, npix // 32) if self.max_strong is None else self.max_strong)
 
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return dict.fromkeys((f"peak_{k}" for k in COLUMNS), "peak_count")
+
     def outputs(self, energy: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         shape = self.require_frames(energy, self.rings.label)
         self.require_marks(shape, pixel_status=pixel_status)

@@ -11,8 +11,7 @@ typedef struct {
 /* a u32 in the order of the values: of a float its bits, the sign turned; -0 as +0 */
 INLINE u32 key_of(WORD x) {
 #if FLOAT
-    u32 bits = f32_bits(x + 0.0f);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return f32_key(x + 0.0f);
 #else
     return WORD_KIND == 1 ? (u32)(i32)x ^ 0x80000000u : (u32)x;
 #endif
@@ -20,7 +19,7 @@ INLINE u32 key_of(WORD x) {
 
 INLINE WORD of_key(u32 key) {
 #if FLOAT
-    return bits_f32(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+    return key_f32(key);
 #else
     return (WORD)(WORD_KIND == 1 ? key ^ 0x80000000u : key);
 #endif

@@ -60,6 +60,10 @@ class Sparsify(AboveBackground):
         npix = self.rings.label.size
         return min(npix, max(4096, npix // 16)) if self.max_pixels is None else self.max_pixels
 
+    def lists(self) -> dict[str, str]:
+        """See Op."""
+        return dict.fromkeys(("sparse_index", "sparse_value"), "sparse_count")
+
     def outputs(self, energy: Any, pixel_status: Any, live: Any) -> tuple[Spec, ...]:
         shape = self.require_frames(energy, self.rings.label)
         self.require_marks(shape, pixel_status=pixel_status)

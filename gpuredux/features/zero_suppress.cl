@@ -8,12 +8,6 @@ INLINE f32 signal(WORD x, f32 sign, bool *use) {
     return *use ? s : 0.0f;
 }
 
-/* a u32 in the order of the values, more than 0 */
-INLINE u32 key_of(f32 s) {
-    u32 bits = f32_bits(s + 0.0f);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
 /* whether a bit is set from `first` to `last` */
 INLINE bool any_bit(SHARED_PTR const u32 *bits, i32 first, i32 last) {
     u32 a = (u32)first / 32u, b = (u32)last / 32u, found = 0u;
@@ -83,7 +77,7 @@ KERNEL(128) find_pulses(GLOBAL const WORD *trace, GLOBAL const i32 *live, GLOBAL
         for (u32 i = start + LANE; i < end; i += 32u) {
             bool use;
             f32 s = signal(x[i], sign, &use);
-            u32 key = use ? key_of(s) : 0u;
+            u32 key = use ? f32_key(s + 0.0f) : 0u; /* more than 0 */
             mine += (f64)s;
             if (key > high) { high = key; at = i; }
         }

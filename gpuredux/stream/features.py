@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from .. import Chain, Op, Spec
-from ..features import Regions
-from ..op import op_writes
+from ..features import Correlate, Regions
+from ..fusing import Step
+from ..op import Taken
 from .config import Document
 from .constants import Known
 from .faults import ConfigError
@@ -23,7 +24,6 @@ from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
 
 MARKS = ("energy", "pixel_status", "frame_status")
 PLACES = ("all", "kept", "photons")      # in front of the veto, behind it, behind the photons
-BY_EVENT = {"bin_index": np.int32, "weight": np.float32, "event_class": np.uint8}        # what a source may say of each event, and how operations take it
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Feature:
     kept: bool
     place: str      # of PLACES
     at: int         # which stage
+    taken: dict[str, Taken] = field(default_factory=dict)       # what is stored, and what counts its lists, by name
 
 
 def features(document: Document, held: Known, fields: dict[int, dict[str, Any]]) -> tuple[Feature, ...]:
@@ -54,6 +55,10 @@ def features(document: Document, held: Known, fields: dict[int, dict[str, Any]])
                 raise ConfigError([document.at(("stages", i, "type"), f"gives {changed[0]} anew, and frames are stored as calibrated: leave it out, or what "
                                                                       "stores frames")])
             found.append(Feature(op, _wished(document, i, op), i > veto, place, i))
+            if op.state and any(f.op.state == op.state for f in found[:-1]):
+                faults.append(document.at(("stages", i, "type"), f"{stage.type} stands here twice, and has one state: run two configurations"))
+            if isinstance(op, Correlate) and i > veto:
+                faults.append(document.at(("stages", i, "type"), "needs the frames in their sequence, and a veto in front of it takes some out"))
         except ConfigError as e:
             faults += e.lines
     if faults:
@@ -110,27 +115,32 @@ def _storable(op: Op) -> list[str]:
     return [k for k in op.writes if k not in (*MARKS, *op.state)]
 
 
-def stored(document: Document, found: Sequence[Feature], made: Mapping[int, Sequence[Spec]], n: int, npix: int) -> tuple[Feature, ...]:
-    """The features with the names that are stored: what the key store says, else all that is there but arrays of a frame's size that a later stage reads.
+def stored(document: Document, found: Sequence[Feature], slots: Sequence[Spec], steps: Sequence[Step], n: int, npix: int) -> tuple[Feature, ...]:
+    """The features with what of theirs is stored: what the key store says, else all that is there but arrays of a frame's size that a later stage reads;
+    beside lists what counts them, and the frames' status.
 
-    made: what each op gives, by its id; n: frames of a batch. Raises ConfigError where two stages give the same, or one gives no row for each frame."""
+    slots, steps: of the chain; n: frames of a batch. Raises ConfigError where an output has no row for each frame."""
     resolved: list[Feature] = []
     for f in found:
-        names, there = f.store, {s.name: s for s in made[id(f.op)]}
+        k = next(k for k, step in enumerate(steps) if step.op is f.op)
+        names, there, lists = f.store, {slots[w].name: slots[w] for w in steps[k].writes}, f.op.lists()
         if names is None:
-            read = {k for later in found if later.at > f.at for k in later.op.input_names}
-            names = tuple(k for k in _storable(f.op) if k in there and not (k in read and 2 * math.prod(there[k].shape[1:]) >= npix))
-        missing, odd = [k for k in names if k not in there], [k for k in names if k in there and there[k].shape[:1] != (n,)]
+            read = {name for later in found if later.at > f.at for name in later.op.input_names}
+            names = tuple(key for key in _storable(f.op) if key in there and not (key in read and 2 * math.prod(there[key].shape[1:]) >= npix))
+        missing, odd = [key for key in names if key not in there], [key for key in names if key in there and there[key].shape[:1] != (n,)]
         if missing:
             raise ConfigError([document.at(("stages", f.at, "store"), f"{f.op.name} does not give {', '.join(missing)} as it is configured")])
         if odd:
             raise ConfigError([document.at(("stages", f.at), f"{', '.join(odd)} of {f.op.name} has no row for each frame")])
-        for before in resolved:
-            both = ", ".join(sorted({*(before.store or ())} & set(there)))
-            if both:
-                words = f"{f.op.name} gives {both}, too, and one array of a name can be stored: write store: [...] without it"
-                raise ConfigError([document.at(("stages", before.at), words)])
-        resolved.append(replace(f, store=names))
+        counts = {lists[name] for name in names if name in lists}
+        names = tuple(dict.fromkeys([*names, *sorted(counts & set(there)), *(("frame_status",) if names and "frame_status" in there else ())]))
+        taken = {name: Taken(k, name, f"s{f.at}_{name}") for name in names}
+        for count in counts - set(there):       # what counts the peaks that come in
+            slot = steps[k].reads[f.op.input_names.index(count)]
+            writer = next(j for j, step in enumerate(steps) if slot in step.writes)
+            same = next((t for g in resolved for t in g.taken.values() if (t.op, t.name) == (writer, count)), None)
+            taken[count] = same or Taken(writer, count, f"s{f.at}_of_{count}")
+        resolved.append(replace(f, store=names, taken=taken))
     return tuple(resolved)
 
 
@@ -158,35 +168,3 @@ def start_of(features: Sequence[Feature], ops: Sequence[Op], specs: dict[str, Sp
             raise ValueError(f"{op.name}: nothing gives {op.of}")
         states |= op.start(frames.shape[1:], frames.dtype)
     return states
-
-
-def event_specs(document: Document, values: Mapping[str, np.ndarray[Any, Any]], n: int) -> dict[str, Spec]:
-    """What a source says of each event, as the operations take it: rows of n events. Raises ConfigError where that would change a number."""
-    specs, faults = {}, []
-    for name, a in values.items():
-        dtype = np.dtype(BY_EVENT.get(name, a.dtype))
-        with np.errstate(invalid="ignore", over="ignore"):
-            taken = a.astype(dtype)
-        if dtype.kind != "f" and not np.array_equal(taken, a):
-            at = int(np.flatnonzero((taken != a).reshape(len(a), -1).any(1))[0])
-            faults.append(document.at(("source", "values", name), f"must be {dtype}, got {a.dtype} with {a[at]} at frame {at}"))
-        specs[name] = Spec(name, (n, *a.shape[1:]), dtype)
-    if faults:
-        raise ConfigError(faults)
-    return specs
-
-
-def unfed(ops: Sequence[Op], found: Sequence[Feature], specs: Mapping[str, Spec], document: Document) -> None:
-    """Inputs of features that nothing gives. Raises ConfigError."""
-    there, faults = set(specs), []
-    places = {id(f.op): f for f in found}
-    for op in ops:
-        needs = [n for n in op.inputs if not n.endswith("?") and n not in there and n != "frame_status"]
-        if needs and id(op) in places:
-            words = f"{op.name} needs {', '.join(needs)}, which no stage in front of it gives; a source of files may say it of each event: source.values"
-            faults.append(document.at(("stages", places[id(op)].at), words))
-        there |= op_writes(op)
-    unread = [k for k in specs if k in getattr(document.config.source, "values", {}) and k not in {n.rstrip("?") for op in ops for n in op.inputs}]
-    faults += [document.at(("source", "values", k), "is read by no stage") for k in unread]
-    if faults:
-        raise ConfigError(faults)

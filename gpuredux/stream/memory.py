@@ -28,9 +28,11 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
              "plans": size([pipeline.raw_rows, *pipeline.exact_out.values()]), "device_plans": 0}
     found["plans" if pipeline.on_host else "device_plans"] += states
     found["constants"] = sum(size(arrays.values()) for arrays in held)
+    statics = [s for op in pipeline.ops for s in op.statics()]
+    found["constants"] += size(a for s in statics for a in s.arrays().values())
     for plan, host in plans:
         where = "" if host else "device_"
-        found[f"{where}constants"] += size(plan.constants.values())
+        found[f"{where}constants"] += size([*plan.constants.values(), *getattr(plan, "statics", {}).values()])
         found[f"{where}plans"] += size(plan.scratch.values())
     if pipeline.follower:
         found["constants"] += pipeline.follower.tracker.host_bytes

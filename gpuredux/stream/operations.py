@@ -33,6 +33,7 @@ class Operations:
     quantize: Any
     pack: Any                               # None: no frames are stored, features alone
     features: tuple[Feature, ...] = ()
+    said: tuple[str, ...] = ()              # what the source says of each event
 
     @property
     def values(self) -> tuple[str, str]:
@@ -76,7 +77,8 @@ class Operations:
         packs = [*([self.pack] if self.pack else ()), *([Packed(array=self.beside, beside=True)] if self.beside else ())]
         if self.veto is None:
             return [*(self.noisy if coded or front else ()), *front, *coded, *packs]
-        handed = tuple(sorted({n for op in (*late, *last) for n in op.input_names} & {n for op in front for n in op.writes} - {"energy", "pixel_status"}))
+        given = {*self.said, "pulse_id", *(n for op in front for n in op.writes)} - {"energy", "pixel_status"}
+        handed = tuple(sorted({n for op in (*late, *last) for n in op.input_names if n not in op.state} & given))
         if not coded:       # `code` is the words
             return [*self.calibration, *front, self.veto, Compact(names=("code" if self.pack else "pulse_id",)), *packs]
         if len(self.calibration) == 1 and not any({"energy", "pixel_status"} & {*op.writes} for op in front):
@@ -109,7 +111,7 @@ def operations(document: Document, held: Known) -> Operations:
             faults += e.lines
     if faults:
         raise ConfigError(faults)
-    return replace(_operations(stages, assemble, beam), features=found)
+    return replace(_operations(stages, assemble, beam), features=found, said=tuple(getattr(document.config.source, "values", ())))
 
 
 def _made(stages: Stages, i: int) -> Op:

@@ -6,7 +6,7 @@ peak_row[peak_start[i] : peak_start[i + 1]], and peak_count[i] is the true numbe
 where its own begin.
 Curves have their axis beside them: radial, azimuthal.
 
-accumulated.h5: a group a stage, a dataset an array of its state, as the operation's merge(), mean() and the like take it.
+accumulated.h5: a group a stage, a dataset an array of its state, as the operation's merge(), mean() and the like take it; pulse_id: of the events in it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import hdf5plugin
 import numpy as np
 
 from ..compress.hdf5_layout import sync
-from ..op import Op
-from .part_bytes import SinkFailed, digest
+from ..op import Op, Spec
+from ..status import Frame
+from .part_bytes import PartBytes, SinkFailed, digest
 
 if TYPE_CHECKING:
     from .features import Feature
@@ -62,49 +63,42 @@ class FeatureRows:
         self._features = [f for f in pipeline.features if f.store]
         self._specs = {s.name: s for s in pipeline.plan.outs}
         self._groups: dict[int, Any] = {}
-        self._lengths: dict[tuple[int, str], list[Any]] = {}        # of lists, by stage and the output that counts them
-        if not self._features:
-            return
-        top = entry.create_group("features")
-        top.attrs["NX_class"] = "NXcollection"
+        self._counts: dict[tuple[int, str], list[Any]] = {}        # of lists, by stage and what counts them
+        top: Any = entry.create_group("features") if self._features else None
         for f in self._features:
             group = self._groups[f.at] = top.create_group(name_of(f.op) if name_of(f.op) not in top else f"{name_of(f.op)}_{f.at}")
             group.attrs.update({"NX_class": "NXdata", "operation": json.dumps({"op": f.op.name, **f.op.config()}, default=str)})
             group["pulse_id"] = h5py.SoftLink("/entry/data/pulse_id" if f.kept else "/entry/events/pulse_id")
-            _axes(group, f.op, {self._specs[k].shape[1:] for k in f.store or ()})
+            lists = f.op.lists()
+            _axes(group, f.op, {self._spec(f, k).shape[1:] for k in f.store or ()})
             for name in f.store or ():
-                spec, count = self._specs[name], self._counted(f.op, name)
-                row = spec.shape[2:] if count else spec.shape[1:]
+                spec, count = self._spec(f, name), lists.get(name)
+                row = spec.shape[1:] if count is None else spec.shape[2:]
                 size = max(1, math.prod(row) * spec.dtype.itemsize)
                 group.create_dataset(name, (0, *row), spec.dtype, maxshape=(None, *row), chunks=(max(1, CHUNK // size), *row), **hdf5plugin.Bitshuffle())
-                if count:
+                if count is not None:
                     group[name].attrs["lists"] = start_of(count)
-                    self._lengths.setdefault((f.at, count), [])
+                    self._counts.setdefault((f.at, count), [])
+                if name == "frame_status":
+                    group[name].attrs["flag_masks"] = np.array([int(bit) for bit in Frame], np.uint32)
+                    group[name].attrs["flag_meanings"] = " ".join(str(bit.name) for bit in Frame)
+        if top is not None:
+            top.attrs["NX_class"] = "NXcollection"
 
-    def _counted(self, op: Op, name: str) -> str:
-        """The output that says how long the lists are that an output has a row of for each event; '' where rows are no such lists. Of what stands around
-        the peaks of a finder it is the finder's."""
-        around = "peak_count" if getattr(op, "half", None) is not None and "peak_count" in op.input_names else ""
-        count = around or f"{name.rsplit('_', 1)[0]}_count"
-        there = name != count and (around or count in op.writes) and count in self._specs
-        return count if there and len(self._specs[count].shape) == 1 and len(self._specs[name].shape) > 1 else ""
-
-    def _count(self, f: Feature, count: str, slot: Slot, a: int, b: int) -> Any:
-        """Of rows a to b. A finder in front of a veto counts for all events, and a stage behind it has the rows of those that are kept."""
-        of_all = f.kept and any(count in g.op.writes and not g.kept for g in self._features)
-        return slot.out[count][slot.source[a:b]] if of_all else slot.out[count][a:b]
+    def _spec(self, f: Feature, name: str) -> Spec:
+        return self._specs[f.taken[name].alias]
 
     def append(self, slot: Slot, events: tuple[int, int], kept: tuple[int, int]) -> None:
         """The events of a batch from and to these, of which those rows were kept."""
         for f in self._features:
-            a, b = kept if f.kept else events
-            counts = {count: self._count(f, count, slot, a, b) for at, count in self._lengths if at == f.at}
-            for count, lengths in counts.items():
-                self._lengths[f.at, count].append(lengths.copy())
+            (a, b), lists = kept if f.kept else events, f.op.lists()
+            counts = {count: slot.out[f.taken[count].alias][a:b].copy() for at, count in self._counts if at == f.at}
+            for count, found in counts.items():
+                self._counts[f.at, count].append(found)
             for name in f.store or ():
-                rows, count = slot.out[name][a:b], self._counted(f.op, name)
-                if count:
-                    rows = rows[np.arange(rows.shape[1]) < counts[count][:, None]]
+                rows = slot.out[f.taken[name].alias][a:b]
+                if name in lists:
+                    rows = rows[np.arange(rows.shape[1]) < counts[lists[name]][:, None]]
                 data = self._groups[f.at][name]
                 data.resize(len(data) + len(rows), 0)
                 if len(rows):
@@ -113,12 +107,10 @@ class FeatureRows:
     def finish(self) -> None:
         """Where each list begins."""
         for f in self._features:
-            for name in f.store or ():
-                count = self._counted(f.op, name)
-                start = start_of(count)
-                if count and start not in self._groups[f.at]:
-                    listed = np.minimum(np.concatenate([np.zeros(0, np.int32), *self._lengths[f.at, count]]), self._specs[name].shape[1])
-                    self._groups[f.at][start] = np.concatenate([[0], np.cumsum(listed)]).astype(np.uint64)
+            for name, count in f.op.lists().items():
+                if name in (f.store or ()) and start_of(count) not in self._groups[f.at]:
+                    listed = np.minimum(np.concatenate([np.zeros(0, np.int32), *self._counts[f.at, count]]), self._spec(f, name).shape[1])
+                    self._groups[f.at][start_of(count)] = np.concatenate([[0], np.cumsum(listed)]).astype(np.uint64)
 
 
 def _axes(group: Any, op: Op, shapes: set[tuple[int, ...]]) -> None:
@@ -138,23 +130,39 @@ def write_accumulated(folder: Path, pipeline: Pipeline, about: dict[str, Any]) -
     It is of all events that the chain took in: of those, too, that failed or were dropped behind it. Raises SinkFailed."""
     if not pipeline.state:
         return None
-    path, state = folder / ACCUMULATED, pipeline.accumulated()
-    partial = Path(f"{path}.partial")
+    path, partial = folder / ACCUMULATED, folder / f"{ACCUMULATED}.partial"
     try:
-        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
-            file.attrs.update({**{k: str(v) for k, v in about.items()}, "events": pipeline.computed, "configuration": pipeline.document.text})
-            for f in pipeline.features:
-                held = [k for k in f.op.state if k in state]
-                group: Any = file.create_group(name_of(f.op)) if held else None
-                for k in held:
-                    group.create_dataset(k, data=state[k], **(hdf5plugin.Bitshuffle() if state[k].size else {}))
-                if group is not None:
-                    group.attrs["operation"] = json.dumps({"op": f.op.name, **f.op.config()}, default=str)
-        with open(partial, "rb") as raw:
-            os.fsync(raw.fileno())
-            size, crc = digest(raw.fileno())
+        partial.unlink(missing_ok=True)
+        bytes_ = PartBytes(partial)
+    except OSError as e:
+        raise SinkFailed(f"{partial}: {e.strerror or e}") from None
+    try:
+        with h5py.File(bytes_, "w", libver=("v110", "v110")) as file:
+            _fill(file, pipeline, about)
+        if bytes_.error is not None:
+            raise bytes_.error
+        os.fsync(bytes_.fd)
+        size, crc = digest(bytes_.fd)
         os.rename(partial, path)
         sync(folder)
-    except (OSError, RuntimeError) as e:
-        raise SinkFailed(f"{path}: {getattr(e, 'strerror', None) or e}") from None
-    return {"kind": "accumulated", "file": path.name, "bytes": size, "crc32c": crc, "events": pipeline.computed}
+    except Exception as e:
+        partial.unlink(missing_ok=True)
+        raise SinkFailed(f"{path}: {getattr(bytes_.error or e, 'strerror', None) or bytes_.error or e}") from None
+    finally:
+        bytes_.close()
+    return {"kind": "accumulated", "file": path.name, "bytes": size, "crc32c": crc, "events": sum(len(ids) for ids, _ in pipeline.computed)}
+
+
+def _fill(file: Any, pipeline: Pipeline, about: dict[str, Any]) -> None:
+    """A group for each stage that accumulates, with the pulse ids of what is in it, in the order of the run."""
+    file.attrs.update({**{k: str(v) for k, v in about.items()}, "configuration": pipeline.document.text})
+    state, none = pipeline.accumulated(), np.zeros(0, np.uint64)
+    for f in pipeline.features:
+        if not f.op.state:
+            continue
+        group = file.create_group(name_of(f.op))
+        group.attrs["operation"] = json.dumps({"op": f.op.name, **f.op.config()}, default=str)
+        held = {k: state[k] for k in f.op.state if k in state} | {"pulse_id": np.concatenate([none, *(pair[f.kept] for pair in pipeline.computed)])}
+        group.attrs["events"] = len(held["pulse_id"])
+        for name, array in held.items():
+            group.create_dataset(name, data=array, **(hdf5plugin.Bitshuffle() if array.size else {}))

@@ -10,14 +10,17 @@ import numpy as np
 
 from .. import OPS, Chain, Plan, Spec, backends
 from ..backends import BackendUnavailable
+from ..op import Taken
 from ..status import Frame
 from .config import Document
 from .constants import known
+from .event import Ids
 from .faults import ConfigError
-from .features import Feature, event_specs, start_of, stored, unfed
+from .features import Feature, start_of, stored
 from .follow import Follower, follower
 from .image import BESIDE
 from .operations import operations, refused
+from .said import event_specs, unfed
 from .slot import Slot
 from .source import Source
 from .wiring import PACK, VARIANCE
@@ -49,10 +52,10 @@ class Pipeline:
         self.veto, self.quantize, self.pack = made.veto, made.quantize, made.pack
         self.photons, self.beside = made.photons, made.beside
         self.features: tuple[Feature, ...] = made.features
-        self.computed = 0       # events that the chain has taken in
+        self.computed: list[tuple[Ids, Ids]] = []       # pulse ids that the chain has taken in, of batches: all, and those kept
         self.values, self.beam, self.stored_frame = made.values, made.beam, made.assemble.shape if made.assemble else self.frame
         try:
-            self._build(event_specs(document, source.values, run.batch))
+            self._build(event_specs(document, source.values, run.batch, made.features))
         except ConfigError:
             raise
         except (TypeError, ValueError) as e:
@@ -71,8 +74,10 @@ class Pipeline:
         wired = {k: s for k, s in specs.items() if k in chain.input_names}
         slots, steps, _ = chain.wire(*chain.bind((), wired))
         written = {s.name for s in slots[len(wired):]}
-        self.features = stored(self.document, self.features, {id(s.op): [slots[w] for w in s.writes] for s in steps}, n, math.prod(frame))
-        keep = [*start, *(f"{f.op.name}>{k}" for f in self.features for k in f.store or ())]     # not what a veto made of it
+        self.features = stored(self.document, self.features, slots, steps, n, math.prod(frame))
+        if self.pack is None and not start and not any(f.store for f in self.features):
+            raise ConfigError([self.document.at(("stages",), "nothing would be stored: no frames, and of no feature an output")])
+        keep: list[str | Taken] = [*start, *dict.fromkeys(t for f in self.features for t in f.taken.values())]
         keep += [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size",
                             *BESIDE) if k in written]
         self.chain = Chain(self.ops, keep=keep)
@@ -113,7 +118,6 @@ class Pipeline:
     def run(self, slot: Slot) -> None:
         """Reduce the batch of a slot: afterwards its outputs lie on the host."""
         slot.live[0] = slot.n
-        self.computed += slot.n
         given = {"raw": slot.raw, "code": slot.raw, "pulse_id": slot.pulse_id, "live": slot.live, **slot.values}
         if not self.on_host:
             self._run_on_device(slot, given)
@@ -122,6 +126,8 @@ class Pipeline:
                 self._run_plan(slot.out, {k: given[k] for k in self.inputs})
             slot.kept = int(slot.out["live"][0]) if "live" in slot.out else slot.n
             slot.source = slot.out["source"][: slot.kept] if "source" in slot.out else np.arange(slot.n)
+            if self.state:
+                self.computed.append((slot.pulse_id[: slot.n].copy(), slot.pulse_id[slot.source]))
             self._pack_raw(slot)
         overflowed = slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW if self.exact_plan else ()
         slot.overflowed = np.flatnonzero(overflowed).tolist()

@@ -37,11 +37,14 @@ def rings_of(document: Document, held: Known, place: tuple[str | int, ...], bloc
     try:
         good = held.arrays.get("good") if block.good is None else dataset(document, block.good)
         if block.bins is None:
+            odd = sorted(block.model_fields_set - {"geometry", "good", "bins"})
+            if odd:
+                raise ConfigError([document.at((*place, odd[0]), "goes with bins: without them rings are one pixel wide")])
             at = there.pixel_positions()
             radius = np.hypot(at[..., 0], at[..., 1]) / np.sqrt(there.pixel_area)
             return Rings.from_radius(radius.reshape(held.kind.shape), good)
         more: dict[str, Any] = {"split": block.split} if block.split != "no" else {}
-        if block.azimuth_bins > 1:
+        if block.azimuth_bins > 1 or "azimuth_range" in block.model_fields_set:
             more |= {"azimuth_bins": block.azimuth_bins, "azimuth_range": block.azimuth_range}
         return Rings.from_geometry(there, block.bins, block.unit, block.wavelength, held.kind.shape, radial_range=block.radial_range, good=good, **more)
     except (TypeError, ValueError) as e:

@@ -189,8 +189,7 @@ class Runner:
             self._free.put(slot)
         if not broken:
             try:
-                self.sink.commit()
-                self.sink.accumulate()
+                self.sink.end()
             except Exception as e:
                 self._break(e)
 

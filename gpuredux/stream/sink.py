@@ -135,8 +135,9 @@ class Sink:
         for key in ("reduced", "unreduced"):
             self.committed[key] += counts[key]
 
-    def accumulate(self) -> None:
-        """Write what accumulated over the run, when all is computed. Raises SinkFailed."""
+    def end(self) -> None:
+        """Commit the open part, and write what accumulated over the run, now that all is computed. Raises SinkFailed."""
+        self.commit()
         record = write_accumulated(self.folder, self._pipeline, self._about)
         if record is not None:
             self.note(record)

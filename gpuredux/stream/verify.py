@@ -17,7 +17,7 @@ from .event import OUTCOMES, VETOED, WRITTEN, Ids, PulseSet, pack_ids, unpack_id
 from .journal import NAME, JournalDamaged, being_written, read_journal
 from .part_beside import NAMES
 from .part_bytes import digest
-from .part_features import lengths
+from .part_features import ACCUMULATED, lengths
 from .sink import OURS
 
 NONE = np.zeros(0, np.uint64)
@@ -75,6 +75,8 @@ def verify(folder: Path, chunks: bool = True) -> Verdict:
     verdict.living &= verdict.ended is None
     if not verdict.living:      # else all of this is as it should be
         verdict.strays = [n for n in there if n not in verdict.files and (folder / n).exists()]     # a .partial may have got its name meanwhile
+        lone = [n for n in (ACCUMULATED, f"{ACCUMULATED}.partial") if n not in {r.get("file") for r in journal.records} and (folder / n).exists()]
+        verdict.notes += [f"{n} is of no run that ended: the journal does not know it" for n in lone]
         verdict.notes += [journal.torn] if journal.torn else []
         verdict.notes += [f"{name} is no part of the run: {_stray(name, verdict)}" for name in verdict.strays]
         if verdict.ended is None:
