@@ -13,6 +13,19 @@ from .rings_shared import RADII, Shared, bin_numbers, frozen, good_pixels
 from .rings_split import SplitRings
 
 
+def radial_of(geometry: Geometry, unit: str, wavelength: float | None = None) -> np.ndarray:
+    """q, 2theta or the distance from the beam of each pixel (segments, rows, cols) f64. unit: one of RADII; wavelength [m], for q. Raises ValueError."""
+    if unit not in RADII:
+        raise ValueError(f"Rings: unit must be one of {', '.join(RADII)}, got {unit!r}")
+    if unit.startswith("q"):
+        if wavelength is None:
+            raise ValueError("Rings: q needs a wavelength [m]")
+        return geometry.q(wavelength) * RADII[unit]
+    at = geometry.pixel_positions()
+    return (geometry.two_theta() if unit.startswith("2th") else np.hypot(at[..., 0], at[..., 1])) * RADII[unit]
+
+
+
 class Rings(Shared):
     """label[pixel] = the ring a pixel belongs to: rings are intervals of radius, q or 2theta, or of one of them and of azimuth. Immutable.
 
@@ -99,20 +112,12 @@ class Rings(Shared):
         """Bins of q, 2theta or the distance from the beam of a detector. unit: one of RADII; wavelength [m], for q; frame: where raw frames are
         of another shape than (segments, rows, cols), e.g. (rows, cols); more: as from_position takes it, azimuth_bins for two dimensions.
         split: "no": a pixel is in the ring of its centre; "bbox" or "full": in several, by shares: SplitRings, see their from_corners."""
-        if unit not in RADII:
-            raise ValueError(f"Rings: unit must be one of {', '.join(RADII)}, got {unit!r}")
-        at = geometry.pixel_positions()
-        if unit.startswith("q"):
-            if wavelength is None:
-                raise ValueError("Rings: q needs a wavelength [m]")
-            radial = geometry.q(wavelength)
-        else:
-            radial = geometry.two_theta() if unit.startswith("2th") else np.hypot(at[..., 0], at[..., 1])
         shape = geometry.shape if frame is None else frame
         if np.prod(shape) != np.prod(geometry.shape):
             raise ValueError(f"Rings: frame {shape} has not the pixels of {geometry.shape}")
+        at = geometry.pixel_positions()
         azimuth = np.degrees(np.arctan2(at[..., 1], at[..., 0])).reshape(shape)
-        radial = (radial * RADII[unit]).reshape(shape)
+        radial = radial_of(geometry, unit, wavelength).reshape(shape)
         if split != "no":
             return SplitRings.from_geometry(geometry, bins, unit, wavelength, shape, split, (radial, azimuth), **more)
         if more.get("azimuth_bins", 1) > 1 or "azimuth_range" in more:

@@ -18,7 +18,7 @@ from ..op import Taken
 from .config import Document
 from .constants import Known
 from .faults import ConfigError
-from .rings import geometry_of, normalisation_of, rings_of
+from .rings import geometry_of, normalisation_of, radius_of, rings_of
 from .stages import FEATURES, NormalisationBlock, RingsBlock
 from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
 
@@ -76,6 +76,8 @@ def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any])
     for key, value in own.items():
         if isinstance(value, RingsBlock):
             own[key] = rings_of(document, held, ("stages", i, key), value)
+            if "radial" in own and own["radial"] is None and value.bins is not None and value.azimuth_bins == 1:
+                own["radial"] = radius_of(document, held, ("stages", i, key), value)       # curves are read between the bins, too
         elif isinstance(value, NormalisationBlock):
             own[key] = normalisation_of(document, held, ("stages", i, key), value)
         elif isinstance(value, list):

@@ -10,6 +10,7 @@ from ..calib import geometry
 from ..calib.geometry import Geometry
 from ..detectors import DETECTORS, Detector
 from ..features import Rings, SplitRings
+from ..features.rings import radial_of
 from .config import Document
 from .constants import Known, dataset
 from .faults import ConfigError
@@ -49,6 +50,12 @@ def rings_of(document: Document, held: Known, place: tuple[str | int, ...], bloc
         return Rings.from_geometry(there, block.bins, block.unit, block.wavelength, held.kind.shape, radial_range=block.radial_range, good=good, **more)
     except (TypeError, ValueError) as e:
         raise ConfigError([document.at(place, str(e).removeprefix("Rings: "))]) from None
+
+
+def radius_of(document: Document, held: Known, place: tuple[str | int, ...], block: RingsBlock) -> np.ndarray[Any, Any]:
+    """(*frame): each pixel's radius, in the unit of the rings. Raises ConfigError."""
+    there = geometry_of(document, (*place, "geometry"), block.geometry, held.kind)
+    return radial_of(there, block.unit, block.wavelength).reshape(held.kind.shape).astype(np.float64)
 
 
 def normalisation_of(document: Document, held: Known, place: tuple[str | int, ...], block: NormalisationBlock) -> np.ndarray[Any, Any]:
