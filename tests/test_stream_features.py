@@ -293,6 +293,37 @@ def test_behind_a_veto_what_the_source_says(there: Path, tmp_path: Path) -> None
             assert np.array_equal(f["running/running_count"][...], np.where(c["good"][...], kept.sum(), 0))
 
 
+def test_gaps_in_time_are_told(there: Path, tmp_path: Path) -> None:
+    """A lag runs over a frame that is missing: the summary warns of it, and the file counts them."""
+    path = started(there, tmp_path, GAIN + "  - {type: features.correlate, " + RINGS + "}\n")
+    assert run(path, tmp_path / "out")["warnings"] == []
+    with h5py.File(there / "a.h5") as f:
+        ids = np.delete(f["pulse_id"][...], 7)
+        raw_file(tmp_path / "b.h5", f["raw"][: N - 1], ids)
+    path.write_text(path.read_text().replace(str(there / "a.h5"), str(tmp_path / "b.h5")))
+    summary = run(path, tmp_path / "gap")
+    assert "1 of 19 steps between pulse ids" in summary["warnings"][0]
+    with h5py.File(tmp_path / "gap/accumulated.h5") as f:
+        assert f["correlate"].attrs["gaps"] == 1
+
+
+def test_what_is_made_of_binned_frames(there: Path, tmp_path: Path) -> None:
+    """Their pixels have a status of their own, or none: that of the frames is of other pixels."""
+    stages = GAIN + "  - {type: features.bin, size: [4, 4], status: true}\n  - {type: features.cube, bins: [4], input: binned, used: true}\n"
+    run(started(there, tmp_path, stages, "bin_index: /delay"), tmp_path / "out")
+    with h5py.File(there / "c.h5") as c, h5py.File(tmp_path / "out/accumulated.h5") as f:
+        good = c["good"][...].reshape(6, 4, 10, 4).any(axis=(1, 3))
+        binned = whole(tmp_path / "out", "entry/features/bin/binned")
+        assert f["cube/cube_sum"].shape == (4, 6, 10) and np.array_equal(f["cube/cube_used"][...] > 0, np.broadcast_to(good, (4, 6, 10)))
+        assert np.array_equal(f["cube/cube_sum"][1], np.rint(binned[1::4] * 256.0).sum(0))
+
+
+def test_a_callable_that_ends_python_loses_no_event(there: Path, tmp_path: Path) -> None:
+    stages = GAIN + '  - {type: features.hook, call: "test_stream_kit:leaves", outputs: {score: [n, float32]}, version: a}\n'
+    summary = run(started(there, tmp_path, stages), tmp_path / "out")
+    assert summary["exit"] == 3 and summary["closes"] and summary["account"]["failed"] > 0
+
+
 def test_curves_of_one_name(there: Path, tmp_path: Path) -> None:
     """Two stages that give an array of the same name store both; a sector is another ring than the whole one."""
     stages = GAIN + "  - {type: features.sigma_clip, " + RINGS + "}\n  - {type: features.azimuthal_integrate, " + RINGS[:-1] + ", azimuth_range: [0, 90]}}\n"
@@ -312,6 +343,15 @@ def test_curves_of_one_name(there: Path, tmp_path: Path) -> None:
     (GAIN + "  - {type: features.cube, bins: [4], weighted: true}\n", "bin_index: /delay, weight: /huge", "must be 32768 at most, by features.cube's weight"),
     (GAIN + "  - {type: features.cube, bins: [4], weighted: true}\n", "bin_index: /delay, weight: /vast", "must be float32, got float64 with 1e+300"),
     (GAIN + "  - {type: features.bin, size: [4, 4], store: []}\n", "", "nothing would be stored"),
+    (GAIN + PEAKS + "  - {type: calib.common_mode, bank: [12, 20]}\n", "", "make no pipeline"),
+    (GAIN + '  - {type: features.hook, call: "test_stream_kit:brightest", outputs: {raw: [n, float32]}, version: a}\n', "", "gives raw anew"),
+    (GAIN + '  - {type: features.hook, call: "numpy", outputs: {x: [n, float32]}, version: a}\n', "", "call: must be module:function"),
+    (GAIN + "  - {type: calib.photons, photon_energy: 9.5, dtype: uint16}\n  - {type: features.droplet_photons, threshold: 50.0, threshold_low: 20.0, "
+     "aduspphot: 50.0, input: energy}\n" + CODES.splitlines(True)[1], "", "gives photons anew"),
+    (GAIN + "  - {type: features.region_sums, rectangles: [[0, 20, 2, 30, 4]]}\n", "", "is not within"),
+    (GAIN + "  - {type: features.azimuthal_median, " + RINGS + ", normalisation: 1.0}\n", "", "stages[1].normalisation: must be"),
+    (GAIN + "  - {type: features.peak_finder8, radius: {geometry: x.geom, bins: 9, unit: r_mm, split: full}, adc_threshold: 5.0}\n", "", "got SplitRings"),
+    (GAIN + "  - {type: features.running}\n", "decision: /delay", "is the name of something that the run makes itself"),
     (GAIN + "  - {type: features.running}\n", "running_count: /delay", "is the name of something that the run makes itself"),
     (GAIN + "  - {type: features.peak_finder8, radius: {geometry: x.geom, unit: q_nm^-1}, adc_threshold: 5.0}\n", "", "goes with bins"),
     (GAIN + "  - {type: features.sigma_clip, rings: {geometry: no.geom, bins: 4}}\n", "", "no.geom: no such file"),

@@ -39,7 +39,7 @@ class AroundPeaks(FrameOp):
 
     def named(self, x: tuple[Any, ...]) -> tuple[dict[str, Any], list[Any], Any]:
         """The inputs by name, `frames` and None for those that this op does not take among them; the outs; and of them frame_status, None if not given."""
-        names = self.input_names
+        names = tuple("pixel_status" if n == self.marks else n for n in self.input_names)
         got = {**dict.fromkeys((*PEAKS, "frame_status")), **dict(zip(("frames", *names[1:]), x, strict=False))}
         outs = list(x[len(names):])
         return got, outs, outs.pop() if outs and got["frame_status"] is not None else None

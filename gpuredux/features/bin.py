@@ -108,8 +108,12 @@ class Bin(FrameOp):
 
     def numpy(self, plan: Plan, x: Any, pixel_status: Any, live: Any, *out: Any) -> None:
         binned, bin_count, bin_status, _ = plan.every_output(out)
+        with np.errstate(over="ignore", invalid="ignore"):     # of values that are not used, and of sums that float32 does not hold
+            self._numpy(plan, x, pixel_status, live_rows(x, live), binned, bin_count, bin_status)
+
+    def _numpy(self, plan: Plan, x: Any, pixel_status: Any, n: int, binned: Any, bin_count: Any, bin_status: Any) -> None:
         (a, b), floats = self.size, x.dtype.kind == "f"
-        for f in range(live_rows(x, live)):
+        for f in range(n):
             use = measured(x[f], plan.constants.get("good"), None if pixel_status is None else pixel_status[f])
             shape = self.binned_shape(x.shape[1:])
             total, count = np.zeros(shape, np.float64 if floats else np.int64), np.zeros(shape, np.int64)
@@ -122,9 +126,8 @@ class Bin(FrameOp):
                     most[bins] = np.maximum(most[bins], np.where(used, value, most[bins]))
                     count[bins] += used
             enough = count >= self.min_good
-            with np.errstate(over="ignore"):
-                value = total if self.statistic == "sum" else most + 0 if self.statistic == "max" else total / np.maximum(count, 1)     # + 0: no -0.0
-                binned[f] = np.where(enough, value, np.nan if binned.dtype.kind == "f" else 0).astype(binned.dtype)
+            value = total if self.statistic == "sum" else most + 0 if self.statistic == "max" else total / np.maximum(count, 1)     # + 0: no -0.0
+            binned[f] = np.where(enough, value, np.nan if binned.dtype.kind == "f" else 0).astype(binned.dtype)
             if bin_count is not None:
                 bin_count[f] = count
             if bin_status is not None:

@@ -53,8 +53,8 @@ class DropletOp(FrameOp):
             raise ValueError(f"{self.name}: connectivity must be 4 or 8, got {self.connectivity}")
 
     def whole_field(self, field: str, top: int) -> None:
-        """Raises ValueError where a field is not 1 to top, or None."""
-        if getattr(self, field) is not None and not 1 <= self.number(field, whole=True) <= top:
+        """Raises ValueError where a field is not 1 to top; max_strong may be None."""
+        if (getattr(self, field) is not None or field != "max_strong") and not 1 <= self.number(field, whole=True) <= top:
             raise ValueError(f"{self.name}: {field} must be 1 to {top}, got {getattr(self, field)}")
 
     def constants(self) -> dict[str, np.ndarray]:
@@ -170,7 +170,8 @@ class Droplets(DropletOp):
             rows = [self._row(members, panels) for members in droplets[: self.max_droplets]]
             for k, column in zip(COLUMNS, columns, strict=True):
                 column[f] = 0
-                column[f, : len(rows)] = [row[k] for row in rows]
+                with np.errstate(over="ignore"):      # a sum that float32 does not hold is Inf
+                    column[f, : len(rows)] = [row[k] for row in rows]
             for status in new_status:
                 status[f] = frame_status[f] | (Frame.TOO_MANY if strong_count[f] > self.capacity(panels.size) else 0)
 

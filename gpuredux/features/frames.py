@@ -16,15 +16,19 @@ LARGEST = 2147483520    # the largest float32 below 2^31: what a pixel of a floa
 
 @dataclass(frozen=True, eq=False)
 class FrameOp(Op):
-    """fields: of: the name of the input that holds the frames, so that a Chain can feed photons or raw words in place of energy."""
+    """fields: of: the name of the input that holds the frames, so that a Chain can feed photons or raw words in place of energy
+            marks: the name of the input with their pixels' status, for frames that have another one, such as bin_status, or none in a chain that has"""
 
     dtypes: ClassVar[tuple[str, ...]] = tuple(WORDS)
 
     of: str = field(default="energy", kw_only=True)
+    marks: str = field(default="pixel_status", kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, str) or not self.of.isidentifier() or self.of in self.input_names[1:]:
             raise ValueError(f"{self.name}: of must be the name of the input that holds the frames, got {self.of!r}")
+        if not isinstance(self.marks, str) or not self.marks.isidentifier() or self.marks == self.of:
+            raise ValueError(f"{self.name}: marks must be the name of the input with the pixels' status, got {self.marks!r}")
         self._name_inputs()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -32,7 +36,7 @@ class FrameOp(Op):
         self._name_inputs()
 
     def _name_inputs(self) -> None:
-        object.__setattr__(self, "inputs", (self.of, *type(self).inputs[1:]))
+        object.__setattr__(self, "inputs", (self.of, *(f"{self.marks}?" if k == "pixel_status?" else k for k in type(self).inputs[1:])))
 
     def require_frames(self, x: Any, good: np.ndarray | None = None) -> tuple[int, ...]:
         """The shape (n, *frame) of the frames; of good's frame, where that is given."""

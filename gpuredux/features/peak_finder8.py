@@ -16,6 +16,7 @@ from ..status import Frame
 from . import peak_finder8_numba as host
 from .frames import LARGEST, FrameOp, host_frames, host_marks, whole, word
 from .rings import Rings
+from .rings_split import SplitRings
 from .strong import connected, list_components, strong_bits, strong_scratch, table_of
 from .strong_numba import Grid
 
@@ -79,6 +80,8 @@ class PeakFinder8(FrameOp):
             raise ValueError(f"{self.name}: min_snr must be positive and adc_threshold a finite float32, got {self.min_snr} and {self.adc_threshold}")
         self.own_unit()
         self.own_good()
+        if isinstance(self.radius, SplitRings):
+            raise TypeError(f"{self.name}: radius must be Rings without split pixels, or each pixel's radius, got SplitRings")
         if not isinstance(self.radius, Rings):
             object.__setattr__(self, "radius", Rings.from_radius(self.radius, self.good, self.number("min_res"), self.max_res))
         elif self.good is not None or self.min_res or self.max_res is not None:

@@ -99,7 +99,8 @@ class PeakFinderAzimuthal(AboveBackground):
             peak_count[f] = len(peaks)
             for k, column in zip(COLUMNS, columns, strict=True):
                 column[f] = 0
-                column[f, : len(peaks)] = [p[k] for p in peaks[: self.max_num_peaks]]
+                with np.errstate(over="ignore"):
+                    column[f, : len(peaks)] = [p[k] for p in peaks[: self.max_num_peaks]]
             for status in new_status:
                 status[f] = frame_status[f] | (Frame.TOO_MANY if too_many else 0)
 

@@ -18,7 +18,7 @@ from .sparsify import Sparsify
 
 def write_pyfai(path: str | Path, lists: Any, op: Sparsify, frame: tuple[int, int] | None = None, dummy: float = 0, truncated: bool = False,
                 frames: int | None = None) -> None:
-    """A new NeXus file that fabio opens as dense frames (fabio.open(path).data), as its command densify-Bragg does.
+    """A new NeXus file that fabio opens as dense frames (fabio.open(path).data), as its command densify-Bragg does. FileExistsError: it is there.
 
     op: what made the lists; frame: rows and cols of the image where frames have panels, which are stacked; dummy: what masked pixels become.
 
@@ -32,7 +32,7 @@ def write_pyfai(path: str | Path, lists: Any, op: Sparsify, frame: tuple[int, in
 
     shape = _image_of(op.rings.shape, frame)
     pointer, index, value = _packed(lists, truncated, frames)
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "x") as file:
         entry = _group(file, "entry", "NXentry")
         file.attrs["default"], file.attrs["creator"] = "entry", f"pyFAI layout, by gpuredux {__version__}"      # fabio goes by this word
         data = _group(entry, "sparse_frames", "NXdata")
@@ -87,6 +87,8 @@ def write_imaged11(path: str | Path, lists: Any, frame: tuple[int, int], group: 
     if index.size and int(index.max()) >= rows * cols:
         raise ValueError(f"{path}: frames must be of {frame}, got pixel {int(index.max())}")
     with h5py.File(path, "a") as file:
+        if group in file:
+            raise ValueError(f"{path} holds a scan {group} already")
         scan = file.create_group(group)
         scan.attrs.update({"shape0": rows, "shape1": cols, "nframes": len(pointer) - 1, "npx": int(pointer[-1]), "itype": value.dtype.name,
                            "gpuredux_version": __version__})

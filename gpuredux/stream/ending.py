@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from . import constants_status
+from . import constants_status, part_features
 from .event import CORRUPT, DROPPED, FAILED
 from .part_bytes import SinkFailed
 from .runner import Runner
@@ -30,7 +30,7 @@ def finish(run: Runner) -> dict[str, Any]:
         "exit": code, "reason": reason, "account": account, "closes": closes, "problems": problems, "expected": run.expected, "missing": missing, **done,
         "bytes_in": run.rates.bytes_in, "bytes_out": done["bytes"], "ratio": run.rates.bytes_in / done["bytes"] if done["bytes"] else None,
         "tracking": _tracking(run), "seconds": seconds, "folder": str(run.folder), "part_files": verdict.files, **_provenance(run),
-        "warnings": constants_status.warnings(run.pipeline.about_constants),
+        "warnings": [*constants_status.warnings(run.pipeline.about_constants), *part_features.warnings(run.pipeline)],
         "rates": {"frames_per_s": run.rates.frames / seconds, "gb_per_s_in": run.rates.bytes_in / seconds / 1e9,
                   "gb_per_s_out": done["bytes"] / seconds / 1e9, "busy": {k: v / seconds for k, v in run.rates.busy.items()}},
     }

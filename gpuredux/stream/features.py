@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 
 from .. import Chain, Op, Spec
-from ..features import Correlate, Regions
+from ..features import Correlate, Regions, RegionSums
 from ..fusing import Step
 from ..op import Taken
 from .config import Document
 from .constants import Known
 from .faults import ConfigError
+from .image import BESIDE
 from .rings import geometry_of, normalisation_of, radius_of, rings_of
 from .stages import FEATURES, NormalisationBlock, RingsBlock
 from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
 
+OWN = ("raw", "code", "live", "source", "decision", "pulse_id", "payload", "size", *BESIDE, "outlier_index", "outlier_value", "outlier_count", "max_error",
+       "image", "image_status", "variance")         # names of arrays that the run makes
 MARKS = ("energy", "pixel_status", "frame_status")
+FRAMES = ("energy", "raw", "photons", "signal")
 PLACES = ("all", "kept", "photons")      # in front of the veto, behind it, behind the photons
 
 
@@ -50,10 +54,12 @@ def features(document: Document, held: Known, fields: dict[int, dict[str, Any]])
         made = _of(document, stage.input, "photons" if i > photons else "energy" if stages[0].type in SOURCES else "raw")
         try:
             op = _made(document, held, i, made, dict(fields[i]))
-            changed = [k for k in MARKS[:2] if k in op.writes]
-            if changed and any(s.type in (QUANTIZE, *PHOTONS) for s in stages):
-                raise ConfigError([document.at(("stages", i, "type"), f"gives {changed[0]} anew, and frames are stored as calibrated: leave it out, or what "
-                                                                      "stores frames")])
+            kinds = [s.type for s in stages]
+            frames = MARKS[:2] if {QUANTIZE, *PHOTONS} & set(kinds) else ()
+            changed = [k for k in op.writes if k in OWN or k in frames or (k == "photons" and i > photons)]
+            if changed:
+                words = f"gives {changed[0]} anew, which the run makes itself and stores by: leave it out, or what stores frames"
+                raise ConfigError([document.at(("stages", i, "type"), words)])
             found.append(Feature(op, _wished(document, i, op), i > veto, place, i))
             if op.state and any(f.op.state == op.state for f in found[:-1]):
                 faults.append(document.at(("stages", i, "type"), f"{stage.type} stands here twice, and has one state: run two configurations"))
@@ -84,9 +90,6 @@ def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any])
             own[key] = np.asarray(value)
     if "good" in own and own["good"] is None and of == "raw":
         own["good"] = held.arrays.get("good")       # of energies and photons their status says it
-    if "rectangles" in own and kind.name == "features.region_sums":
-        rectangles = own.pop("rectangles")
-        own["regions"] = None if rectangles is None else Regions.rectangles(held.kind.shape, rectangles)
     if kind.name == "features.jet_streak":
         there = geometry_of(document, ("stages", i, "geometry"), own.pop("geometry"), held.kind)
         at = (there.pixel_positions() / np.sqrt(there.pixel_area)).reshape(*held.kind.shape, 3)
@@ -96,10 +99,15 @@ def _made(document: Document, held: Known, i: int, of: str, own: dict[str, Any])
     elif hasattr(kind, "of"):
         default = getattr(kind, "of", "energy")
         own["of"] = of if default == "energy" or document.config.stages[i].input is not None else default
+        if hasattr(kind, "marks") and own["of"] not in FRAMES:
+            own["marks"] = "bin_status" if own["of"] == "binned" else f"{own['of']}_status"      # pixel_status is of other pixels
     try:
+        if kind is RegionSums:
+            rectangles = own.pop("rectangles")
+            own["regions"] = None if rectangles is None else Regions.rectangles(held.kind.shape, rectangles)
         return kind(**own)
     except (TypeError, ValueError) as e:
-        words = str(e).removeprefix(f"{kind.name}: ")
+        words = str(e).removeprefix(f"{kind.name}: ").removeprefix("Regions: ")
         key, _, rest = words.partition(" ")
         raise ConfigError([document.at(("stages", i, key), rest) if key in own else document.at(("stages", i), words)]) from None
 
@@ -150,6 +158,8 @@ def _callable(document: Document, i: int, named: str) -> Any:
     """What module:function names. Raises ConfigError."""
     module, _, name = named.partition(":")
     try:
+        if not module or not name:
+            raise ValueError(f"got {named!r}")
         return reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as e:
         raise ConfigError([document.at(("stages", i, "call"), f"must be module:function, of a module that Python finds here: {e}")]) from None

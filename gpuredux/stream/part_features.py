@@ -22,8 +22,10 @@ import hdf5plugin
 import numpy as np
 
 from ..compress.hdf5_layout import sync
+from ..features import Correlate
 from ..op import Op, Spec
 from ..status import Frame
+from .event import Ids
 from .part_bytes import PartBytes, SinkFailed, digest
 
 if TYPE_CHECKING:
@@ -153,6 +155,20 @@ def write_accumulated(folder: Path, pipeline: Pipeline, about: dict[str, Any]) -
     return {"kind": "accumulated", "file": path.name, "bytes": size, "crc32c": crc, "events": sum(len(ids) for ids, _ in pipeline.computed)}
 
 
+def gaps(ids: Ids) -> int:
+    """How many steps from one pulse id to the next are not the commonest one: events that were dropped, corrupt, or of another order."""
+    steps, often = np.unique(np.diff(ids.astype(np.int64)), return_counts=True)
+    return int(often.sum() - often.max()) if len(steps) else 0
+
+
+def warnings(pipeline: Pipeline) -> list[str]:
+    """What a person must know of what accumulated."""
+    ids = np.concatenate([np.zeros(0, np.uint64), *(batch for batch, _ in pipeline.computed)])
+    lost = gaps(ids) if any(isinstance(f.op, Correlate) for f in pipeline.features) else 0
+    words = f"features.correlate: {lost} of {len(ids) - 1} steps between pulse ids are not the commonest one: lags that reach over them are wrong"
+    return [words] if lost else []
+
+
 def _fill(file: Any, pipeline: Pipeline, about: dict[str, Any]) -> None:
     """A group for each stage that accumulates, with the pulse ids of what is in it, in the order of the run."""
     file.attrs.update({**{k: str(v) for k, v in about.items()}, "configuration": pipeline.document.text})
@@ -163,6 +179,6 @@ def _fill(file: Any, pipeline: Pipeline, about: dict[str, Any]) -> None:
         group = file.create_group(name_of(f.op))
         group.attrs["operation"] = json.dumps({"op": f.op.name, **f.op.config()}, default=str)
         held = {k: state[k] for k in f.op.state if k in state} | {"pulse_id": np.concatenate([none, *(pair[f.kept] for pair in pipeline.computed)])}
-        group.attrs["events"] = len(held["pulse_id"])
+        group.attrs["events"], group.attrs["gaps"] = len(held["pulse_id"]), gaps(held["pulse_id"])
         for name, array in held.items():
             group.create_dataset(name, data=array, **(hdf5plugin.Bitshuffle() if array.size else {}))

@@ -58,6 +58,8 @@ class Pipeline:
             self._build(event_specs(document, source.values, run.batch, made.features))
         except ConfigError:
             raise
+        except MemoryError as e:
+            raise ConfigError([document.at(("run", "batch"), f"takes more memory than there is: {e}")]) from None
         except (TypeError, ValueError) as e:
             raise ConfigError([refused(document, str(e))]) from None
         self.follower: Follower | None = follower(self, held.arrays.get("noise"))

@@ -48,6 +48,8 @@ def rings_of(document: Document, held: Known, place: tuple[str | int, ...], bloc
         if block.azimuth_bins > 1 or "azimuth_range" in block.model_fields_set:
             more |= {"azimuth_bins": block.azimuth_bins, "azimuth_range": block.azimuth_range}
         return Rings.from_geometry(there, block.bins, block.unit, block.wavelength, held.kind.shape, radial_range=block.radial_range, good=good, **more)
+    except ConfigError:
+        raise
     except (TypeError, ValueError) as e:
         raise ConfigError([document.at(place, str(e).removeprefix("Rings: "))]) from None
 

@@ -152,7 +152,7 @@ class Runner:
             try:
                 self._swap()
                 self.pipeline.run(slot)
-            except Exception as e:
+            except BaseException as e:      # a callable's sys.exit() loses no event
                 broken = True
                 self.fail("compute", e)
                 self._lose(slot.pulse_id[: slot.n], "compute")

@@ -14,7 +14,7 @@ from ..features.frames import LARGEST
 from ..op import op_writes
 from .config import Document
 from .faults import ConfigError
-from .features import MARKS, Feature
+from .features import MARKS, OWN, Feature
 
 BY_EVENT = {"bin_index": np.int32, "weight": np.float32, "event_class": np.uint8}        # how operations take it
 
@@ -22,7 +22,7 @@ BY_EVENT = {"bin_index": np.int32, "weight": np.float32, "event_class": np.uint8
 def event_specs(document: Document, values: Mapping[str, np.ndarray[Any, Any]], n: int, found: Sequence[Feature]) -> dict[str, Spec]:
     """What a source says of each event, as the operations take it: rows of n events. Raises ConfigError where that would change a number, but for a float's
     rounding, or where an operation cannot count so large a weight."""
-    specs, faults, taken_already = {}, [], {"raw", "code", "live", *MARKS, "pulse_id", *(k for f in found for k in f.op.state)}
+    specs, faults, taken_already = {}, [], {*OWN, *MARKS, *(k for f in found for k in f.op.state)}
     most = min((float(LARGEST * f.op.weight_unit) for f in found if isinstance(f.op, Cube) and f.op.weighted), default=math.inf)
     for name, a in values.items():
         dtype, place = np.dtype(BY_EVENT.get(name, a.dtype)), ("source", "values", name)

@@ -135,7 +135,7 @@ def stage_of(op: type[Op]) -> type[Stage]:
 
 def feature_of(op: type[Op]) -> type[Stage]:
     """The block of a feature: its fields; an array as file.h5:/dataset or as numbers in brackets, rings as RingsBlock; input in place of `of`; store."""
-    kept, hints = {*SET_BY_STREAM.get(op.name, set()), "of"}, get_type_hints(op)
+    kept, hints = {*SET_BY_STREAM.get(op.name, set()), "of", "marks"}, get_type_hints(op)
     given: dict[str, Any] = {"type": (Literal[op.name], ...), "store": (list[str] | None, None), **fields_of(op, kept)}
     arrays = []
     for f in dataclasses.fields(op):

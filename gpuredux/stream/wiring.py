@@ -55,9 +55,7 @@ def _in_order(kinds: list[str]) -> bool:
     ranks = [next(i for i, group in enumerate(GROUPS) if k in group) for k in frames]
     once = all(a < b or (a == b and GROUPS[a] in (CURVES, CROSSTALK)) for a, b in pairwise(ranks))
     places = [i for i, k in enumerate(kinds) if k not in FEATURES and k not in (VETO, *PHOTONS)]
-    if features and not all(i < min(features) or i > max(features) for i in places):
-        return False
-    if any(kinds[i] in (ASSEMBLE, QUANTIZE, PACK) for i in places if features and i < min(features)):
+    if features and any((i > min(features)) != (kinds[i] in (ASSEMBLE, QUANTIZE, PACK)) or min(features) < i < max(features) for i in places):
         return False
     if frames in ([], [PACK]):
         return bool(features)
