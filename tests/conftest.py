@@ -109,6 +109,7 @@ def group_of(item: pytest.Item) -> str:
     return next((f for f, own in SAME_CODE.items() if ops and ops[-1] in own), ops[-1]) if ops and file not in SAME_CODE else file
 
 
+@pytest.hookimpl(tryfirst=True)     # xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """--barriers drops tests whose case is of an op without barriers, all but the first pair with the same second op, and all but the first ten cases of an
     op: to compile them all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
