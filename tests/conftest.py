@@ -102,19 +102,24 @@ SAME_CODE = {           # tests that compile the same functions; an op or a file
 }
 
 
-def group_of(item: pytest.Item) -> str:
-    """For pytest -n 2 --dist loadgroup: numba's functions are compiled once, by one worker, and not by both at the same time."""
-    ops = sorted((op for op in gpuredux.OPS if op in item.name), key=len)
-    file = item.path.stem
-    return next((f for f, own in SAME_CODE.items() if ops and ops[-1] in own), ops[-1]) if ops and file not in SAME_CODE else file
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """pytest -n 2: what compiles the same functions of numba goes to one worker, that they are compiled once, and not by both at the same time."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class ByCode(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, name = nodeid.partition("::")
+            ops = sorted((op for op in gpuredux.OPS if op in name), key=len)
+            stem = Path(file).stem
+            return next((f for f, own in SAME_CODE.items() if ops and ops[-1] in own), ops[-1]) if ops and stem not in SAME_CODE else stem
+
+    return ByCode(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)     # xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """--barriers drops tests whose case is of an op without barriers, all but the first pair with the same second op, and all but the first ten cases of an
     op: to compile them all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     if not config.getoption("--barriers"):
         return
     kept, dropped, seen = [], [], Counter()
