@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--opencl-platform", default="", help="only OpenCL devices whose name holds this, e.g. Intel or Portable")
     group.addoption("--warp-tier", type=int, choices=(2, 3), help="force this tier of warp operations on the OpenCL devices")
     group.addoption("--barriers", action="store_true",
-                    help="only cases of ops whose kernels have barriers, ten of each at most; of two fused ops one pair for each second")
+                    help="only cases of ops whose kernels have barriers, five of each at most; of two fused ops one pair for each second")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -87,7 +87,7 @@ def has_barriers(op: Op) -> bool:
     return re.search(r"\b(SYNC|warp_\w+|block_scan)\b", (Path(gpuredux.__file__).parent / (op.name.replace(".", "/") + ".cl")).read_text()) is not None
 
 
-MOST_CASES = 10     # of one test and one op, under --barriers
+MOST_CASES = 5      # of one test and one op, under --barriers
 SAME_CODE = {           # tests that compile the same functions; an op or a file that is in no line is a group by itself
     "test_dispersion": ("features.dispersion", "features.dispersion_extended"), "test_peaks": ("features.peak_finder8",),
     "test_psana_peaks": ("features.peak_finder_v3r3", "features.peak_finder_v4r3"), "test_regions": ("features.region_sums", "features.projections"),
@@ -118,7 +118,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """--barriers drops tests whose case is of an op without barriers, all but the first pair with the same second op, and all but the first ten cases of an
+    """--barriers drops tests whose case is of an op without barriers, all but the first pair with the same second op, and all but the first five cases of an
     op: to compile them all for PoCL takes most of an hour, and what else they show they show on Intel's runtime."""
     if not config.getoption("--barriers"):
         return
