@@ -235,6 +235,17 @@ INLINE u32 block_scan(Warp w, SHARED_PTR u32 *sums, u32 v, u32 *total) {
     return up_to;
 }
 
+/* column 0 of part (rows, 128) becomes the sum of the row; all of the block is past it when that can be read */
+#define SUM_ROWS(part, rows)                                                                \
+    do {                                                                                    \
+        SYNC;                                                                               \
+        for (u32 reach_ = 64u; reach_; reach_ >>= 1) {                                      \
+            if (LID < reach_)                                                               \
+                for (u32 k_ = 0u; k_ < (rows); k_++) (part)[k_][LID] += (part)[k_][LID + reach_]; \
+            SYNC;                                                                           \
+        }                                                                                   \
+    } while (0)
+
 /* ------------------------------------------------------------------------------------------ bit matrices in registers
  * swap the off-diagonal squares of side s: after all steps bit j of v[p] is bit p of v[j], in each byte or half word */
 #define TRANSPOSE_STEP(v, count, s, mask)                       \

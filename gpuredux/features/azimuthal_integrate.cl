@@ -2,16 +2,14 @@
  * grid: BLOCK = ring, BLOCK_Y = TOGETHER frames. A block walks its ring's pixels: each pixel's place is read once, its value in TOGETHER frames.
  * Rings of whole pixels: pixels left out are taken from the totals, which are known. SPLIT or MOMENTS: azimuthal_parts, which adds up all there is.
  * f64: ratios of exact sums, each operation rounded once, the result once to f32. */
-#define LARGEST 2147483520.0f
 #define LOW32 0xffffffffu
 
 /* a value in units; whether it is a number, and whether it was limited */
 INLINE i64 steps_of(WORD x, f32 scale, bool *use, bool *over) {
 #if FLOATS
-    f32 steps = rint_f32(x * scale);
     *use = is_finite(x);
-    *over = *use && abs_f32(steps) > LARGEST;
-    return *over ? (steps > 0.0f ? (i64)LARGEST : -(i64)LARGEST) : *use ? (i64)(i32)steps : 0;
+    *over = false;
+    return *use ? whole_units(x, scale, over) : 0;
 #else
     *use = true;
     *over = false;

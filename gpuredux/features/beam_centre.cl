@@ -63,12 +63,7 @@ KERNEL(128) centre_pairs(GLOBAL const u8 *all_grey, GLOBAL const i32 *place, GLO
     part[1][LID] = once;
     part[2][LID] = square;
     part[3][LID] = product;
-    SYNC;
-    for (u32 reach = 64u; reach; reach >>= 1) {
-        if (LID < reach)
-            for (u32 k = 0u; k < 4u; k++) part[k][LID] += part[k][LID + reach];
-        SYNC;
-    }
+    SUM_ROWS(part, 4u);
     if (LID < 4u) sums[4u * ((u64)frame * side * side * PARTS + BLOCK) + LID] = part[LID][0];
 }
 

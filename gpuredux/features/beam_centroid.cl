@@ -39,12 +39,7 @@ KERNEL(128) beam_parts(GLOBAL const WORD *frames, GLOBAL const u8 *pixel_status,
     part[1][LID] = total;
     part[2][LID] = down;
     part[3][LID] = across;
-    SYNC;
-    for (u32 reach = 64u; reach; reach >>= 1) {
-        if (LID < reach)
-            for (u32 k = 0u; k < 4u; k++) part[k][LID] += part[k][LID + reach];
-        SYNC;
-    }
+    SUM_ROWS(part, 4u);
     if (LID < 4u) parts[4u * ((u64)frame * count + BLOCK) + LID] = part[LID][0];
     if (beyond && given & 4u) atomic_or_u32(frame_status + frame, FRAME_BEYOND_UNIT);
 }
@@ -81,12 +76,7 @@ KERNEL(128) beam_centroid(GLOBAL const u64 *parts, GLOBAL const i32 *live, GLOBA
     part[3][LID] = down_low;
     part[4][LID] = across;
     part[5][LID] = across_low;
-    SYNC;
-    for (u32 reach = 64u; reach; reach >>= 1) {
-        if (LID < reach)
-            for (u32 k = 0u; k < 6u; k++) part[k][LID] += part[k][LID + reach];
-        SYNC;
-    }
+    SUM_ROWS(part, 6u);
     if (LID == 0u) {
         total = part[1][0];
         f64 weight = total ? (f64)total : 1.0;
