@@ -67,6 +67,8 @@ class FeatureRows:
         self._groups: dict[int, Any] = {}
         self._counts: dict[tuple[int, str], list[Any]] = {}        # of lists, by stage and what counts them
         top: Any = entry.create_group("features") if self._features else None
+        if top is not None:
+            top.attrs["NX_class"] = "NXcollection"
         for f in self._features:
             group = self._groups[f.at] = top.create_group(name_of(f.op) if name_of(f.op) not in top else f"{name_of(f.op)}_{f.at}")
             group.attrs.update({"NX_class": "NXdata", "operation": json.dumps({"op": f.op.name, **f.op.config()}, default=str)})
@@ -84,8 +86,6 @@ class FeatureRows:
                 if name == "frame_status":
                     group[name].attrs["flag_masks"] = np.array([int(bit) for bit in Frame], np.uint32)
                     group[name].attrs["flag_meanings"] = " ".join(str(bit.name) for bit in Frame)
-        if top is not None:
-            top.attrs["NX_class"] = "NXcollection"
 
     def _spec(self, f: Feature, name: str) -> Spec:
         return self._specs[f.taken[name].alias]
