@@ -1,0 +1,149 @@
+"""Optimal Huffman code lengths of at most `limit` bits: the same from the readable function, from numba and from huffman_lengths.cl, ties included.
+
+The rule is package-merge: the leaves are the symbols that occur, sorted by (count, symbol). The list of the first level is the leaves; that of each
+further level merges the leaves with packages, which are the sums of the neighbours (0, 1), (2, 3), ... of the list before; a leaf goes before a package
+of equal weight. Of the last list the first 2 * leaves - 2 entries are taken, of each earlier one the two entries of every package taken. A symbol's
+length is in how many lists its leaf was taken. No symbol: no code. One symbol: one bit. Otherwise the code is complete.
+Where Huffman's tree by two queues, a leaf before an inner node of equal weight, is no deeper than the limit it has the same lengths, by less work:
+numba takes it then (tests/test_deflate.py compares them).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+MOST_SYMBOLS = 288
+MOST_COUNT = 1 << 23    # all counts together stay below: count and symbol share 32 bits on the device
+WORK = (18, 2 * MOST_SYMBOLS)
+
+
+def code_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
+    """The length of each symbol's code in bits, u8; 0 where counts is 0. 2**limit must be at least the number of symbols that occur."""
+    order = [int(s) for s in np.argsort(counts, kind="stable") if counts[s]]
+    weight = np.array([counts[s] for s in order], np.int64)
+    lengths = np.zeros(len(counts), np.uint8)
+    if len(order) == 1:
+        lengths[order] = 1
+    if len(order) < 2:
+        return lengths
+    merged, levels = weight, [np.ones(len(order), bool)]       # a level: which entries of its list are leaves
+    for _ in range(limit - 1):
+        packages = merged[: len(merged) // 2 * 2].reshape(-1, 2).sum(axis=1)
+        both = np.concatenate([weight, packages])
+        sort = np.argsort(both, kind="stable")
+        merged = both[sort]
+        levels.append(sort < len(order))
+    take = 2 * len(order) - 2
+    for leaf in reversed(levels):
+        taken = int(leaf[:take].sum())
+        lengths[order[:taken]] += np.uint8(1)
+        take = 2 * (take - taken)
+    return lengths
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def code_lengths_into(counts, limit, lengths, work):
+    """lengths (u8) = code_lengths(counts, limit), for all symbols. work: WORK int64."""
+    used = _sorted(counts, lengths, work)
+    if used == 1:
+        lengths[work[0, 0] & 511] = 1
+    if used > 1 and not _by_two_queues(work, used, limit, lengths):
+        _package_merge(work, used, limit, lengths)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sorted(counts, lengths, work):
+    """work[0, :used] = count << 9 | symbol of those that occur, ascending; used. By digits of 6 bits, the symbols are in order already."""
+    used, most = 0, 0
+    for s in range(len(counts)):
+        lengths[s] = 0
+        count = np.int64(counts[s])
+        if count:
+            work[0, used] = count << 9 | s
+            used += 1
+            most = max(most, count)
+    source, shift = 0, 9
+    while most >> (shift - 9):
+        for digit in range(64):
+            work[2, digit] = 0
+        for k in range(used):
+            work[2, work[source, k] >> shift & 63] += 1
+        at = 0
+        for digit in range(64):
+            count = work[2, digit]
+            work[2, digit] = at
+            at += count
+        for k in range(used):
+            digit = work[source, k] >> shift & 63
+            work[1 - source, work[2, digit]] = work[source, k]
+            work[2, digit] += 1
+        source = 1 - source
+        shift += 6
+    if source:
+        for k in range(used):
+            work[0, k] = work[1, k]
+    return used
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _by_two_queues(work, used, limit, lengths):
+    """Huffman's tree over work[0, :used]: the lengths, unless it is deeper than limit. Whether it was not."""
+    leaf = node = 0
+    for new in range(used - 1):
+        weight = 0
+        for _ in range(2):
+            if node == new or (leaf < used and work[0, leaf] >> 9 <= work[1, node]):
+                weight += work[0, leaf] >> 9
+                leaf += 1
+            else:
+                weight += work[1, node]
+                work[1, node] = new             # from here on its parent
+                node += 1
+        work[1, new] = weight
+    for d in range(limit):
+        work[2, d] = 0                          # inner nodes at depth d
+    work[1, used - 2] = 0
+    for node in range(used - 2, -1, -1):        # from here on its depth; the last one is the root
+        depth = work[1, work[1, node]] + 1 if node < used - 2 else 0
+        if depth >= limit:
+            return False
+        work[1, node] = depth
+        work[2, depth] += 1
+    r = used
+    for d in range(1, limit + 1):               # the leaves at depth d are the last ones left
+        for _ in range(2 * work[2, d - 1] - (work[2, d] if d < limit else 0)):
+            r -= 1
+            lengths[work[0, r] & 511] = d
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _package_merge(work, used, limit, lengths):
+    """The rule, over work[0, :used]; work[1] is the list, work[2 + level] says which of its entries are leaves."""
+    for k in range(used):
+        work[1, k], work[2, k] = work[0, k] >> 9, 1
+    many = used
+    for level in range(1, limit):
+        packages = many // 2
+        for j in range(packages):
+            work[1, j] = work[1, 2 * j] + work[1, 2 * j + 1]
+        leaf, package = used - 1, packages - 1
+        many = used + packages
+        for k in range(many - 1, -1, -1):       # from the end, so that it is merged in place
+            from_leaf = package < 0 or (leaf >= 0 and work[0, leaf] >> 9 > work[1, package])
+            work[2 + level, k] = from_leaf
+            if from_leaf:
+                work[1, k] = work[0, leaf] >> 9
+                leaf -= 1
+            else:
+                work[1, k] = work[1, package]
+                package -= 1
+    take = 2 * used - 2
+    for level in range(limit - 1, -1, -1):
+        taken = 0
+        for k in range(take):
+            taken += work[2 + level, k]
+        for r in range(taken):
+            lengths[work[0, r] & 511] += 1
+        take = 2 * (take - taken)
