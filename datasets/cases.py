@@ -39,6 +39,7 @@ from .cases_dark_median import dark_median, sized_dark_median
 from .cases_dark_sums import dark_sums, sized_dark_sums
 from .cases_peaks import droplets, peak_finder8, sized_droplets, sized_peak_finder8
 from .cases_photons import fed_photons, photons, shared_photons, sized_photons, sized_shared_photons
+from .cases_quantize import dequantize, fed_quantize, live_of_case, quantize
 
 # ------------------------------------------------------------------------------------------------------------- calib.gain
 FIVE = Detector(
@@ -356,95 +357,6 @@ def sized_compact(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
 
 
 # ------------------------------------------------------------------------------- compress.quantize, compress.dequantize
-def quantizable(rng: np.random.Generator, op: compress.Quantize, size: int) -> np.ndarray:
-    """Values at which coding may slip: ties between codes and their neighbours, both ends of the codes, and beyond by just abs."""
-    step, low, high = np.float64(op.step), *op.code_range
-    q = np.concatenate([np.array([low, low + 1, -1, 0, 1, high - 1, high]), rng.integers(low, high, 40)]).astype(np.float64)
-    offset = np.array([0, 0.5, -0.5, 0.25, 1e-7, 0.5 + 1e-6, 0.5 - 1e-6]) * step
-    exact = (q[:, None] * step + offset).ravel()
-    ends = np.array([low * step - op.bound, high * step + op.bound, op.bound, -op.bound])
-    x = np.concatenate([exact, ends]).astype(np.float32)
-    x = np.concatenate([x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf)), np.array([-0.0, 1e-45, -1e-45, 1e-39], np.float32)])
-    return rng.choice(x, size)
-
-
-OUTLIERS = np.array([np.nan, -np.nan, np.inf, -np.inf, 3.4e38, -3.4e38], np.float32)
-
-
-def quantize_case(name: str, frame: tuple[int, ...], n: int, rows: int | None, given: str = "", **fields: Any) -> Case:
-    """Frames with 0, 1, capacity - 1, capacity, capacity + 1 and only outliers (or as many as there are pixels)."""
-    rng = seeded(name)
-    npix = int(np.prod(frame))
-    good = rng.random(frame) > 0.05 if "good" in given else None
-    op = compress.Quantize(**{"abs": 0.05, "capacity": min(9, npix), "good": good, **fields})
-    energy = quantizable(rng, op, n * npix).reshape(n, npix)
-    inside = (energy >= op.code_range[0] * np.float64(op.step)) & (energy <= op.code_range[1] * np.float64(op.step))
-    energy = np.where(inside, energy, np.float32(0)) if op.capacity < 50 else energy      # so that the counts below are the counts
-    for f, count in enumerate(np.resize([0, 1, op.capacity - 1, op.capacity, op.capacity + 1, npix], n)):
-        where = np.concatenate([rng.permutation(spots(rng, npix)), rng.permutation(npix)])[:count]
-        energy[f, where] = rng.choice(OUTLIERS, where.size)
-    inputs = {"energy": energy.reshape(n, *frame), **live_of(rows)}
-    if "status" in given:
-        inputs["pixel_status"] = rng.choice(np.array([0] * 30 + [1, 2, 4, 8, 16, 255], np.uint8), (n, *frame))
-    if "frame" in given:
-        inputs["frame_status"] = frame_bits(n)
-    return Case(name, op, inputs)
-
-
-def quantize() -> Iterator[Case]:
-    codes = {"int16": "good status frame", "uint16": "status frame", "int32": ""}     # not all with all: each choice is a kernel to compile
-    for i, frame in enumerate(FRAMES):
-        for j, (code, given) in enumerate(codes.items()):
-            n, rows = FILLED[(i + j) % 4]
-            yield quantize_case(f"{code}-{frame}-{n}-live{rows}", frame, n, rows, given, code=code)
-    for n, rows in ROWS:
-        yield quantize_case(f"rows-{n}-live{rows}", (4, 10), n, rows, "good frame")
-        yield quantize_case(f"rows1-{n}-live{rows}", (3, 5), n, rows, "frame status")
-    for bound in (1.0, 1 / 3, 2.0**-100, 2.0**100, 7.31e-5):
-        for code, given in codes.items():
-            yield quantize_case(f"{code}-abs{bound}", (24, 17), 6, None, given, code=code, abs=bound, capacity=408)
-    yield quantize_case("one-outlier", (24, 17), 6, None, "frame", capacity=1)
-    yield quantize_case("list-longer-than-the-frame", (3, 5), 6, None, "frame", capacity=64)
-
-
-def dequantize_case(name: str, source: Case, **fields: Any) -> Case:
-    """What numpy's Quantize writes; then codes and lists that it would not write."""
-    code, index, value, count, *_ = source.op(**source.inputs, backend="numpy")
-    op = compress.Dequantize(**{**source.op.inverse().config(), **fields})
-    n = len(code)
-    listed = np.arange(index.shape[1]) < np.minimum(count, index.shape[1])[:, None] if n else np.zeros(index.shape, bool)
-    index, value = np.where(listed, index, np.uint32(0xDEADBEEF)), np.where(listed, value, np.float32(-7e7))
-    if n > 4:       # a code range that only a damaged file holds, a list that lacks its pixels, and one with pixels that are not there
-        code[1] = np.resize(np.array([0, 1, -1, 32767, -32768, -32767, 2**31 - 1, 65535, 65534]).astype(code.dtype), code[1].shape)
-        index[1] = np.arange(index.shape[1])
-        count[2], count[3] = 0, np.uint32(2**32 - 1)
-        index[3] = np.sort(index[3])
-    return Case(name, op, {"code": code, "outlier_index": index, "outlier_value": value, "outlier_count": count, **live_of_case(source)})
-
-
-def live_of_case(case: Case) -> dict[str, np.ndarray]:
-    return {k: v for k, v in case.inputs.items() if k == "live"}
-
-
-def dequantize() -> Iterator[Case]:
-    for case in quantize():
-        if "live" in case.inputs or case.name.startswith(("rows", "int32-abs", "uint16-abs1")):
-            full = Case(case.name, case.op, {k: v for k, v in case.inputs.items() if k != "live"})
-            made = dequantize_case(case.name, full, masked_value=0.0 if case.name.startswith("uint16") else np.nan)
-            yield Case(case.name, made.op, {**made.inputs, **live_of_case(case)})
-    for code in ("int16", "uint16"):
-        every = np.arange(65536, dtype=np.uint16).view(code).reshape(1, 256, 256)
-        lists = {"outlier_index": np.zeros((1, 4), np.uint32), "outlier_value": np.full((1, 4), 5.5, np.float32), "outlier_count": np.array([1], np.uint32)}
-        yield Case(f"every-{code}", compress.Quantize(1 / 3, code).inverse(), {"code": every, **lists})
-
-
-def fed_quantize(frame: tuple[int, ...], n: int) -> Iterator[Case]:
-    rng = seeded(f"{frame}")
-    yield Case("int16", compress.Quantize(0.01, "int16", capacity=5), {})
-    yield Case("int32-good", compress.Quantize(1e-4, "int32", capacity=3, good=rng.random(frame) > 0.1), {})
-    yield Case("uint16", compress.Quantize(2.0, "uint16", capacity=2000), {})
-
-
 def sized_quantize(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
     return Case("0.05 photons", compress.Quantize(0.05), {"energy": sized_energy(shape, n, seeded("quantize")), "frame_status": np.zeros(n, np.uint32)})
 

@@ -1,4 +1,4 @@
-/* code = nearest(x / step), checked against the bound as it is made; outliers into an ascending list a frame.
+/* code = nearest(x / step), or the number of the level of x, checked as it is made; outliers into an ascending list. Over 200 lines: three bounds share it.
  *
  * A tile is the 32 * VECTOR pixels of one warp: four a block. Three kernels:
  *   quantize           grid: tiles of 128 * VECTOR pixels x groups of FRAMES frames: code, and each tile's outliers and largest error
@@ -9,7 +9,7 @@
 
 /* a thread takes 4 tiles at a time; rows of tile_start end in 4 more words, the first of which gets the total */
 KERNEL(128) quantize_scan(GLOBAL u32 *tile_start, GLOBAL const u32 *tile_error, GLOBAL u32 *outlier_count, GLOBAL f32 *max_error, GLOBAL u32 *frame_status,
-                          GLOBAL const i32 *live, u32 n, u32 n_tiles, u32 capacity) {
+                          GLOBAL const i32 *live, f32 unit, f32 most, u32 n, u32 n_tiles, u32 capacity) {
     WARP_SCRATCH(w, 128);
     SHARED u32 warps[4];
     u32 frame = BLOCK, before = 0u, worst = 0u;
@@ -43,7 +43,8 @@ KERNEL(128) quantize_scan(GLOBAL u32 *tile_start, GLOBAL const u32 *tile_error, 
     if (LID == 0u) {
         tile_start[(u64)frame * (n_tiles + 4u) + n_tiles] = before;
         outlier_count[frame] = before;
-        max_error[frame] = bits_f32(left > right ? left : right);
+        f32 error = bits_f32(left > right ? left : right) * unit;
+        max_error[frame] = error > most ? most : error;
 #if FRAME_STATUS
         if (before > capacity) frame_status[frame] |= FRAME_OUTLIER_OVERFLOW;
 #endif
@@ -64,17 +65,90 @@ typedef u32 Code;
 #define CODE_WORD(q) ((u32)(i32)(q))
 #endif
 
-/* |x - q * step|, for int32 the larger one of the decodes in float32 and, exact and then rounded up, in float64 */
-INLINE f32 decode_error(f32 x, f32 q, f32 step) {
-    f32 y = q * step, error = abs_f32(x - y);
+#if CODE_BITS == 32 || BOUND == 1
+/* the next float that is not below */
+INLINE f32 rounded_up(f64 x) {
+    f32 up = (f32)x;
+    return (f64)up < x ? bits_f32(f32_bits(up) + 1u) : up;
+}
+#endif
+
+#if BOUND == 1 /* ---------------------- a share of the value: f64, in which levels and all that is compared are exact, and roots correctly rounded */
+#define RULE_PARAMS i32 origin, u32 units, u32 most, f32 bound
+#define RULE(k) origin, units, most, bound
+
+/* 2**n, -149 <= n <= 128, of two floats that are no subnormals */
+INLINE f64 power_of_two(i32 n) {
+    i32 half_n = n >> 1;
+    return (f64)bits_f32((u32)(half_n + 127) << 23) * (f64)bits_f32((u32)(n - half_n + 127) << 23);
+}
+
+INLINE f64 level_value(f64 k, i32 origin, u32 units) {
+    f64 t = k * ((f64)units * (1.0 / 8388608.0)) + (f64)origin * (1.0 / 8388608.0), n = floor(t), g = t - n;
+    return (1.0 + g * (11.0 + 5.0 * g) * 0.0625) * power_of_two(n > 128.0 ? 128 : (i32)n);
+}
+
+/* the larger error of the decodes in float64 and float32 */
+INLINE f64 level_error(f64 size, f64 y) {
+    f64 exact = size - y, near = size - (f64)(f32)y;
+    exact = exact < 0.0 ? -exact : exact;
+    near = near < 0.0 ? -near : near;
+    return near > exact ? near : exact;
+}
+
+/* the code of x, and its error as a share of x. By its bits, so that subnormals need no arithmetic of their own */
+INLINE u32 quantize_value(f32 x, RULE_PARAMS, f32 *error) {
+    u32 bits = f32_bits(x) & 0x7fffffffu, shift = bits < 0x00800000u ? leading_zeros(bits) - 8u : 0u;
+    bool negative = f32_bits(x) >> 31 != 0u;
+    i32 octave = shift != 0u ? -126 - (i32)shift : (i32)(bits >> 23) - 127;
+    f64 m = (f64)bits_f32((bits << shift & 0x007fffffu) | 0x3f800000u), size = m * power_of_two(octave);
+    f64 t = (f64)octave + (sqrt(121.0 + 320.0 * (m - 1.0)) - 11.0) * 0.1;
+    f64 last = (f64)most - 1.0, k = rint((t - (f64)origin * (1.0 / 8388608.0)) * (8388608.0 / (f64)units));
+    k = k < 0.0 ? 0.0 : k;
+    k = k > last ? last : k;
+    f64 y = level_value(k, origin, units), e = level_error(size, y), allowed = (f64)bound * size;
+    if (!(e <= allowed)) {
+        k += size > y ? 1.0 : -1.0;
+        e = level_error(size, level_value(k, origin, units));
+    }
+    bool fits = e <= allowed && bits < 0x7f800000u && k >= 0.0 && k <= last;
+#if !CODE_SIGNED
+    fits = fits && !negative;
+#endif
+    *error = fits && bits != 0u ? rounded_up(e / size) : 0.0f;
+    i32 code = fits ? (i32)k + 1 : 0;
+    return bits == 0u ? 0u : fits ? CODE_WORD(negative ? -code : code) : CODE_FILL;
+}
+
+#else /* -------------------------------------------------------------------------------------------------- a step for all pixels, or one for each */
+#if CODE_BITS == 32 && BOUND == 2
+typedef f64 Error; /* it is still to be divided by the step */
+#else
+typedef f32 Error;
+#endif
+#if BOUND == 2
+#define RULE_PARAMS GLOBAL const f32 *steps, GLOBAL const f32 *inverses
+#define RULE(k) step[k], inverse[k], 0.5f * step[k]
+#else
+#define RULE_PARAMS f32 step, f32 inverse, f32 bound
+#define RULE(k) step, inverse, bound
+#endif
+
+/* |x - q * step|, for int32 the larger one of the decodes in float32 and, exact, in float64 */
+INLINE Error decode_error(f32 x, f32 q, f32 step) {
+    f32 near = abs_f32(x - q * step);
 #if CODE_BITS == 32
     f64 exact = (f64)x - (f64)q * (f64)step;
     exact = exact < 0.0 ? -exact : exact;
-    f32 up = (f32)exact;
-    if ((f64)up < exact) up = bits_f32(f32_bits(up) + 1u);
-    error = up > error ? up : error;
+#if BOUND == 2
+    return exact > (f64)near ? exact : (f64)near;
+#else
+    f32 up = rounded_up(exact);
+    return up > near ? up : near;
 #endif
-    return error;
+#else
+    return near;
+#endif
 }
 
 /* the code of x, and its error; the test stands before the conversion, for which huge values and NaN are undefined */
@@ -82,25 +156,39 @@ INLINE u32 quantize_value(f32 x, f32 step, f32 inverse, f32 bound, f32 *error) {
     f32 q = rint_f32(x * inverse);
     q = q < CODE_LOWEST ? CODE_LOWEST : q;
     q = q > CODE_HIGHEST ? CODE_HIGHEST : q;
-    f32 e = decode_error(x, q, step);
-    if (!(e <= bound)) {
+    Error e = decode_error(x, q, step);
+    if (!(e <= (Error)bound)) {
         q += x > q * step ? 1.0f : -1.0f;
         e = decode_error(x, q, step);
     }
-    bool fits = e <= bound && q >= CODE_LOWEST && q <= CODE_HIGHEST;
+    bool fits = e <= (Error)bound && q >= CODE_LOWEST && q <= CODE_HIGHEST;
+#if BOUND == 2 && CODE_BITS == 32
+    *error = fits ? rounded_up(e * (f64)inverse) : 0.0f;
+#elif BOUND == 2
+    *error = fits ? e * inverse : 0.0f;
+#else
     *error = fits ? e : 0.0f;
+#endif
     return fits ? CODE_WORD(q) : CODE_FILL;
 }
+#endif
 
 KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start, GLOBAL u32 *tile_error,
-                     GLOBAL u32 *frame_status, GLOBAL const i32 *live, f32 step, f32 inverse, f32 bound, u32 n, u32 npix, u32 n_tiles) {
+                     GLOBAL u32 *frame_status, GLOBAL const i32 *live, RULE_PARAMS, u32 n, u32 npix, u32 n_tiles) {
     WARP_SCRATCH(w, 128);
     u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP;
     u32 end = FRAMES_END(live, n);
     Held held;
     u32 unused = 0u; /* bit k: good says no to pixel + k */
+#if BOUND == 2
+    f32 step[VECTOR], inverse[VECTOR];
+#endif
     if (pixel < npix) {
         LOAD_BEGIN(held, pixel, npix);
+#if BOUND == 2
+        load_f32(steps + pixel, step);
+        load_f32(inverses + pixel, inverse);
+#endif
 #if GOOD_PLANE
         u32 use[VECTOR];
         load_u8(good + pixel, use);
@@ -121,7 +209,7 @@ KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOB
             UNROLL
             for (u32 k = 0; k < VECTOR; k++) {
                 f32 error;
-                c[k] = quantize_value(x[k], step, inverse, bound, &error);
+                c[k] = quantize_value(x[k], RULE(k), &error);
                 bool masked = (unused >> k & 1u) != 0u;
 #if STATUS
                 masked = masked || STATUS_OF(bits[k]) != 0u;
