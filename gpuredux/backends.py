@@ -58,7 +58,13 @@ class Device:
 
 @cache
 def _text(file: str) -> str:
-    return (HERE / file).read_text()
+    """A .cl file; a line #include "family/other.cl" in it becomes the text of that file, under its own name and line numbers."""
+    lines = (HERE / file).read_text().split("\n")
+    for k, line in enumerate(lines):
+        if line.startswith('#include "'):
+            other = line.split('"')[1]
+            lines[k] = f'#line 1 "{other}"\n{_text(other)}\n#line {k + 2} "{file}"'
+    return "\n".join(lines)
 
 
 PLAIN = "plain"     # the stage that is an array; it stands in device.h
