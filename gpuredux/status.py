@@ -26,6 +26,7 @@ class Frame(IntFlag):
     NOT_CORRECTED = 1 << 10     # common mode: a bank, row or column had too few pixels, or a mode beyond cormax, and stays as it is
     BEYOND_UNIT = 1 << 11       # features: a value was more units than 32 bits count, and was taken as the most that they do
     TOO_MANY = 1 << 12          # features: more pixels above threshold than the op looks at: none of them is listed
+    NOT_HELD = 1 << 13          # compress.zfp: a value is NaN or Inf, or beyond what the codec holds: its bound is broken, take compress.Quantize
 
 
 FROM_DATA = int(Pixel.INVALID_CODE | Pixel.SATURATED | Pixel.MISSING)
