@@ -7,11 +7,13 @@
  * lz4_gather  grid: as lz4_blocks: the slot's bytes to the payload, in words of the payload. */
 #define BLOCK_BYTES 8192u
 #define SLOT_BYTES 8256u
-#define WORDS 256u /* of a bitmap of one block */
-#define MIN_MATCH 4u
+#define KINDS 4u /* of distances */
+#define MIN_MATCH 4
 #define END_LITERALS 5u
 #define END_START 12u
 #define UNIT (8u * SIZE)
+
+#include "compress/matches.cl"
 
 /* w[16] = the 64 bytes at p, zero from `count` on (count a multiple of 8) */
 INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
@@ -96,34 +98,6 @@ INLINE void store_planes(SHARED_PTR u32 *words, const u32 *v, u32 plane) {
     }
 }
 
-/* bit c: byte c of x equals byte c of y */
-INLINE u32 equal_bytes(u32 x, u32 y) {
-    u32 z = x ^ y;
-    u32 same = ~(((z & 0x7f7f7f7fu) + 0x7f7f7f7fu) | z) & 0x80808080u;
-    return (same >> 7) * 0x01020408u >> 24 & 15u;
-}
-
-INLINE u32 below(u32 base, u32 limit) { /* the bits i of a word with base + i < limit */
-    return limit <= base ? 0u : limit - base >= 32u ? 0xffffffffu : (1u << (limit - base)) - 1u;
-}
-
-/* a word of the bitmap of match starts: MIN_MATCH ones in a row at some distance, before `end` */
-INLINE u32 starts(SHARED_PTR const u32 *equal, u32 word, u32 end) {
-    u32 ones = 0u;
-    for (u32 k = 0; k < 4; k++) {
-        u32 x = equal[k * (WORDS + 1u) + word], y = equal[k * (WORDS + 1u) + word + 1u];
-        ones |= x & (x >> 1 | y << 31) & (x >> 2 | y << 30) & (x >> 3 | y << 29);
-    }
-    return ones & below(32u * word, end);
-}
-
-/* how many ones follow in a bitmap from bit pos on; a zero comes before its end */
-INLINE u32 run_from(SHARED_PTR const u32 *map, u32 pos) {
-    u32 w = pos >> 5, zeros = ~map[w] & 0xffffffffu << (pos & 31u);
-    while (!zeros) zeros = ~map[++w];
-    return 32u * w + trailing_zeros(zeros) - pos;
-}
-
 INLINE u32 extension_bytes(u32 length) { return length < 15u ? 0u : 1u + (length - 15u) / 255u; }
 
 INLINE u32 put_extension(GLOBAL u8 *p, u32 at, u32 length) {
@@ -133,52 +107,12 @@ INLINE u32 put_extension(GLOBAL u8 *p, u32 at, u32 length) {
     return at;
 }
 
-/* a match: where it begins (14 bits), the number of its distance (2), its length (13) */
-#define MATCH(pos, which, length) ((pos) | (which) << 14 | (length) << 16)
-#define MATCH_POS(m) ((m) & 0x3fffu)
-#define MATCH_WHICH(m) ((m) >> 14 & 3u)
-#define MATCH_LENGTH(m) ((m) >> 16)
-
-/* the longest run at pos over the four bitmaps, the first of equals; or the one at pos + 1 <= last if it is longer by 2 or more */
-INLINE u32 longest(SHARED_PTR const u32 *equal, u32 pos, u32 last) {
-    u32 here = 0u, later = 0u;
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 4; k++) {
-        u32 run = run_from(equal + k * (WORDS + 1u), pos), run1 = run_from(equal + k * (WORDS + 1u), pos + 1u);
-        if (run > MATCH_LENGTH(here)) here = MATCH(pos, k, run);
-        if (run1 > MATCH_LENGTH(later)) later = MATCH(pos + 1u, k, run1);
-    }
-    return pos < last && MATCH_LENGTH(later) > MATCH_LENGTH(here) + 1u ? later : here;
-}
-
-/* the first bit at or beyond pos that is set in a bitmap, 32 * WORDS if there is none; filled: the bitmap of its words that are not 0 */
-INLINE u32 next_one(SHARED_PTR const u32 *map, SHARED_PTR const u32 *filled, u32 pos) {
-    u32 w = pos >> 5, ones = map[w] & 0xffffffffu << (pos & 31u), f = (w + 1u) >> 5;
-    if (ones) return 32u * w + trailing_zeros(ones);
-    u32 words = filled[f] & 0xffffffffu << ((w + 1u) & 31u);
-    while (!words && f < 8u) words = filled[++f];
-    w = 32u * f + trailing_zeros(words);
-    return f < 8u ? 32u * w + trailing_zeros(map[w]) : 32u * WORDS;
-}
-
-/* thread 0 alone: list the matches of a block of n bytes, and a last one of no length at n; how many before that one */
-INLINE u32 parse(SHARED_PTR const u32 *equal, SHARED_PTR const u32 *start, SHARED_PTR const u32 *filled, SHARED_PTR u32 *matches, u32 n) {
-    u32 count = 0, pos = next_one(start, filled, 0u);
-    while (pos < 32u * WORDS) {
-        u32 here = longest(equal, pos, n - END_START);
-        matches[count++] = here;
-        pos = next_one(start, filled, MATCH_POS(here) + MATCH_LENGTH(here));
-    }
-    matches[count] = MATCH(n, 0u, 0u);
-    return count;
-}
-
 KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *block_size, GLOBAL const i32 *live, u32 n, u32 blocks, u32 frame_bytes, u32 cap,
                        u32 row, u32 second) {
     WARP_SCRATCH(warp, 128);
     SHARED u32 planes[BLOCK_BYTES / 4 + 1];
-    SHARED u32 equal[4 * (WORDS + 1)];
-    SHARED u32 start[WORDS], filled[9]; /* filled[8] stays 0 */
+    SHARED u32 equal[4 * (MATCH_WORDS + 1)];
+    SHARED u32 start[MATCH_WORDS], filled[9]; /* filled[8] stays 0 */
     SHARED u32 matches[BLOCK_BYTES / MIN_MATCH + 2];
     SHARED u32 literal_at[128], literal_from[128], literal_count[128], sums[4], n_matches[1];
     u32 frame = BLOCK / blocks, block = BLOCK % blocks;
@@ -213,9 +147,9 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
         for (u32 h = 0; h < 2; h++) {
             u32 base = 64u * LID + 32u * h;
             u32 bits = distance[k] ? below(base, end) & ~below(base, distance[k]) : 0u;
-            equal[k * (WORDS + 1u) + 2u * LID + h] = (u32)(same[k] >> 32u * h) & bits;
+            equal[k * (MATCH_WORDS + 1u) + 2u * LID + h] = (u32)(same[k] >> 32u * h) & bits;
         }
-    if (LID < 4u) equal[LID * (WORDS + 1u) + WORDS] = 0u;
+    if (LID < 4u) equal[LID * (MATCH_WORDS + 1u) + MATCH_WORDS] = 0u;
     if (LID == 4u) filled[8] = 0u;
     SYNC;
 
@@ -227,7 +161,7 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
     more = warp_ballot(warp, more != 0u);
     if (LANE == 0u) { filled[WARP] = ones; filled[4u + WARP] = more; }
     SYNC;
-    if (LID == 0u) n_matches[0] = parse(equal, start, filled, matches, bytes);
+    if (LID == 0u) n_matches[0] = parse(equal, start, filled, matches, bytes, bytes - END_START);
     SYNC;
 
     /* 128 sequences at a time: thread s has sequence first + s; the last one has literals alone */
