@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -88,7 +89,7 @@ class BitshuffleLZ4Decode(Op):
     def numpy(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         for f in range(live_rows(payload, live)):
             chunk = payload[f, : size[f]].tobytes() if size[f] <= payload.shape[1] else b""
-            raw, good = frame_of(chunk, self.layout, np.dtype(self.dtype).itemsize)
+            raw, good = frame_of(chunk, self.layout, np.dtype(self.dtype).itemsize, lz4_unpack)
             code[f] = np.frombuffer(raw, self.dtype).reshape(self.shape)
             before = 0 if frame_status is None else frame_status[f]
             new_status[f] = before | (0 if good else Frame.CORRUPT)
@@ -136,8 +137,8 @@ def decode_chunk(chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray
     return code.view(kind).reshape(shape)
 
 
-def frame_of(chunk: bytes, layout: Layout, itemsize: int) -> tuple[bytes, bool]:
-    """The bytes of a frame and whether its chunk was right in every byte."""
+def frame_of(chunk: bytes, layout: Layout, itemsize: int, unpack: Callable[[bytes, int], bytes | None]) -> tuple[bytes, bool]:
+    """The bytes of a frame and whether its chunk was right in every byte. unpack: what a block of so many raw bytes holds, None if it is not right."""
     raw, unit, good = bytearray(layout.nbytes), 8 * itemsize, True
     block_bytes = int.from_bytes(chunk[8:12], "big")
     if len(chunk) < HEADER or int.from_bytes(chunk[:8], "big") != layout.nbytes or block_bytes == 0 or block_bytes % unit:
@@ -148,7 +149,7 @@ def frame_of(chunk: bytes, layout: Layout, itemsize: int) -> tuple[bytes, bool]:
         end = at + 4 + int.from_bytes(chunk[at : at + 4], "big")
         if at + 4 > len(chunk) or end > len(chunk):
             return bytes(raw), False
-        planes = lz4_unpack(chunk[at + 4 : end], stop - start)
+        planes = unpack(chunk[at + 4 : end], stop - start)
         if planes is None:
             good = False
         else:

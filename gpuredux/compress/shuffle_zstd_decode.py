@@ -1,0 +1,131 @@
+"""frame = its chunk of HDF5 filters 2 and 32015 (byte shuffle, zstd), anybody's, decoded with every length checked."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+
+from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
+from ..status import Frame
+from . import zstd_decode_numba as numba_zstd
+from .bitshuffle_lz4 import Layout, frame_layout
+from .zstd_decode import frame_content
+
+
+@dataclass(frozen=True, eq=False)
+class ZstdDecode(Op):
+    """What the decoders of zstd chunks have in common."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("payload", "size", "frame_status?", "live?")
+    writes: ClassVar[tuple[str, ...]] = ("code",)
+    kind: ClassVar[int] = numba_zstd.SHUFFLE
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
+        object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+
+    @property
+    def layout(self) -> Layout:
+        return frame_layout(self.name, self.shape, np.dtype(self.dtype))
+
+    def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
+        """The bytes of a frame and whether its chunk was right in every byte."""
+        raise NotImplementedError
+
+    def outputs(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
+        n, cap = self.require("payload", payload, np.uint8, ("n", "cap")).shape
+        self.require("size", size, np.uint32, (n,))
+        if cap >= 1 << 32:
+            raise ValueError(f"{self.name}: payload rows of {cap} bytes: chunks must be smaller than 4 GiB")
+        self.frame_outputs(n, frame_status, live)       # it is written in any case
+        return Spec("code", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
+
+    def scratch(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
+        row = -(-(self.layout.nbytes + numba_zstd.MARGIN) // 16) * 16
+        return (Spec("planes", (payload.shape[0], row), np.dtype(np.uint8)),)
+
+    def traffic(self, payload: Any, size: Any, frame_status: Any, live: Any) -> int:
+        return nbytes(size, frame_status, live) + nbytes(*self.outputs(payload, size, frame_status, live))
+
+    def numpy(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
+        for f in range(live_rows(payload, live)):
+            chunk = payload[f, : size[f]].tobytes() if size[f] <= payload.shape[1] else b""
+            raw, good = self.frame_bytes(chunk)
+            code[f] = np.frombuffer(raw, self.dtype).reshape(self.shape)
+            before = 0 if frame_status is None else frame_status[f]
+            new_status[f] = before | (0 if good else Frame.CORRUPT)
+
+    def numba(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
+        n, layout, threads = live_rows(payload, live), self.layout, numba.get_num_threads()
+        if n == 0:
+            return
+        spans = 1 if threads == 1 or self.kind == numba_zstd.SHUFFLE else min(max(layout.blocks // 16, 1), max(8 * threads // n, 1))
+        raw = code.reshape(len(code), -1).view(np.uint8)
+        first = first_errors(payload[:n], size[:n], np.dtype(self.dtype).itemsize, self.kind, raw[:n], plan.scratch["planes"][:n], spans)
+        corrupt = np.where(first[:, 0] != 0, np.uint32(Frame.CORRUPT), np.uint32(0))
+        new_status[:n] = corrupt if frame_status is None else frame_status[:n] | corrupt
+
+
+@dataclass(frozen=True, eq=False)
+class ShuffleZstdDecode(ZstdDecode):
+    """code[f] = the frame whose chunk of HDF5 filters 2 and 32015 (byte shuffle, then zstd) is payload[f, :size[f]].
+
+    The chunk is one zstd frame, whoever wrote it, with nothing before or behind it; zstd_decode.py says what is taken and what is refused. Nothing is
+    read beyond size and nothing written beyond the frame, whatever the bytes say. A checksum, if there is one, is verified on every backend.
+
+    fields: shape of a frame, dtype (native numbers of 1, 2, 4 or 8 bytes)
+    in:  payload (n, cap) u8; size (n,) u32 [bytes]; frame_status (n,) u32; live (1,) i32
+    out: code (n, *shape) dtype: all zero where anything in the chunk is wrong
+         frame_status (n,) u32, always: what was given or 0, with CORRUPT where anything was wrong
+    exact: bit-identical on every backend, for every input. Scratch: the raw batch once on a CPU, twice and a little on a device
+    traffic: the raw bytes, the sizes and the status; how much of payload is needed depends on the data and is not counted
+    source: HDF5's shuffle filter, the registered filter 32015; RFC 8878
+    """
+
+    name: ClassVar[str] = "compress.shuffle_zstd_decode"
+
+    def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
+        try:
+            planes = np.frombuffer(frame_content(chunk, self.layout.nbytes), np.uint8)
+        except DecodeError:
+            return bytes(self.layout.nbytes), False
+        return planes.reshape(np.dtype(self.dtype).itemsize, -1).T.tobytes(), True
+
+
+def first_errors(payload: np.ndarray, size: np.ndarray, itemsize: int, kind: int, raw: np.ndarray, planes: np.ndarray, spans: int) -> np.ndarray:
+    """Fill raw (n, bytes); for each frame (error, block, place): the first error, 0 = none."""
+    found = np.zeros((len(raw), spans, 3), np.int64)
+    numba_zstd.decode_frames(not_read_only(payload), size.astype(np.int64), itemsize, kind, raw, planes, spans, found)
+    return found[np.arange(len(raw)), (found[:, :, 0] != 0).argmax(axis=1)]
+
+
+def not_read_only(x: np.ndarray) -> np.ndarray:
+    """The same memory as a type of array that numba has compiled for; nobody writes to it."""
+    if x.flags.writeable or x.size == 0:
+        return x
+    return np.frombuffer((ctypes.c_uint8 * x.nbytes).from_address(x.ctypes.data), np.uint8).reshape(x.shape)
+
+
+def decoded_chunk(what: str, kind: int, chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """The frame of one chunk. Raises gpuredux.DecodeError that says what is wrong and where."""
+    layout = frame_layout("compress.decode_chunk", tuple(shape), np.dtype(dtype))
+    payload = np.frombuffer(bytearray(chunk), np.uint8).reshape(1, -1)
+    raw, planes = np.empty((1, layout.nbytes), np.uint8), np.empty((1, layout.nbytes + numba_zstd.MARGIN), np.uint8)
+    error, block, place = first_errors(payload, np.array([payload.size]), np.dtype(dtype).itemsize, kind, raw, planes, 1)[0]
+    if error:
+        at = f"block {block}, byte {place} of the chunk" if kind == numba_zstd.BITSHUFFLE else f"byte {place} of the chunk"
+        raise DecodeError(f"{what} chunk of {payload.size} bytes for {np.dtype(dtype)} {tuple(shape)}: {numba_zstd.REASONS[int(error)]} ({at})")
+    return raw.view(np.dtype(dtype)).reshape(shape)
+
+
+def decode_shuffle_zstd(chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """The frame of one chunk of filters 2 and 32015 (byte shuffle, zstd). Raises gpuredux.DecodeError that says what is wrong and where."""
+    return decoded_chunk("shuffle-zstd", numba_zstd.SHUFFLE, chunk, shape, dtype)
