@@ -13,7 +13,7 @@ from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbyte
 from ..status import Frame
 from .dequantize import CODES, F64, LARGEST, SMALLEST, UNITS, Code, Dequantize, fixed, round_down
 from .quantize_levels import Levels, levels, nearest_level
-from .quantize_numba import LANES, TILE, list_outliers, quantize_tiles
+from .quantize_numba import TILE, list_outliers, quantize_tiles
 
 MODES = ("abs", "rel", "k_sigma")
 SMALLEST_REL, LARGEST_REL = 2.0**-20, 0.5
@@ -271,15 +271,16 @@ class Quantize(Op):
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         code, index, value, count, max_error, new_status = plan.every_output(out)
         n, shape, kind = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:])), self.kind
-        x, codes, n_tiles = fixed(energy.reshape(shape)), code.reshape(shape), -(-shape[1] // TILE)
+        words = np.dtype(f"u{kind.dtype.itemsize}")       # of whatever sign: compiled once
+        x, codes, n_tiles = fixed(energy.reshape(shape)), code.reshape(shape).view(words), -(-shape[1] // TILE)
         good, status = fixed(np.empty(0, np.uint8)), fixed(np.empty((0, 0), np.uint8))
         good = good if self.good is None else fixed(plan.constants["good"].reshape(-1))
         status = status if pixel_status is None else fixed(pixel_status.reshape(shape))
         exact = kind.decode_dtype == F64 or self.mode == "rel"
         counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), F64 if exact else np.float32)
-        limits = np.array([kind.lowest, kind.highest, kind.fill, kind.masked], np.int64)
+        limits = np.array([kind.lowest, kind.highest, *np.array([kind.fill, kind.masked]).astype(words)], np.int64)
         quantize_tiles(x[:n], good, status, codes, counts, errors, *self._planes(plan.constants), limits, self._spacing(), 0.0 if exact else None)
-        list_outliers(x, codes, counts, np.cumsum(counts, axis=1) - counts, np.int64(kind.fill), index, value)
+        list_outliers(x, codes, counts, np.cumsum(counts, axis=1) - counts, limits[2], index, value)
         count[:n] = counts.sum(axis=1)
         unit, most = self._unit()
         max_error[:n] = np.minimum(round_up(errors.max(axis=1)) * unit, most)
@@ -287,14 +288,11 @@ class Quantize(Op):
             new_status[:n] = frame_status[:n] | np.where(count[:n] > self.capacity, np.uint32(Frame.OUTLIER_OVERFLOW), np.uint32(0))
 
     def _planes(self, constants: dict[str, np.ndarray]) -> tuple[Any, ...]:
-        """step, inverse and rule of quantize_tiles."""
-        zero, one = np.float32(0), np.float32(1)
-        if self.mode == "k_sigma":
-            planes = (fixed(constants[k].reshape(-1)) for k in ("step", "inverse"))
-            return (*planes, (zero, np.float32(0.5), zero, one, False))
-        step = np.float32(1) if self.mode == "rel" else self.step
-        alike = (fixed(np.full(LANES, v, np.float32)) for v in (step, 1.0 / float(step)))
-        return (*alike, (self.error_bound, zero, one, zero, True))
+        """rule, steps and inverses of quantize_tiles."""
+        rule, none = (np.float32(0),) * 3, np.empty(0, np.float32)
+        if self.mode == "abs":
+            rule = (self.step, np.float32(1.0 / float(self.step)), self.error_bound)
+        return (rule, *(fixed(constants[k].reshape(-1) if self.mode == "k_sigma" else none) for k in ("step", "inverse")))
 
     def _spacing(self) -> tuple[float, ...] | None:
         """spacing of quantize_tiles."""

@@ -3,55 +3,54 @@
 import numpy as np
 from numba import njit, prange
 
-from .dequantize_numba import TILE, level_value
+from .dequantize_numba import level_value
 
-LANES = 256     # pixels that are quantised at a time
-GROUP = 16      # frames that a task walks, so that planes of steps stay in the cache
+TILE = 2048     # pixels of one task: they, their codes and marks stay in the first cache for a second look
+GROUP = 16      # frames that a task walks where there are planes of steps, so that these stay in the cache
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def quantize_tiles(energy, good, status, code, counts, errors, step, inverse, rule, limits, spacing, wide):
+def quantize_tiles(energy, good, status, code, counts, errors, rule, steps, inverses, limits, spacing, wide):
     """Fill code; outliers and largest error (in the dtype of errors) of each tile of each frame.
 
-    good, status: of no pixels where there are none; step, inverse: planes, or LANES times the one of all pixels; rule: see _block; limits: lowest,
-    highest, fill, masked; spacing: None, or of levels: step, smallest, most, bound; wide: None, or 0.0 where the decode in float64 is another one."""
-    n = energy.shape[0]
+    good, status: of no pixels where there are none; code: as unsigned words; rule: step, inverse and bound of all pixels; steps, inverses: planes in place
+    of it, or of no pixels; limits: lowest, highest, fill, masked, the last two as words; spacing: None, or of levels: step, smallest, most, bound;
+    wide: None, or 0.0 where the decode in float64 is another one."""
+    n, group = len(energy), GROUP if len(steps) else 1
     n_tiles = counts.shape[1]
-    for job in prange((n + GROUP - 1) // GROUP * n_tiles):
-        first, tile = np.int64(job) // n_tiles * GROUP, np.int64(job) % n_tiles     # job is unsigned: mixed, it would become a float
-        _tiles(energy, good, status, code, first, tile, step, inverse, rule, limits, spacing, wide, counts, errors)
+    for job in prange((n + group - 1) // group * n_tiles):
+        first, tile = np.int64(job) // n_tiles * group, np.int64(job) % n_tiles     # job is unsigned: mixed, it would become a float
+        _tiles(energy, good, status, code, first, min(first + group, n), tile, rule, steps, inverses, limits, spacing, wide, counts, errors)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tiles(energy, good, status, code, first, tile, step, inverse, rule, limits, spacing, wide, counts, errors):
-    """One tile of a group of frames."""
-    use = np.ones(LANES, np.uint8)
-    shift = np.uint64(0 if rule[4] else 1)
-    begin, end = tile * TILE, min(tile * TILE + TILE, energy.shape[1])
-    for f in range(first, min(first + GROUP, len(energy))):
-        outliers, worst = np.int64(0), _zero(wide, spacing)
-        for at in range(begin, end, LANES):
-            start, width = np.uint64(at), np.uint64(min(LANES, end - at))
-            if len(good) or len(status):
-                _marked(use, good, status, f, start, width)
-            if spacing is None:
-                missed, error = _block(energy[f], use, code[f], start, width, start * shift, step, inverse, rule, limits, wide)
-                if missed:
-                    missed, again = _retry(energy[f], code[f], start, width, start * shift, step, inverse, rule, limits, wide)
-                    error = max(error, again)
+def _tiles(energy, good, status, code, first, last, tile, rule, steps, inverses, limits, spacing, wide, counts, errors):
+    """One tile of some frames."""
+    start, width = np.uint64(tile * TILE), np.uint64(min(TILE, energy.shape[1] - tile * TILE))
+    use = np.ones(TILE, np.uint8)
+    marked, planes = len(good) > 0 or len(status) > 0, len(steps) > 0
+    most = np.float32(3e38) if planes else rule[2]
+    for f in range(first, last):
+        row, out, missed = energy[f], code[f], np.int64(0)
+        if marked:
+            _marked(use, good, status, f, start, width)
+        if spacing is not None:
+            missed, error = _levels(row, use, out, start, width, limits, spacing)
+            if missed:
+                missed, again = _retry_levels(row, out, start, width, limits, spacing)
+                error = max(error, again)
+        elif planes:
+            error = _block(row, use, out, start, width, rule, steps, inverses, limits, wide)
+            if not error <= most:
+                missed, error = _again(row, use, out, start, width, rule, steps, inverses, limits, wide)
+        else:
+            if marked:
+                error = _block(row, use, out, start, width, rule, None, None, limits, wide)
             else:
-                missed, error = _levels(energy[f], use, code[f], start, width, limits, spacing)
-                if missed:
-                    missed, again = _retry_levels(energy[f], code[f], start, width, limits, spacing)
-                    error = max(error, again)
-            outliers += missed
-            worst = max(worst, error)
-        counts[f, tile], errors[f, tile] = outliers, worst
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _zero(wide, spacing):
-    return np.float32(0) if wide is None and spacing is None else np.float64(0)
+                error = _block(row, None, out, start, width, rule, None, None, limits, wide)
+            if not error <= most:
+                missed, error = _again(row, use, out, start, width, rule, None, None, limits, wide)
+        counts[f, tile], errors[f, tile] = missed, error
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -70,49 +69,52 @@ def _marked(use, good, status, f, start, width):
 
 # --------------------------------------------------------------------------------------------------- one step, or one a pixel
 @njit(cache=True, nogil=True, error_model="numpy")
-def _block(energy, use, code, start, width, at, step, inverse, rule, limits, wide):
-    """Up to LANES pixels, without a branch: the outliers, of which a neighbour may yet do, and the largest error of the others.
+def _block(energy, use, code, start, width, rule, steps, inverses, limits, wide):
+    """The pixels of a tile, without a branch: the largest error of those in use, in steps where these are a plane; beyond the bound, or Inf, if any misses it.
 
-    rule: bound + half * step is what an error must not exceed, unit + per * inverse what it is multiplied by; the one or the other is 0.
-    Unsigned indices and a maximum of an error's bits, because the vectoriser takes neither numba's wraparound nor a maximum of floats."""
+    use, steps, inverses: None is compiled away. Unsigned indices and a maximum of an error's bits, because the vectoriser takes neither numba's
+    wraparound nor a maximum of floats; nothing is counted, which costs a third of the speed (tried)."""
     lowest, highest, fill, masked = np.float32(limits[0]), np.float32(limits[1]), np.int32(limits[2]), np.int32(limits[3])
-    bound, half, unit, per = rule[0], rule[1], rule[2], rule[3]
-    nothing, outliers, worst = np.float32(0), np.uint32(0), _bits(np.float32(0), wide)
-    none = _bits(np.float32(0), wide)
+    step, inverse, bound = rule[0], rule[1], rule[2]
+    none, worst = _bits(np.float32(0), wide), _bits(np.float32(0), wide)
     for i in range(width):
-        x, s, r = energy[start + i], step[at + i], inverse[at + i]
+        x = energy[start + i]
+        s, r = step if steps is None else steps[start + i], inverse if inverses is None else inverses[start + i]
         q = np.rint(x * r)
-        q = lowest if q < lowest else q
-        q = highest if q > highest else q
+        q = q if q > lowest else lowest     # NaN too: its error is NaN all the same
+        q = q if q < highest else highest
         error = _error(x, q, s, wide)
-        fits, used = error <= bound + half * s, use[i] != 0
-        coded = fits & used
-        c = np.int32(q if coded else nothing)    # the test stands before the conversion, for which NaN and huge values are undefined
-        code[start + i] = c if coded else (fill if used else masked)
-        outliers += np.uint32(used & (not fits))
-        worst = max(worst, _bits(error * (unit + per * r), wide) if coded else none)
-    return np.int64(outliers), _float(worst, wide)
+        fits = error <= (bound if steps is None else np.float32(0.5) * s)
+        c = np.int32(q) if fits else fill
+        bits = _bits(error if steps is None else error * r if fits else np.inf, wide)
+        if use is not None:
+            c, bits = c if use[i] != 0 else masked, bits if use[i] != 0 else none
+        code[start + i] = c
+        worst = max(worst, bits)
+    return _float(worst, wide)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _retry(energy, code, start, width, at, step, inverse, rule, limits, wide):
-    """The outliers of such a block once more: the neighbour of the nearest code. Returns what _block does."""
-    lowest, highest = np.float32(limits[0]), np.float32(limits[1])
-    outliers, worst = np.int64(0), _error(np.float32(0), np.float32(0), np.float32(0), wide)
+def _again(energy, use, code, start, width, rule, steps, inverses, limits, wide):
+    """The pixels of such a tile of which some missed the bound, neighbours of the nearest code tried too: the outliers, the largest error of all others."""
+    lowest, highest, fill, masked = np.float32(limits[0]), np.float32(limits[1]), np.int32(limits[2]), np.int32(limits[3])
+    step, inverse, bound, one, outliers = rule[0], rule[1], rule[2], np.float32(1), np.uint32(0)
+    none, worst = _bits(np.float32(0), wide), _bits(np.float32(0), wide)
     for i in range(width):
-        if np.int64(code[start + i]) == limits[2]:
-            x, s, r = energy[start + i], step[at + i], inverse[at + i]
-            q = np.rint(x * r)
-            q = lowest if q < lowest else q
-            q = highest if q > highest else q
-            q += np.float32(1) if x > q * s else np.float32(-1)
-            error = _error(x, q, s, wide)
-            if (error <= rule[0] + rule[1] * s) & (q >= lowest) & (q <= highest):
-                code[start + i] = np.int32(q)
-                worst = max(worst, error * (rule[2] + rule[3] * r))
-            else:
-                outliers += 1
-    return outliers, worst
+        x, used = energy[start + i], use[i] != 0
+        s, r = step if steps is None else steps[start + i], inverse if inverses is None else inverses[start + i]
+        bound = bound if steps is None else np.float32(0.5) * s
+        q = np.rint(x * r)
+        q = q if q > lowest else lowest
+        q = q if q < highest else highest
+        near = _error(x, q, s, wide) <= bound
+        q = q if near else q + (one if x > q * s else -one)
+        error = _error(x, q, s, wide)
+        fits = (error <= bound) & (q >= lowest) & (q <= highest)
+        code[start + i] = (np.int32(q) if fits else fill) if used else masked
+        outliers += np.uint32(used & (not fits))
+        worst = max(worst, _bits(error if steps is None else error * r, wide) if fits & used else none)
+    return np.int64(outliers), _float(worst, wide)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -128,7 +130,7 @@ def _error(x, q, step, wide):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bits(x, wide):
-    """A whole number in the order of floats that are not negative."""
+    """A whole number in the order of floats that are not negative, NaN behind Inf."""
     if wide is None:
         return np.float32(x).view(np.int32)
     else:
@@ -213,10 +215,20 @@ def list_outliers(energy, code, counts, starts, fill, index, value):
     n, n_tiles = counts.shape
     for job in prange(n * n_tiles):
         f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles
-        slot = starts[f, tile]
-        if counts[f, tile] > 0 and slot < index.shape[1]:
-            for j in range(tile * TILE, min(tile * TILE + TILE, energy.shape[1])):
-                if code[f, j] == fill and slot < index.shape[1]:
-                    index[f, slot] = j
-                    value[f, slot] = energy[f, j]
+        if counts[f, tile] > 0 and starts[f, tile] < index.shape[1]:
+            _list(energy[f], code[f], tile, starts[f, tile], fill, index[f], value[f])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _list(energy, code, tile, slot, fill, index, value):
+    """Those of a tile, from a place in the list on; 64 pixels without any are passed at once."""
+    for first in range(tile * TILE, min(tile * TILE + TILE, len(code)), 64):
+        end, some = min(first + 64, len(code)), np.uint32(0)
+        for j in range(np.uint64(first), np.uint64(end)):
+            some |= np.uint32(np.int64(code[j]) == fill)
+        if some:
+            for j in range(first, end):
+                if np.int64(code[j]) == fill and slot < len(index):
+                    index[slot] = j
+                    value[slot] = energy[j]
                     slot += 1
