@@ -548,8 +548,9 @@ class Plan:
         self.constants = self._shared.constants[self.device]
 
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
-        """The run itself, on arrays that were checked."""
-        self._impl(self, *x, *results)
+        """The run itself, on arrays that were checked. To numba inputs that may be written are another type than such that may not, and whatever
+        reads them would be compiled for both: it sees them all as read-only."""
+        self._impl(self, *(map(_read_only, x) if self._impl.__name__ == "numba" else x), *results)
 
     def _check(self, spec: Spec | None, a: Any) -> None:
         if spec is None or a is None:
@@ -623,6 +624,13 @@ class Plan:
         was made with. On the host a run sees the constants before or after an update, never some of each. On a device they are overwritten
         where they lie, in the order of this plan's stream: let plans on other streams wait for it, and enqueue no run from another thread meanwhile."""
         _update([(self.op, fields)], self.device, self.stream)
+
+
+def _read_only(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
+    return x
 
 
 def _update(changes: Sequence[tuple[Op, dict[str, Any]]], device: Device, stream: Any) -> None:
