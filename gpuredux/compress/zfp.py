@@ -10,7 +10,7 @@ import numpy as np
 from ..op import Op, Plan, Spec, frame_of, live_rows, nbytes, spec_of
 from ..status import Frame
 from .zfp_format import DTYPES, ORDER, PADDED, Layout, Width, ZfpOp, given_values, stored_values
-from .zfp_numba import BAD, LANE_WORDS, LANES, WORST, encode_frames
+from .zfp_numba import BAD, LANE_WORDS, LANES, WORST, encode_frames, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,24 +128,27 @@ class Zfp(ZfpOp):
 
         planes = np.array([0 if k == width.bits else (1 << width.bits) - (1 << k) for k in lowest], width.word)
         coded = np.where(np.isfinite(frame), frame, width.floats.type(0))
-        with np.errstate(over="ignore"):
-            largest = np.max(np.abs(coded - values_of(blocks & planes[:, None], exponent, layout, width)))
-        return float(largest if largest == 0 else np.nextafter(largest, width.floats.type(np.inf)))
+        y = values_of(blocks & planes[:, None], exponent, layout, width)
+        with np.errstate(over="ignore", invalid="ignore"):
+            near = coded - y
+            back = near - coded
+            lost = (coded - (near - back)) - (y + back)     # what the subtraction rounded off, exactly (Knuth's two-sum)
+            error = np.where(np.where(near < 0, -lost, lost) > 0, np.nextafter(np.abs(near), width.floats.type(np.inf)), np.abs(near))
+        return float(error.max())
 
     def numba(self, plan: Plan, energy: Any, frame_status: Any, live: Any, *out: Any) -> None:
         payload, size, max_error, block_bits, new_status = plan.every_output(out)
         n, layout, width = live_rows(energy, live), self.layout(energy.shape[1:], energy.dtype), Width(energy.dtype)
         if n == 0:
             return
-        words, work = energy.reshape(len(energy), -1).view(width.word), plan.scratch["lanes"][:n].view(width.word)
-        bits = np.empty((1, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
-        encode_frames(words[:n], work, plan.constants["order"], layout.params, width.floating, max_error is not None, block_bits is not None,
+        words, work = read_only(energy[:n].reshape(n, -1).view(width.word)), plan.scratch["lanes"][:n].view(width.word)
+        bits = np.empty((n, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
+        encode_frames(words, work, plan.constants["order"], layout.params, width.floating, max_error is not None, block_bits is not None,
                       payload[:n], size[:n], bits)
         row = lambda k: work[:, LANES * k : LANES * (k + 1)]  # noqa: E731
         held = (row(BAD) == 0).all(axis=1)
         if max_error is not None:
             error = row(WORST).max(axis=1).view(width.floats)
-            error = np.where(error > 0, np.nextafter(error, width.floats.type(np.inf)), error)
             max_error[:n], held = round_up(error), held & (error <= tolerance_of(self.bound, width))
         bad = np.where(held, np.uint32(0), np.uint32(Frame.NOT_HELD))
         new_status[:n] = bad if frame_status is None else frame_status[:n] | bad

@@ -66,8 +66,8 @@ class ZfpDecode(ZfpOp):
         self.require("size", size, np.uint32, (n,))
         if block_bits is not None:
             self.require("block_bits", block_bits, np.uint16, (n, self.own_layout.blocks))
-        if cap >= 1 << 29:
-            raise ValueError(f"{self.name}: payload rows of {cap} bytes: streams must be smaller than 512 MiB")
+        if cap >= 1 << 28:
+            raise ValueError(f"{self.name}: payload rows of {cap} bytes: streams must be smaller than 256 MiB")
         self.frame_outputs(n, frame_status, live)       # it is written in any case
         return Spec("energy", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
 
@@ -118,10 +118,10 @@ class ZfpDecode(ZfpOp):
 def decoded(layout: Layout, width: Width, plan: Plan | None, payload: np.ndarray, size: np.ndarray, block_bits: Any, energy: np.ndarray) -> np.ndarray:
     """Fill energy (n, pixels); for each frame (what is wrong, block, bit), 0 = nothing."""
     work = plan.scratch["lanes"] if plan else np.empty((len(payload), lanes.LANE_WORDS), np.uint64)
-    bits = np.empty((1, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
-    side = block_bits is not None and not layout.fixed
-    found: np.ndarray = lanes.decode_frames(payload, size, bits, side, order_table(), layout.params, width.floating, energy.view(width.word),
-                                            work.view(width.word))
+    n, side = len(payload), block_bits is not None and not layout.fixed
+    bits = np.empty((n, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
+    found: np.ndarray = lanes.decode_frames(*map(lanes.read_only, (payload, size, bits)), side, order_table(), layout.params, width.floating,
+                                            energy.view(width.word), work.view(width.word))
     return found
 
 
@@ -131,8 +131,8 @@ def decode_zfp(
     """The frame of one zfp stream without a header: a chunk of filter 32013. Raises gpuredux.DecodeError that says what is wrong and where."""
     op = ZfpDecode(tuple(shape), np.dtype(dtype).name, tolerance, rate, precision)
     payload, energy = np.frombuffer(stream, np.uint8).reshape(1, -1), np.empty((1, math.prod(shape)), dtype)
-    if payload.size >= 1 << 29:
-        raise DecodeError(f"zfp stream of {payload.size} bytes: streams must be smaller than 512 MiB")
+    if payload.size >= 1 << 28:
+        raise DecodeError(f"zfp stream of {payload.size} bytes: streams must be smaller than 256 MiB")
     error, block, bit = decoded(op.own_layout, Width(np.dtype(dtype)), None, payload, np.array([payload.size], np.uint32), None, energy)[0]
     if error:
         raise DecodeError(f"zfp stream of {payload.size} bytes for {op.dtype} {op.shape}: {REASONS[int(error)]} (block {block}, bit {bit} of the stream)")

@@ -156,8 +156,8 @@ def frame_layout(who: str, shape: tuple[int, ...], dtype: np.dtype[Any], toleran
     block_bits = min(numbers[1], width.header + (planes + 1) * 4**rank - 1) if numbers[0] < numbers[1] else numbers[1]
     grid = tuple(-(-k // 4) for k in shape)
     total = math.prod(grid) * block_bits
-    if total + 64 >= 1 << 32:
-        raise ValueError(f"{who}: a frame {shape} could need {total} bits, and 32 bits count them; cut it into panels")
+    if total + 128 >= 1 << 31:
+        raise ValueError(f"{who}: a frame {shape} could need {total} bits, and 31 bits count them; cut it into panels")
     return Layout(shape, grid, 4**rank, *numbers, block_bits, -(-total // 128) * 16)
 
 

@@ -192,10 +192,18 @@ def to_floats(rows, builder, at, scale):
 
 @_of_rows
 def error_of(rows, builder, value, at, scale, valid, worst):
-    """worst = the larger of it and |value - whole number * scale|, where valid has ones. Words of floats >= 0 are in the order of the floats."""
-    error = builder.fsub(builder.bitcast(rows.load(value), rows.floats), rows.as_float(at, scale))
-    size = builder.and_(builder.bitcast(error, rows.vector), builder.and_(rows.load(valid), rows.all((1 << rows.bits - 1) - 1)))
-    rows.store(rows.larger(size, rows.load(worst)), worst)
+    """worst = the larger of it and |value - whole number * scale|, rounded up, where valid has ones. Words of floats >= 0 are in their order."""
+    x, y, sub = builder.bitcast(rows.load(value), rows.floats), rows.as_float(at, scale), builder.fsub
+    near = sub(x, y)
+    back = sub(near, x)
+    lost = builder.bitcast(sub(sub(x, sub(near, back)), builder.fadd(y, back)), rows.vector)    # what was rounded off, exactly (Knuth's two-sum)
+    near, size = builder.bitcast(near, rows.vector), rows.all((1 << rows.bits - 1) - 1)
+    up = builder.and_(builder.icmp_unsigned("!=", builder.and_(lost, size), rows.all(0)),
+                      builder.icmp_signed(">=", builder.xor(near, lost), rows.all(0)))
+    error = builder.and_(builder.and_(near, size), rows.load(valid))
+    up = builder.and_(up, builder.icmp_unsigned("<", builder.and_(error, rows.load(valid)), rows.all(rows.infinite)))
+    error = builder.add(error, builder.and_(builder.sext(up, rows.vector), builder.and_(rows.load(valid), rows.all(1))))
+    rows.store(rows.larger(error, rows.load(worst)), worst)
 
 
 def _line_of(context, builder, ty, array, at):
@@ -590,12 +598,25 @@ def _encode_frame(frame, w, order, params, floating, check, side, out, block_bit
     return at
 
 
+def read_only(x):
+    """The same array: numba compiles once for what is written and once for what is not."""
+    x = x.view()
+    x.setflags(write=False)
+    return x
+
+
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _encode_frames(frames, work, order, params, floating, check, side, payload, sizes, block_bits):
+    for f in prange(frames.shape[0]):
+        sizes[f] = _encode_frame(frames[f], work[f], order[params[3] - 1], params, floating, check, side, payload[f], block_bits[f])
+
+
 def encode_frames(frames, work, order, params, floating, check, side, payload, sizes, block_bits):
     """Streams of all frames (n, pixels) of words. work (n, LANE_WORDS): BAD is not 0 where a value cannot be held, WORST the largest errors."""
-    for f in prange(frames.shape[0]):
-        bits = block_bits[f] if side else block_bits[0]
-        sizes[f] = _encode_frame(frames[f], work[f], order[params[3] - 1], params, floating, check, side, payload[f], bits)
+    if len(frames) == 1:    # it wakes no thread
+        sizes[0] = _encode_frame(frames[0], work[0], order[params[3] - 1], params, floating, check, side, payload[0], block_bits[0])
+    else:
+        _encode_frames(frames, work, order, params, floating, check, side, payload, sizes, block_bits)
 
 
 # ----------------------------------------------------------------------------------------------------------- decoder
@@ -780,12 +801,17 @@ def _decode_frame(p, size_bytes, block_bits, side, order, params, floating, fram
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _decode_frames(payload, sizes, block_bits, side, order, params, floating, frames, work, found):
+    for f in prange(frames.shape[0]):
+        found[f, 0], found[f, 1], found[f, 2] = _decode_frame(
+            payload[f], np.int64(sizes[f]), block_bits[f], side, order[params[3] - 1], params, floating, frames[f], work[f])
+
+
 def decode_frames(payload, sizes, block_bits, side, order, params, floating, frames, work):
     """Fill frames (n, pixels) of words; for each (what is wrong, block, bit), the first thing, 0 = nothing. work (n, LANE_WORDS)."""
-    n = frames.shape[0]
-    found = np.zeros((n, 3), np.int64)
-    for f in prange(n):
-        bits = block_bits[f] if side else block_bits[0]
-        error, bad, where = _decode_frame(payload[f], np.int64(sizes[f]), bits, side, order[params[3] - 1], params, floating, frames[f], work[f])
-        found[f, 0], found[f, 1], found[f, 2] = error, bad, where
+    found = np.zeros((len(frames), 3), np.int64)
+    if len(frames) == 1:    # it wakes no thread
+        found[0] = _decode_frame(payload[0], int(sizes[0]), block_bits[0], side, order[params[3] - 1], params, floating, frames[0], work[0])
+    else:
+        _decode_frames(payload, sizes, block_bits, side, order, params, floating, frames, work, found)
     return found
