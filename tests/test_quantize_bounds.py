@@ -1,4 +1,4 @@
-"""The relative bound, the bound by noise, and the strictness sets of all bounds, by what a stock reader computes. Over 200 lines: one oracle for three bounds."""
+"""The relative bound, the bound by noise, and the strictness sets of all bounds, by stock readers. Over 200 lines: one oracle for three bounds."""
 
 from __future__ import annotations
 

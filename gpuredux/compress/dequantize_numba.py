@@ -24,7 +24,7 @@ def dequantize_tiles(code, index, value, count, energy, step, scale, fill, maske
             out[j] = nan if c == fill else y
             outliers += np.uint32(c == fill)
         if outliers:
-            _listed(row, out, index[f], value[f], np.int64(count[f]), first, min(first + TILE, npix), fill)
+            listed_in_tile(row, out, index[f], value[f], np.int64(count[f]), first, min(first + TILE, npix), fill)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -46,7 +46,7 @@ def dequantize_levels(code, index, value, count, energy, step, smallest, fill, m
             out[j] = nan if c == fill else y
             outliers += np.uint32(c == fill)
         if outliers:
-            _listed(row, out, index[f], value[f], np.int64(count[f]), first, min(first + TILE, npix), fill)
+            listed_in_tile(row, out, index[f], value[f], np.int64(count[f]), first, min(first + TILE, npix), fill)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -61,7 +61,7 @@ def level_value(k, step, smallest):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _listed(row, out, index, value, count, first, end, fill):
+def listed_in_tile(row, out, index, value, count, first, end, fill):
     """The outliers of a tile by bisection in the frame's list."""
     listed = min(count, np.int64(len(index)))
     for j in range(first, end):
