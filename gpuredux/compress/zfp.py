@@ -10,7 +10,7 @@ import numpy as np
 from ..op import Op, Plan, Spec, frame_of, live_rows, nbytes, spec_of
 from ..status import Frame
 from .zfp_format import DTYPES, ORDER, PADDED, Layout, Width, ZfpOp, given_values, stored_values
-from .zfp_numba import BAD, LANE_WORDS, LANES, WORST, encode_frames, read_only
+from .zfp_numba import BAD, CODE_WORDS, LANE_WORDS, LANES, WORST, encode_frames, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ class Zfp(ZfpOp):
         n, layout = energy.shape[0], self.layout(energy.shape[1:], energy.dtype)
         groups, words = -(-layout.blocks // 32), -(-layout.block_bits // 32)
         return (
-            Spec("lanes", (n, LANE_WORDS), np.dtype(np.uint64)),            # of the host
+            Spec("lanes", (n, LANE_WORDS), np.dtype(np.uint64)),            # these two: of the host
+            Spec("codes", (n, CODE_WORDS), np.dtype(np.uint64)),
             Spec("slots", (n, groups, words, 32), np.dtype(np.uint32)),     # the others: of kernels
             Spec("block_start", (n, layout.blocks + 1), np.dtype(np.uint32)),
             Spec("block_error", (n, layout.blocks), np.dtype(np.uint32)),
@@ -143,7 +144,7 @@ class Zfp(ZfpOp):
             return
         words, work = read_only(energy[:n].reshape(n, -1).view(width.word)), plan.scratch["lanes"][:n].view(width.word)
         bits = np.empty((n, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
-        encode_frames(words, work, plan.constants["order"], layout.params, width.floating, max_error is not None, block_bits is not None,
+        encode_frames(words, work, plan.scratch["codes"], plan.constants["order"], layout.params, width.floating, max_error is not None, block_bits is not None,
                       payload[:n], size[:n], bits)
         row = lambda k: work[:, LANES * k : LANES * (k + 1)]  # noqa: E731
         held = (row(BAD) == 0).all(axis=1)

@@ -16,6 +16,9 @@ LANES = 16
 ROWS = 64                           # of the largest block
 SCALE, MASK, MOST, ANY, BAD, WORST, VALID = (3 * ROWS + k for k in range(7))      # rows of one number a block, behind values, coefficients, planes
 LANE_WORDS = (3 * ROWS + 7) * LANES     # of scratch a frame
+ACC, FILL, N = 0, 1, 2      # rows of the coder: bits that wait, how many, how many words of a block were not 0 so far; behind them such bits, such numbers
+WAITED = 36                 # rows of each: at most 1051 bits a block of 16 values, of which 34 or more go at once
+CODE_WORDS = (3 + 2 * WAITED) * LANES
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE, TOP = np.uint64(1), np.uint64(63)
 I1, I8, I64 = (ir.IntType(k) for k in (1, 8, 64))
@@ -246,6 +249,73 @@ def give_line(typingctx, frame, at, w, row):
     return types.void(frame, types.int64, w, types.int64), codegen
 
 
+@intrinsic
+def code_plane(typingctx, w, at, shift, k, size, codes):
+    """One plane of 16 blocks of up to 16 values, behind what waits in ACC of codes: its first N bits as they are, then runs of zeros that end
+    in a one, each behind a 1, then a 0 if there is more of the plane. The plane: bits from `shift` on of row `at`; blocks whose MASK has no bit k
+    have none. Gives the most bits that wait."""
+
+    def codegen(context, builder, sig, args):
+        rows, out = _Rows(context, builder, sig.args[0], args[0]), _Rows(context, builder, sig.args[5], args[5])
+        short = ir.VectorType(ir.IntType(32), LANES)
+        each = lambda v, kind: builder.shuffle_vector(  # noqa: E731
+            builder.insert_element(ir.Constant(kind, ir.Undefined), v, ir.Constant(ir.IntType(32), 0)), ir.Constant(kind, ir.Undefined),
+            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        narrow = lambda v: v if v.type == short else builder.trunc(v, short)  # noqa: E731
+        number = lambda v: ir.Constant(short, [v] * LANES)  # noqa: E731
+        word = lambda v: builder.trunc(v, rows.word) if rows.bits < 64 else v  # noqa: E731
+        x = builder.and_(narrow(builder.lshr(rows.load(args[1]), each(word(args[2]), rows.vector))), number(0xFFFF))
+        active = builder.icmp_unsigned("!=", builder.and_(builder.lshr(rows.load(ir.Constant(I64, MASK)), each(word(args[3]), rows.vector)),
+                                                          rows.all(1)), rows.all(0))
+        x = builder.select(active, x, number(0))
+        n = narrow(out.load(ir.Constant(I64, N)))
+        wide = each(builder.trunc(args[4], ir.IntType(32)), short)
+        first = builder.and_(x, builder.sub(builder.shl(number(1), n), number(1)))
+        before, loop, after = builder.block, builder.append_basic_block("runs"), builder.append_basic_block("ran")
+        rest = builder.lshr(x, n)
+        any_of = get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), [short]), "llvm.vector.reduce.or.v16i32")
+        zeros_of = get_or_insert_function(builder.module, ir.FunctionType(short, [short, I1]), "llvm.cttz.v16i32")
+        none = ir.Constant(ir.IntType(32), 0)
+        builder.cbranch(builder.icmp_unsigned("!=", builder.call(any_of, [rest]), none), loop, after)
+        builder.position_at_end(loop)
+        y, code, length, m = (builder.phi(short) for _ in range(4))
+        found = builder.icmp_unsigned("!=", y, number(0))
+        zeros = builder.and_(builder.call(zeros_of, [y, ir.Constant(I1, 0)]), number(31))       # what is not found is not used
+        passed = builder.add(m, builder.add(zeros, number(1)))
+        inside = builder.icmp_unsigned("<", passed, wide)       # else the one is understood
+        run = builder.or_(number(1), builder.select(inside, builder.shl(number(2), zeros), number(0)))
+        run = builder.select(found, builder.shl(run, length), number(0))
+        longer = builder.add(builder.add(length, builder.add(zeros, number(1))), builder.zext(inside, short))
+        values = (builder.lshr(builder.lshr(y, zeros), number(1)), builder.or_(code, run), builder.select(found, longer, length),
+                  builder.select(found, passed, m))
+        y2 = builder.select(found, values[0], number(0))
+        again = builder.icmp_unsigned("!=", builder.call(any_of, [y2]), none)
+        for phi, start, value in zip((y, code, length, m), (rest, first, n, n), (y2, *values[1:]), strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, builder.block)
+        loop_end = builder.block
+        builder.cbranch(again, loop, after)
+        builder.position_at_end(after)
+        done = []
+        for start, value in zip((first, n, n), values[1:], strict=True):
+            phi = builder.phi(short)
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, loop_end)
+            done.append(phi)
+        code, length, m = done
+        length = builder.add(length, builder.zext(builder.icmp_unsigned("<", m, wide), short))
+        length = builder.select(active, length, number(0))
+        acc, fill = out.load(ir.Constant(I64, ACC)), out.load(ir.Constant(I64, FILL))
+        acc = builder.or_(acc, builder.shl(builder.zext(code, out.vector), fill))
+        fill = builder.add(fill, builder.zext(length, out.vector))
+        for value, row in ((acc, ACC), (fill, FILL), (builder.zext(m, out.vector), N)):
+            out.store(value, ir.Constant(I64, row))
+        most = get_or_insert_function(builder.module, ir.FunctionType(I64, [out.vector]), "llvm.vector.reduce.umax.v16i64")
+        return builder.call(most, [fill])
+
+    return types.int64(w, types.int64, types.uint64, types.uint64, types.int64, codes), codegen
+
+
 def _byte_at(context, builder, ty, array, index):
     data = context.make_array(ty)(context, builder, array).data
     return builder.bitcast(builder.gep(builder.bitcast(data, I8.as_pointer()), [index]), I64.as_pointer())
@@ -322,69 +392,18 @@ def put_some(out, acc, fill, at, code, length, left):
     return acc, fill, at, left - length
 
 
-def _run_codes() -> np.ndarray:
-    """Of 8 bits of a plane behind the first n: [0] up to the last one among them, [1] all 8, more ones to come: code | its length << 16 | bits << 24.
-    Each run of zeros and its one has a 1 in front."""
-    table = np.zeros((2, 256), np.uint32)
-    for more in (0, 1):
-        for y in range(256):
-            code, length, begins, count = 0, 0, True, 8 if more else y.bit_length()
-            for bit in (y >> k & 1 for k in range(count)):
-                code |= (1 | bit << 1 if begins else bit) << length
-                length += 2 if begins else 1
-                begins = bit == 1
-            table[more, y] = code | length << 16 | count << 24
-    return table
-
-
-LOOK = 10       # bits of a code that are looked up at once
-
-
-def _run_words() -> np.ndarray:
-    """The way back, of the next LOOK bits: plane | bits of the plane << 12 | bits of the code << 16, 0 if the code goes on beyond them."""
-    table = np.zeros(1 << LOOK, np.uint32)
-    for code in range(1 << LOOK):
-        plane, count, used = 0, 0, 0
-        while used < LOOK and code >> used & 1:
-            rest = code >> used + 1
-            zeros = (rest & -rest).bit_length() - 1 if rest else LOOK
-            plane |= 1 << min(count + zeros, LOOK)
-            count, used = count + zeros + 1, used + zeros + 2
-        if used < LOOK:
-            table[code] = plane | count << 12 | used + 1 << 16
-    return table
-
-
-RUN_CODES, RUN_WORDS = _run_codes(), _run_words()
-
-
 @fast
-def plane_of(planes, lane, k, size):
-    """Bit i: bit k of word i."""
-    shift, at = np.uint64(16 * (k >> 4)), LANES * (k & 15) + lane
-    x = np.uint64(planes[at]) >> shift & np.uint64(0xFFFF)
-    if size == 64:
-        for g in range(1, 4):
-            x |= (np.uint64(planes[16 * LANES * g + at]) >> shift & np.uint64(0xFFFF)) << np.uint64(16 * g)
+def plane_of(planes, lane, k):
+    """Bit i of 64: bit k of word i."""
+    x = np.uint64(0)
+    for g in range(4):
+        x |= (np.uint64(planes[LANES * (16 * g + (k & 15)) + lane]) >> np.uint64(16 * (k >> 4)) & np.uint64(0xFFFF)) << np.uint64(16 * g)
     return x
 
 
 @fast
-def runs_of(x, n, size):
-    """What follows the first n < size bits of a plane of up to 16: the code, its length, the new n. x: the plane from bit n on."""
-    low = np.int64(RUN_CODES[1 if x > np.uint64(255) else 0, x & np.uint64(255)])
-    high = np.int64(RUN_CODES[0, x >> np.uint64(8)])
-    inside = 1 - (np.int64(x) >> 7 & 1) if x > np.uint64(255) else 0        # the second byte begins inside of a run: no 1 in front
-    code = np.uint64(low & 0xFFFF | (high & 0xFFFF) >> inside << (low >> 16 & 0xFF))
-    length = (low >> 16 & 0xFF) + (high >> 16 & 0xFF) - inside
-    n += (low >> 24) + (high >> 24)
-    length += 1 if n < size else -1     # a 0 says that there is no more; the last bit's one is understood
-    return code & (ONE << np.uint64(length)) - ONE, length, n
-
-
-@fast
-def code_planes(planes, lane, top, lowest, prec, size, left, out, acc, fill, at):
-    """The planes prec - 1 down to `lowest` of one block, in at most `left` bits; there is no one above plane top."""
+def code_wide(planes, lane, top, lowest, prec, left, out, acc, fill, at):
+    """The planes prec - 1 down to `lowest` of one block of 64 values, in at most `left` bits; there is no one above plane top."""
     zeros = min(prec - 1 - max(top, lowest - 1), left)
     acc, fill, at = put_zeros(out, acc, fill, at, zeros)
     left -= zeros
@@ -392,37 +411,23 @@ def code_planes(planes, lane, top, lowest, prec, size, left, out, acc, fill, at)
     for k in range(top, lowest - 1, -1):
         if left == 0:
             break
-        x = plane_of(planes, lane, k, size)
-        if size == 64:
-            acc, fill, at, left, n = _wide_plane(x, n, left, out, acc, fill, at)
-        elif n == size:
-            acc, fill, at, left = put_some(out, acc, fill, at, x, n, left)
-        else:
-            code, length, more = runs_of(x >> np.uint64(n), n, size)
-            code = x & (ONE << np.uint64(n)) - ONE | code << np.uint64(n)
-            acc, fill, at, left = put_some(out, acc, fill, at, code, n + length, left)
-            n = more
+        x = plane_of(planes, lane, k)
+        if n == 64:
+            acc, fill, at, left = put_some(out, acc, fill, at, x, 64, left)
+            continue
+        acc, fill, at, left = put_some(out, acc, fill, at, x & (ONE << np.uint64(n)) - ONE, n, left)
+        x >>= np.uint64(n)
+        while n < 64:
+            zeros, code, length = trailing_zeros(x), np.uint64(0), 1
+            if x != 0:
+                n += zeros + 1
+                length = zeros + 2 if n < 64 else zeros + 1      # the last word's one is understood
+                code = ONE | (np.uint64(2) << np.uint64(zeros) if n < 64 else np.uint64(0))
+            acc, fill, at, left = put_some(out, acc, fill, at, code, length, left)
+            if x == 0:
+                break
+            x = (x >> np.uint64(zeros)) >> ONE
     return acc, fill, at, left
-
-
-@fast
-def _wide_plane(x, n, left, out, acc, fill, at):
-    """One plane of 64 bits."""
-    if n == 64:
-        acc, fill, at, left = put_some(out, acc, fill, at, x, 64, left)
-        return acc, fill, at, left, n
-    acc, fill, at, left = put_some(out, acc, fill, at, x & (ONE << np.uint64(n)) - ONE, n, left)
-    x >>= np.uint64(n)
-    while n < 64:
-        if x == 0:
-            acc, fill, at, left = put_some(out, acc, fill, at, x, 1, left)
-            break
-        zeros = trailing_zeros(x)
-        n += zeros + 1
-        code = ONE | (np.uint64(2) << np.uint64(zeros) if n < 64 else np.uint64(0))      # the last word's one is understood
-        acc, fill, at, left = put_some(out, acc, fill, at, code, zeros + 2 if n < 64 else zeros + 1, left)
-        x = (x >> np.uint64(zeros)) >> ONE
-    return acc, fill, at, left, n
 
 
 # ------------------------------------------------------------------------------------------------- rows in, rows out
@@ -522,20 +527,65 @@ def _planes_coded(exponent, prec, rank, maxprec, minexp, floating):
 
 
 @fast
-def _lane_out(u, lane, top, coded, head, head_bits, prec, size, minbits, maxbits, out, acc, fill, at):
+def _flush(w, codes, row):
+    """What waits becomes a row of codes; the fewest bits of a block that has any planes."""
+    least = np.uint64(1 << 20)
+    for lane in range(LANES):
+        waits = codes[LANES * FILL + lane]
+        codes[LANES * (3 + row) + lane] = codes[LANES * ACC + lane]
+        codes[LANES * (3 + WAITED + row) + lane] = waits
+        least = min(least, waits) if w[LANES * MASK + lane] else least
+    codes[: LANES * N] = 0
+    return np.int64(least)
+
+
+@fast
+def _code_rows(w, codes, size, prec, maxbits):
+    """All planes of 16 blocks of up to 16 values; how many rows of codes they take. Stops where all blocks have maxbits."""
+    any_mask, any_bit = np.uint64(0), np.uint64(0)
+    for lane in range(LANES):
+        any_mask |= np.uint64(w[LANES * MASK + lane])
+        any_bit |= np.uint64(w[LANES * ANY + lane])
+    if any_mask == 0:
+        return 0
+    empty, lowest = min(leading_zeros(any_bit) - 64 + prec, 32), trailing_zeros(any_mask)      # the first planes: no block has any one there
+    codes[: LANES * (N + 1)] = 0
+    for lane in range(LANES):
+        mask = np.uint64(w[LANES * MASK + lane])
+        codes[LANES * FILL + lane] = min(empty, prec - trailing_zeros(mask)) if mask else 0
+    row, sure, most = 0, 0, 1
+    for k in range(prec - 1 - empty, lowest - 1, -1):
+        most = code_plane(w, np.int64(2 * ROWS + (k & 15)), np.uint64(16 * (k >> 4)), np.uint64(k), np.int64(size), codes)
+        if most > 33:
+            sure += _flush(w, codes, row)
+            row, most = row + 1, 0
+            if sure >= maxbits:
+                break
+    if most > 0:
+        _flush(w, codes, row)
+        row += 1
+    return row
+
+
+@fast
+def _lane_out(w, codes, taken, lane, coded, head, head_bits, prec, size, minbits, maxbits, out, acc, fill, at):
     """One block; the bits it took."""
-    if coded == 0:
-        acc, fill, at = put(out, acc, fill, at, np.uint64(0), 1) if head_bits > 0 else (acc, fill, at)
-        used = 1 if head_bits > 0 else 0
-    else:
-        acc, fill, at = put(out, acc, fill, at, head, head_bits) if head_bits > 0 else (acc, fill, at)
-        left = maxbits - head_bits
-        acc, fill, at, left = code_planes(u, lane, top, prec - coded, prec, size, left, out, acc, fill, at)
-        used = maxbits - left
-    if used < minbits:
-        acc, fill, at = put_zeros(out, acc, fill, at, minbits - used)
-        used = minbits
-    return acc, fill, at, used
+    left = maxbits
+    if head_bits > 0:
+        length = head_bits if coded > 0 else 1
+        acc, fill, at = put(out, acc, fill, at, head if coded > 0 else np.uint64(0), length)
+        left -= length
+    if coded > 0 and size == 64:
+        top = 63 - leading_zeros(np.uint64(w[LANES * ANY + lane]))
+        acc, fill, at, left = code_wide(w[LANES * 2 * ROWS : LANES * 3 * ROWS], lane, top, prec - coded, prec, left, out, acc, fill, at)
+    elif coded > 0:
+        for row in range(taken):
+            length = np.int64(codes[LANES * (3 + WAITED + row) + lane])
+            acc, fill, at, left = put_some(out, acc, fill, at, codes[LANES * (3 + row) + lane], length, left)
+    if maxbits - left < minbits:
+        acc, fill, at = put_zeros(out, acc, fill, at, minbits - maxbits + left)
+        left = maxbits - minbits
+    return acc, fill, at, maxbits - left
 
 
 @fast
@@ -571,7 +621,7 @@ def _to_planes(frame, w, order, params, floating, check, bz, by, first):
 
 
 @fast
-def _encode_frame(frame, w, order, params, floating, check, side, out, block_bits):
+def _encode_frame(frame, w, codes, order, params, floating, check, side, out, block_bits):
     """The stream of one frame: its bytes."""
     axes, size, minbits, maxbits = params[:3], params[4], params[5], params[6]
     prec, down, across = 8 * w.itemsize, (axes[1] + 3) >> 2, (axes[2] + 3) >> 2
@@ -579,16 +629,15 @@ def _encode_frame(frame, w, order, params, floating, check, side, out, block_bit
     head_bits = head_bits if floating else 0
     acc, fill, at, block = np.uint64(0), 0, 0, 0
     w[LANES * BAD :] = 0
-    u = w[LANES * 2 * ROWS : LANES * 3 * ROWS]
     for row in range(((axes[0] + 3) >> 2) * down):
         for first in range(0, across, LANES):
             _to_planes(frame, w, order, params, floating, check, row // down, row % down, first)
+            taken = _code_rows(w, codes, size, prec, maxbits) if size < 64 else 0
             for lane in range(min(LANES, across - first)):
                 mask = np.uint64(w[LANES * MASK + lane])
-                lowest = min(trailing_zeros(mask), prec)
-                top = 63 - leading_zeros(np.uint64(w[LANES * ANY + lane]))
+                coded = prec - min(trailing_zeros(mask), prec)
                 head = (np.uint64(w[LANES * MOST + lane]) >> np.uint64(mantissa) << ONE) + np.uint64(3)
-                acc, fill, at, used = _lane_out(u, lane, top, prec - lowest, head, head_bits, prec, size, minbits, maxbits, out, acc, fill, at)
+                acc, fill, at, used = _lane_out(w, codes, taken, lane, coded, head, head_bits, prec, size, minbits, maxbits, out, acc, fill, at)
                 if side:
                     block_bits[block] = used
                 block += 1
@@ -606,17 +655,17 @@ def read_only(x):
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _encode_frames(frames, work, order, params, floating, check, side, payload, sizes, block_bits):
+def _encode_frames(frames, work, codes, order, params, floating, check, side, payload, sizes, block_bits):
     for f in prange(frames.shape[0]):
-        sizes[f] = _encode_frame(frames[f], work[f], order[params[3] - 1], params, floating, check, side, payload[f], block_bits[f])
+        sizes[f] = _encode_frame(frames[f], work[f], codes[f], order[params[3] - 1], params, floating, check, side, payload[f], block_bits[f])
 
 
-def encode_frames(frames, work, order, params, floating, check, side, payload, sizes, block_bits):
+def encode_frames(frames, work, codes, order, params, floating, check, side, payload, sizes, block_bits):
     """Streams of all frames (n, pixels) of words. work (n, LANE_WORDS): BAD is not 0 where a value cannot be held, WORST the largest errors."""
     if len(frames) == 1:    # it wakes no thread
-        sizes[0] = _encode_frame(frames[0], work[0], order[params[3] - 1], params, floating, check, side, payload[0], block_bits[0])
+        sizes[0] = _encode_frame(frames[0], work[0], codes[0], order[params[3] - 1], params, floating, check, side, payload[0], block_bits[0])
     else:
-        _encode_frames(frames, work, order, params, floating, check, side, payload, sizes, block_bits)
+        _encode_frames(frames, work, codes, order, params, floating, check, side, payload, sizes, block_bits)
 
 
 # ----------------------------------------------------------------------------------------------------------- decoder
@@ -658,45 +707,105 @@ def _plane_slowly(p, at, n, size, left):
     return x, n, used
 
 
+LOOK = 11       # bits of a code that are looked up at once
+
+
+def _run_words() -> np.ndarray:
+    """The way back, of the next LOOK bits: plane | bits of the plane << 16 | bits of the code << 24; 31 bits of the plane: the code goes on beyond them."""
+    table = np.full(1 << LOOK, 31 << 16, np.uint32)
+    for code in range(1 << LOOK):
+        plane, count, used = 0, 0, 0
+        while used < LOOK and code >> used & 1:
+            rest = code >> used + 1
+            zeros = (rest & -rest).bit_length() - 1 if rest else LOOK
+            plane |= 1 << min(count + zeros, LOOK)
+            count, used = count + zeros + 1, used + zeros + 2
+        if used < LOOK:
+            table[code] = plane | count << 16 | used + 1 << 24
+    return table
+
+
+RUN_WORDS = _run_words()
+
+
 @fast
-def _plane_fast(p, at, n, size):
-    """The same where bits are plenty: those of the plane and 9 bytes more."""
-    word, used = _bits64(p, at), n
-    if n == size:
-        return word & FULL >> np.uint64(64 - size), n, n
-    x = word & ((ONE << np.uint64(n)) - ONE)
-    word >>= np.uint64(n)
-    found = np.int64(RUN_WORDS[word & np.uint64((1 << LOOK) - 1)]) if size < 64 else 0
-    if found > 0 and n + (found >> 12 & 15) < size:
-        return x | np.uint64(found & 0xFFF) << np.uint64(n), n + (found >> 12 & 15), used + (found >> 16)
+def _runs_in(word, x, n, size):
+    """The runs of one plane, from the bits that follow its first n: the plane, the new n, how many bits."""
+    used = 0
     while n < size:
-        if size == 64:
-            word = _bits64(p, at + used)
+        if word & ONE == 0:
+            return x, n, used + 1
+        zeros = trailing_zeros(word >> ONE)
+        if zeros >= size - 1 - n:       # the last word's one is understood
+            return x | ONE << np.uint64(size - 1), size, used + size - n
+        used += zeros + 2
+        n += zeros + 1
+        x |= ONE << np.uint64(n - 1)
+        word = (word >> ONE >> np.uint64(zeros)) >> ONE
+    return x, n, used
+
+
+@fast
+def _wide_plane(p, at, n):
+    """One plane of 64 bits, where bits are plenty: the plane, n, how many bits."""
+    word, used = _bits64(p, at), n
+    x = word & FULL >> np.uint64(64 - n) if n > 0 else np.uint64(0)
+    while n < 64:
+        word = _bits64(p, at + used)
         if word & ONE == 0:
             used += 1
             break
-        word >>= ONE
-        zeros = trailing_zeros(word)
-        if zeros >= size - 1 - n:
-            used += size - n
-            x |= ONE << np.uint64(size - 1)
-            n = size
-        else:
-            used += zeros + 2
-            n += zeros + 1
-            x |= ONE << np.uint64(n - 1)
-            word = (word >> np.uint64(zeros)) >> ONE
+        zeros = min(trailing_zeros(word >> ONE), 63 - n)
+        used += zeros + 2 if zeros < 63 - n else zeros + 1
+        n += zeros + 1
+        x |= ONE << np.uint64(n - 1)
     return x, n, used
+
+
+@fast
+def _quick_planes(p, at, plenty, u, lane, size, top, lowest):
+    """Planes of one block of up to 16 values from plane top down, as long as bits are plenty: the next plane, n, the next bit."""
+    n, k = 0, top
+    if at > plenty:
+        return k, n, at
+    word, have, ahead = load64(p, at >> 3) >> np.uint64(at & 7), 56 - (at & 7), (at >> 3) + 7       # `have` bits of word count; the rest comes twice
+    word &= (ONE << np.uint64(have)) - ONE
+    low = np.uint64((1 << LOOK) - 1)
+    while k >= lowest and at <= plenty:
+        word |= load64(p, ahead) << np.uint64(have)
+        ahead += (63 - have) >> 3
+        have |= 56
+        x = word & ((ONE << np.uint64(n)) - ONE)
+        rest = word >> np.uint64(n)
+        found = np.int64(RUN_WORDS[rest & low])
+        count, used = found >> 16 & 31, n + (found >> 24)
+        if n + count < size:
+            x |= np.uint64(found & 0xFFFF) << np.uint64(n)
+            n += count
+        elif n < size:
+            x, more, used = _runs_in(rest, x, n, size)
+            used += n
+            n = more
+        else:
+            used = n
+        word >>= np.uint64(used)
+        have -= used
+        at += used
+        u[LANES * (k & 15) + lane] |= x << np.uint64(16 * (k >> 4))
+        k -= 1
+    return k, n, at
 
 
 @fast
 def _lane_in(p, at, left, end, u, lane, size, prec, coded):
     """The planes of one block to u, in at most `left` bits from bit `at` on: how many it took, one more than left if it needs more. end: of the stream."""
-    n, begin, stop = 0, at, at + left
-    plenty = min(stop, end - 72) - 2 * size - 1
-    for k in range(prec - 1, prec - 1 - coded, -1):
-        if at <= plenty:
-            x, n, used = _plane_fast(p, at, n, size)
+    n, begin, stop, k, lowest = 0, at, at + left, prec - 1, prec - coded
+    plenty = min(stop, end - 160) - 2 * size - 1
+    if size < 64:
+        k, n, at = _quick_planes(p, at, plenty, u, lane, size, k, lowest)
+    while k >= lowest and at <= stop:
+        if size == 64 and at <= plenty:
+            x, n, used = _wide_plane(p, at, n)
         else:
             x, n, used = _plane_slowly(p, at, n, size, stop - at)
         at += used
@@ -705,8 +814,7 @@ def _lane_in(p, at, left, end, u, lane, size, prec, coded):
         if size == 64:
             for g in range(1, 4):
                 u[16 * LANES * g + row] |= (x >> np.uint64(16 * g) & np.uint64(0xFFFF)) << shift
-        if at > stop:
-            break
+        k -= 1
     return at - begin
 
 
