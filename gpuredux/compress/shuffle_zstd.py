@@ -15,7 +15,7 @@ from ..op import Op, Plan, Spec, live_rows
 from .chunk_encoder import ChunkEncoder, fits
 from .shuffle_zstd_decode import not_read_only
 from .zstd_encode import REGION, UNIT, blocks_of, frame_header
-from .zstd_encode_numba import SLOT, encode_frames
+from .zstd_encode_numba import SLOT, encode_frames, stages
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class ZstdEncoder(ChunkEncoder):
             return
         spans = 1 if threads == 1 else max(1, min(layout.regions, 4 * threads // n))
         raw = not_read_only(code.reshape(len(code), -1).view(np.uint8))
-        distances = np.array([1, 0] if self.planes else [1])
-        encode_frames(raw[:n], code.dtype.itemsize, self.planes, distances, self.least, payload[:n], size[:n], plan.scratch["slots"][:n], spans)
+        encode_frames(raw[:n], code.dtype.itemsize, int(self.planes), payload[:n], size[:n], plan.scratch["slots"][:n], spans, stages())
 
 
 @dataclass(frozen=True, eq=False)

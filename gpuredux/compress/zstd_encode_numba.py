@@ -1,61 +1,123 @@
 """zstd_encode.py for numba: bytes to regions, units and blocks, the same decisions with machine words. Over 200 lines: one format, read together.
 
-What a thread works with lies in three arrays, `octets` (u8), `bits` (u64) and `numbers` (i64), at the places named below: functions that pass many arrays on
-take minutes to compile.
+What a thread works with lies in three arrays, `octets` (u8), `bits` (u64) and `numbers` (i32), at the places named below. Indices of inner loops go through
+at8 to add32: numba looks at the sign of an index otherwise.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import carray, njit, prange, types
 from numba.extending import intrinsic
 
+from .by_address import address_of, call
 from .huffman_lengths import WORK, code_lengths_into
-from .lz4_numba import FULL, I1, I64, MARGIN, _at, copy_bytes, equal64, first_one, shuffle
+from .lz4_numba import FULL, I1, I8, I32, I64, MARGIN, V64, _at, _load, _write, copy16, copy64, copy_bytes, equal64, first_one
 from .zstd_encode import FOUR_STREAMS, REGION, UNIT
 from .zstd_format import LL_BASE, LL_BITS, LL_DEFAULT, ML_BASE, ML_BITS, ML_DEFAULT, OF_DEFAULT
 
-fast = njit(cache=True, nogil=True, error_model="numpy")
+fast = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 UNITS, WORDS = REGION // UNIT, UNIT // 64
 SLOT = REGION + 3 * UNITS + 16 + 64     # the largest blocks of a region behind a block length and a frame header, and what vectors may write beyond
-BIT = np.int64(256)
+BIT = 256
 RAW_BLOCK, RLE_BLOCK, COMPRESSED_BLOCK = 0, 1, 2
-DEFAULTS = np.zeros((3, 64), np.int64)
-DEFAULTS[0, : len(LL_DEFAULT)], DEFAULTS[1, : len(OF_DEFAULT)], DEFAULTS[2, : len(ML_DEFAULT)] = LL_DEFAULT, OF_DEFAULT, ML_DEFAULT
-DEFAULTS.flags.writeable = False
-SYMBOLS, DEFAULT_LOG, MOST_LOG = (36, 29, 53), (6, 5, 6), (9, 8, 9)        # of literal lengths, offsets, match lengths
 LL, OF, ML, WEIGHT = range(4)
+# By kind, of arrays: numba would compile a function once for each constant that it is given.
+SYMBOLS, DEFAULT_LOG, MOST_LOG = np.array([36, 29, 53]), np.array([6, 5, 6]), np.array([9, 8, 9])
+DEFAULTS = np.zeros((3, 64), np.int32)
+DEFAULTS[0, : len(LL_DEFAULT)], DEFAULTS[1, : len(OF_DEFAULT)], DEFAULTS[2, : len(ML_DEFAULT)] = LL_DEFAULT, OF_DEFAULT, ML_DEFAULT
+LL_OF = np.searchsorted(LL_BASE, np.arange(64), side="right").astype(np.uint8) - np.uint8(1)        # codes of short lengths
+ML_OF = np.searchsorted(ML_BASE, np.arange(131), side="right").astype(np.uint8) - np.uint8(1)
+EXTRA_BITS = np.zeros(128, np.uint8)            # of literal lengths, then of matches
+EXTRA_BITS[: len(LL_BITS)], EXTRA_BITS[64 : 64 + len(ML_BITS)] = LL_BITS, ML_BITS
+FIRST_OF = np.zeros(128, np.int32)              # lengths of each code, in the same places
+FIRST_OF[: len(LL_BASE)], FIRST_OF[64 : 64 + len(ML_BASE)] = LL_BASE, ML_BASE
+for table in (FIRST_OF, EXTRA_BITS, SYMBOLS, DEFAULT_LOG, MOST_LOG, DEFAULTS, LL_OF, ML_OF):
+    table.flags.writeable = False
 
-# counts, of a unit or a block: literals by value, codes, distances by number, extra bits, the value of all bytes or -1, bytes
-LITERAL, LL_CODE, ML_CODE, WHICH, EXTRA, FIRST, RAW, COLUMNS = 0, 256, 292, 345, 349, 350, 351, 352
+# counts, of a unit or a block: literals by value, codes, distances by number, extra bits, the value of all bytes or -1, bytes. In 16s: see add32.
+LITERAL, LL_CODE, ML_CODE, WHICH, EXTRA, FIRST, RAW, COLUMNS = 0, 256, 304, 368, 372, 373, 374, 384
+CODE = np.array([LL_CODE, 0, ML_CODE])          # of CODED, by kind; the offsets' codes lie where literals were counted
 
-# octets: the region behind a margin, then the literals of a block, the block
+# octets: the region behind a margin, then the literals, the block, three of its four streams, a place for bit planes, lengths of codes
 B = MARGIN
 LITERALS = REGION + 3 * MARGIN
 BLOCK = LITERALS + REGION + 3 * MARGIN
-OCTETS = BLOCK + REGION * 11 // 8 + 16 * MARGIN
+STREAM = REGION * 11 // 32 + 2 * MARGIN
+STREAMS = BLOCK + REGION * 11 // 8 + 16 * MARGIN
+SPARE = STREAMS + 3 * STREAM
+LENGTHS = SPARE + 64 * 64
+OCTETS = LENGTHS + 256
 
-# bits: four bitmaps of a unit, their matches' starts, the Huffman codes as code | length << 32
+# bits: two bitmaps of a unit, their matches' starts, the Huffman codes as code | length << 32, sequences as literals | match << 20 | offset << 40
 ROW = WORDS + 2
-START = 4 * ROW
+START = 2 * ROW
 CODES = START + ROW
-BITS = CODES + 256
+SEQUENCE = CODES + 256
+MOST = REGION // 4 + 2 * UNITS          # matches
+BITS = SEQUENCE + MOST
 
 # numbers
-MOST = REGION // 4 + 2 * UNITS          # matches
-AT, LENGTH, WHICHES = 0, MOST, 2 * MOST                         # matches: place in the region, length, number of the distance
+AT, MATCH = 0, MOST                                             # matches: place in the region, number of the distance | length << 2
+SEQUENCE_CODES = 2 * MOST                                       # of literals | of the match << 8 | of the offset << 16
 FIRST_MATCH = 3 * MOST                                          # of each unit
-BLOCKS = FIRST_MATCH + UNITS + 1                                # units of the block that begins with each
+FIRST_LITERAL = FIRST_MATCH + UNITS + 1
+BLOCKS = FIRST_LITERAL + UNITS + 1                              # units of the block that begins with each
 COUNTS = BLOCKS + UNITS                                         # of each unit
 BLOCK_COUNTS, BOTH, CODED = (COUNTS + COLUMNS * (UNITS + k) for k in range(3))      # a block; with the next unit; what is coded of a block
 PARTS = CODED + COLUMNS                                         # four tables to count bytes in
-LITERAL_RUN, MATCH_RUN, OFFSET = (PARTS + 1024 + MOST * k for k in range(3))        # sequences
-SHARE = OFFSET + MOST                                           # 64 for each of the four kinds of codes
+SHARE = PARTS + 1024                                            # 64 for each of the four kinds of codes
 REACH = SHARE + 4 * 64                                          # 3 * 64 for each: see fse_table
 STATES = REACH + 4 * 192                                        # 1024 for each
 WEIGHTS = STATES + 4 * 1024
-NUMBERS = WEIGHTS + 256
+LOGS = WEIGHTS + 256                                            # of the tables, by kind
+BEGIN = LOGS + 3                                                # where the block begins
+NUMBERS = BEGIN + 5
+
+
+def _getter(kind, size):
+    @intrinsic
+    def get(typingctx, array, i):
+        def codegen(context, builder, sig, args):
+            value = _load(context, builder, sig.args[0], args[0], builder.mul(args[1], ir.Constant(I64, size)), kind)
+            return value if size == 8 else builder.sext(value, I64) if size == 4 else builder.zext(value, I64)
+
+        return (types.uint64 if size == 8 else types.int64)(array, types.int64), codegen
+
+    return get
+
+
+def _setter(kind, size):
+    @intrinsic
+    def put(typingctx, array, i, value):
+        def codegen(context, builder, sig, args):
+            value = args[2] if size == 8 else builder.trunc(args[2], kind)
+            builder.store(value, _at(context, builder, sig.args[0], args[0], builder.mul(args[1], ir.Constant(I64, size)), kind), align=1)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.uint64 if size == 8 else types.int64), codegen
+
+    return put
+
+
+at8, at32, at64 = _getter(I8, 1), _getter(I32, 4), _getter(I64, 8)
+put8, put32, put64 = _setter(I8, 1), _setter(I32, 4), _setter(I64, 8)
+
+
+@intrinsic
+def add32(typingctx, numbers, to, i, j):
+    """numbers[to : to + 16] = those at i and those at j together."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.VectorType(I32, 16)
+        a, b = (_load(context, builder, sig.args[0], args[0], builder.shl(args[k], ir.Constant(I64, 2)), kind) for k in (2, 3))
+        builder.store(builder.add(a, b), _at(context, builder, sig.args[0], args[0], builder.shl(args[1], ir.Constant(I64, 2)), kind), align=4)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -79,6 +141,44 @@ def store64(typingctx, to, i, value):
     return types.void(to, types.int64, types.uint64), codegen
 
 
+@intrinsic
+def log2_units(typingctx, x):
+    """Of 1 <= x < 1 << 24: a float's exponent and the first 8 bits behind it are what zstd_encode.py computes, and can be had of many x at once."""
+
+    def codegen(context, builder, sig, args):
+        word = lambda k: ir.Constant(I32, k)  # noqa: E731
+        x = builder.bitcast(builder.sitofp(builder.trunc(args[0], I32), ir.FloatType()), I32)
+        x = builder.sub(builder.lshr(x, word(15)), word(127 << 8))
+        part = builder.and_(x, word(255))
+        more = builder.mul(builder.mul(part, builder.sub(word(256), part)), word(88))
+        return builder.sext(builder.add(x, builder.lshr(more, word(16))), I64)
+
+    return types.int64(types.int64), codegen
+
+
+def _rank(size):
+    @intrinsic
+    def rank(typingctx, source, i, byte, to, j):
+        """to[j : j + 64] = this byte of each of the 64 numbers of `size` bytes at source[i:]."""
+
+        def codegen(context, builder, sig, args):
+            word = ir.IntType(8 * size)
+            kind = ir.VectorType(word, 64)
+            shift = builder.trunc(builder.shl(args[2], ir.Constant(I64, 3)), word) if size < 8 else builder.shl(args[2], ir.Constant(I64, 3))
+            one = builder.insert_element(ir.Constant(kind, ir.Undefined), shift, ir.Constant(I32, 0))
+            shifts = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, 64), [0] * 64))
+            value = builder.trunc(builder.lshr(_load(context, builder, sig.args[0], args[0], args[1], kind), shifts), V64)
+            builder.store(value, _at(context, builder, sig.args[3], args[3], args[4], V64), align=1)
+            return context.get_dummy_value()
+
+        return types.void(source, types.int64, types.int64, to, types.int64), codegen
+
+    return rank
+
+
+rank2, rank4, rank8 = _rank(2), _rank(4), _rank(8)
+
+
 @fast
 def highest(x):
     """The place of the highest bit of x > 0."""
@@ -87,221 +187,272 @@ def highest(x):
 
 # ------------------------------------------------------------------------------------------------------------------- 1
 @fast
-def bytes_of(raw, at, n, size, b):
+def bytes_of(raw, pixels, at, n, size, b):
     """b[B : B + n] = bytes at and on of the frame raw, shuffled by bytes."""
-    pixels, i = raw.shape[0] // size, 0
+    i = 0
     while i < n:
-        plane, pixel = (at + i) // pixels, (at + i) % pixels
-        many, to, source = min(n - i, pixels - pixel), B + i, pixel * size + plane
+        byte, pixel = (at + i) // pixels, (at + i) % pixels
+        many, to, source = min(n - i, pixels - pixel), B + i, pixel * size
+        k = 0
         if size == 1:
             copy_bytes(b, to, raw, source, many)
-        elif size == 2:
-            for k in range(many):
-                b[to + k] = raw[source + 2 * k]
-        elif size == 4:
-            for k in range(many):
-                b[to + k] = raw[source + 4 * k]
-        else:
-            for k in range(many):
-                b[to + k] = raw[source + 8 * k]
+            k = many
+        while k + 64 <= many:
+            if size == 2:
+                rank2(raw, source + 2 * k, byte, b, to + k)
+            elif size == 4:
+                rank4(raw, source + 4 * k, byte, b, to + k)
+            else:
+                rank8(raw, source + 8 * k, byte, b, to + k)
+            k += 64
+        while k < many:
+            put8(b, to + k, at8(raw, source + size * k + byte))
+            k += 1
         i += many
 
 
 @fast
-def bitmaps(b, begin, n, distances, least, bits):
-    """Row k, bit i: byte begin + i of the region equals the one distances[k] before it; START, bit i: `least` ones follow in some row. Words behind
-    the unit are 0. Whether START has a one."""
-    words, any_start = (n + 63) >> 6, np.uint64(0)
+def bits_of(raw, at, n, size, b):
+    """b[B : B + n] = the bit planes of the n bytes raw[at:]. By 512 elements: planes lie apart by powers of two, and what is written to
+    each should fill a line of the cache at once."""
+    plane, groups, left = n // (8 * size), n // (64 * size), n // (8 * size) % 8
+    g = 0
+    while g < groups:
+        many = min(groups - g, 8)
+        for k in range(many):
+            _write(size, raw, at + 64 * size * (g + k), b, SPARE + 8 * k, 64)
+        for p in range(8 * size):
+            if many == 8:
+                copy64(b, B + p * plane + 8 * g, b, SPARE + 64 * p)
+            else:
+                copy_bytes(b, B + p * plane + 8 * g, b, SPARE + 64 * p, 8 * many)
+        g += many
+    if left:
+        copy_bytes(b, LITERALS, raw, at + 64 * size * groups, 8 * size * left)
+        _write(size, b, LITERALS, b, SPARE, 8)
+        for p in range(8 * size):
+            copy_bytes(b, B + p * plane + 8 * groups, b, SPARE + 8 * p, left)
+
+
+def fill(raw, octets, at, n, size, pixels, planes):
+    """The region octets[B : B + n]: bytes at and on of a frame of so many pixels."""
+    source, b = carray(raw, (pixels * size,)), carray(octets, (OCTETS,))
+    if planes:
+        bits_of(source, at, n, size, b)
+    else:
+        bytes_of(source, pixels, at, n, size, b)
+    return 0
+
+
+@fast
+def bitmaps(b, begin, n, plane, bits):
+    """Row 0, bit i: byte begin + i of the region equals the one before; row 1: the one a plane before. START, bit i: so many ones as a match has at least
+    follow in a row. Words behind the unit are 0. Whether START has a one, and whether all bytes are equal."""
+    words, any_start, same = (n + 63) >> 6, np.uint64(0), FULL
     for w in range(ROW):
-        bits[START + w] = np.uint64(0)
-    for k in range(distances.shape[0]):
-        d, row, any_equal = distances[k], ROW * k, np.uint64(0)
+        put64(bits, START + w, np.uint64(0))
+    for k in range(2 if plane else 1):
+        d, row, any_equal = plane if k else np.int64(1), ROW * k, np.uint64(0)
         for w in range(words):
-            equal = np.uint64(0)
-            at = begin + 64 * w
-            if d > 0 and at + 64 > d:
+            equal, at = np.uint64(0), begin + 64 * w
+            if at + 64 > d:
                 equal = equal64(b, B + at, d)
                 if at < d:
                     equal &= FULL << np.uint64(d - at)
-            bits[row + w] = equal
+            put64(bits, row + w, equal)
             any_equal |= equal
-        bits[row + words] = bits[row + words + 1] = np.uint64(0)
+            if k == 0:
+                same &= equal | (np.uint64(w == 0) if w + 1 < words or n & 63 == 0 else np.uint64(w == 0) | FULL << np.uint64(n & 63))
+        put64(bits, row + words, np.uint64(0))
+        put64(bits, row + words + 1, np.uint64(0))
         if n & 63:
-            bits[row + words - 1] &= ~(FULL << np.uint64(n & 63))
+            put64(bits, row + words - 1, at64(bits, row + words - 1) & ~(FULL << np.uint64(n & 63)))
         if any_equal:
-            next_two = next_four = np.uint64(0)
-            for w in range(words - 1, -1, -1):
-                two = bits[row + w] & (bits[row + w] >> np.uint64(1) | bits[row + w + 1] << np.uint64(63))
+            for w in range(words):
+                low, high = at64(bits, row + w), at64(bits, row + w + 1)
+                two = low & (low >> np.uint64(1) | high << np.uint64(63))
+                next_two = high & (high >> np.uint64(1))
                 four = two & (two >> np.uint64(2) | next_two << np.uint64(62))
-                ones = four if least == 4 else four & (four >> np.uint64(4) | next_four << np.uint64(60))
-                bits[START + w] |= ones
+                if plane:
+                    four &= four >> np.uint64(4) | (next_two & next_two >> np.uint64(2)) << np.uint64(60)
+                ones = at64(bits, START + w) | four
+                put64(bits, START + w, ones)
                 any_start |= ones
-                next_two, next_four = two, four
-    return any_start != 0
+    return any_start != 0, same == FULL
 
 
 @fast
 def run(bits, row, pos):
     """How many ones follow in a row from bit pos on."""
     w = row + (pos >> 6)
-    unequal = ~bits[w] >> np.uint64(pos & 63)
+    unequal = ~at64(bits, w) >> np.uint64(pos & 63)
     if unequal:
         return first_one(unequal)
     n = 64 - (pos & 63)
-    while bits[w + 1] == FULL:
+    while at64(bits, w + 1) == FULL:
         w, n = w + 1, n + 64
-    return n + first_one(~bits[w + 1])
-
-
-@fast
-def unit_matches(begin, n, kinds, found, bits, numbers):
-    """The matches of a unit, to places found and on; how many there are then."""
-    w, words = 0, (n + 63) >> 6
-    m = bits[START]
-    while True:
-        while m == 0 and w + 1 < words:
-            w += 1
-            m = bits[START + w]
-        if m == 0:
-            return found
-        pos = 64 * w + first_one(m)
-        longest, later, which, which_later = 0, 0, 0, 0
-        for k in range(kinds):
-            here = run(bits, ROW * k, pos)
-            if here > longest:
-                longest, which = here, k
-            if kinds > 1:
-                there = here - 1 if here > 0 else run(bits, ROW * k, pos + 1)
-                if there > later:
-                    later, which_later = there, k
-        if later > longest + 1:
-            pos, longest, which = pos + 1, later, which_later
-        numbers[AT + found], numbers[LENGTH + found], numbers[WHICHES + found] = begin + pos, longest, which
-        found += 1
-        pos += longest
-        w = pos >> 6
-        m = bits[START + w] & (FULL << np.uint64(pos & 63))
+    return n + first_one(~at64(bits, w + 1))
 
 
 @fast
 def ll_code(x):
-    if x < 16:
-        return x
-    if x < 64:
-        return 16 + (x - 16 >> 1) if x < 24 else 20 + (x - 24 >> 2) if x < 32 else 22 + (x - 32 >> 3) if x < 48 else 24
-    return 19 + highest(x)
+    return at8(LL_OF, x) if x < 64 else 19 + highest(x)
 
 
 @fast
-def ml_code(length):
-    x = length - 3
-    if x < 32:
-        return x
-    if x < 128:
-        return 32 + (x - 32 >> 1) if x < 40 else 36 + (x - 40 >> 2) if x < 48 else 38 + (x - 48 >> 3) if x < 64 else 40 + (x - 64 >> 4) if x < 96 else 42
-    return 36 + highest(x)
+def ml_code(x):
+    return at8(ML_OF, x) if x < 131 else 36 + highest(x - 3)
 
 
 @fast
-def count_bytes(b, at, end, numbers):
+def copy_short(octets, to, source, count):
+    """Mostly a few bytes; up to 15 more are written behind them."""
+    for k in range(0, count, 16):
+        copy16(octets, to + k, octets, source + k)
+
+
+@fast
+def unit_matches(begin, n, plane, found, have, count, octets, bits, numbers):
+    """The matches of a unit, to places found and on, its literals to LITERALS + have and on: how many of each there are then. What is counted of them,
+    to numbers[count:]."""
+    w, words, anchor, extra, row, row_plane = 0, (n + 63) >> 6, begin, 0, np.int64(0), np.int64(ROW)
+    m = at64(bits, START)
+    while True:
+        while m == 0 and w + 1 < words:
+            w += 1
+            m = at64(bits, START + w)
+        if m == 0:
+            break
+        pos, which = 64 * w + first_one(m), 0
+        length = run(bits, row, pos)
+        if plane:
+            other = run(bits, row_plane, pos)
+            later = length - 1 if length > 0 else run(bits, row, pos + 1)
+            other_later = other - 1 if other > 0 else run(bits, row_plane, pos + 1)
+            which, which_later = np.int64(other > length), np.int64(other_later > later)
+            length, later = max(length, other), max(later, other_later)
+            if later > length + 1:
+                pos, length, which = pos + 1, later, which_later
+        at = begin + pos
+        put32(numbers, AT + found, at)
+        put32(numbers, MATCH + found, which | length << 2)
+        copy_short(octets, LITERALS + have, B + anchor, at - anchor)
+        ll, ml = ll_code(at - anchor), ml_code(length)
+        put32(numbers, count + LL_CODE + ll, at32(numbers, count + LL_CODE + ll) + 1)
+        put32(numbers, count + ML_CODE + ml, at32(numbers, count + ML_CODE + ml) + 1)
+        put32(numbers, count + WHICH + which, at32(numbers, count + WHICH + which) + 1)
+        extra += at8(EXTRA_BITS, ll) + at8(EXTRA_BITS, 64 + ml)
+        found, have, anchor, pos = found + 1, have + at - anchor, at + length, pos + length
+        w = pos >> 6
+        m = at64(bits, START + w) & (FULL << np.uint64(pos & 63))
+    copy_bytes(octets, LITERALS + have, octets, B + anchor, begin + n - anchor)
+    put32(numbers, count + EXTRA, extra)
+    return found, have + begin + n - anchor
+
+
+@fast
+def count_literals(at, end, count, octets, numbers):
     """Four at a time, each in a table of its own, so that equal neighbours do not wait for one another."""
+    for c in range(PARTS, PARTS + 1024):
+        put32(numbers, c, 0)
     while at + 4 <= end:
-        numbers[PARTS + np.int64(b[at])] += 1
-        numbers[PARTS + 256 + np.int64(b[at + 1])] += 1
-        numbers[PARTS + 512 + np.int64(b[at + 2])] += 1
-        numbers[PARTS + 768 + np.int64(b[at + 3])] += 1
+        for k in range(4):
+            c = PARTS + 256 * k + at8(octets, at + k)
+            put32(numbers, c, at32(numbers, c) + 1)
         at += 4
     while at < end:
-        numbers[PARTS + np.int64(b[at])] += 1
+        c = PARTS + at8(octets, at)
+        put32(numbers, c, at32(numbers, c) + 1)
         at += 1
+    for c in range(0, 256, 16):
+        add32(numbers, PARTS + c, PARTS + c, PARTS + 256 + c)
+        add32(numbers, PARTS + 512 + c, PARTS + 512 + c, PARTS + 768 + c)
+        add32(numbers, count + c, PARTS + c, PARTS + 512 + c)
 
 
-@fast
-def count_unit(begin, n, low, high, count, b, numbers):
-    """What is counted of a unit whose matches are low to high, to numbers[count:]."""
-    for c in range(COLUMNS):
-        numbers[count + c] = 0
-    for c in range(1024):
-        numbers[PARTS + c] = 0
-    anchor, extra = begin, 0
-    for k in range(low, high):
-        at, length = numbers[AT + k], numbers[LENGTH + k]
-        count_bytes(b, B + anchor, B + at, numbers)
-        ll, ml = ll_code(at - anchor), ml_code(length)
-        numbers[count + LL_CODE + ll] += 1
-        numbers[count + ML_CODE + ml] += 1
-        numbers[count + WHICH + numbers[WHICHES + k]] += 1
-        extra += np.int64(LL_BITS[ll]) + np.int64(ML_BITS[ml])
-        anchor = at + length
-    count_bytes(b, B + anchor, B + begin + n, numbers)
-    for c in range(256):
-        numbers[count + c] = numbers[PARTS + c] + numbers[PARTS + 256 + c] + numbers[PARTS + 512 + c] + numbers[PARTS + 768 + c]
-    numbers[count + EXTRA], numbers[count + RAW], numbers[count + FIRST] = extra, n, np.int64(b[B + begin])
-    for i in range(1, n):
-        if b[B + begin + i] != b[B + begin]:
-            numbers[count + FIRST] = -1
-            break
+def unit(octets, bits, numbers, u, n, plane):
+    """Matches, literals and counts of unit u of a region of n bytes."""
+    b, words, table = carray(octets, (OCTETS,)), carray(bits, (BITS,)), carray(numbers, (NUMBERS,))
+    begin, count, found, have = UNIT * u, COUNTS + COLUMNS * u, at32(table, FIRST_MATCH + u), at32(table, FIRST_LITERAL + u)
+    size = min(UNIT, n - begin)
+    for c in range(256, COLUMNS):
+        put32(table, count + c, 0)
+    put32(table, count + RAW, size)
+    matches, same = bitmaps(b, begin, size, plane, words)
+    put32(table, count + FIRST, at8(b, B + begin) if same else -1)
+    if matches:
+        found, end = unit_matches(begin, size, plane, found, have, count, b, words, table)
+    else:
+        copy_bytes(b, LITERALS + have, b, B + begin, size)
+        end = have + size
+    count_literals(LITERALS + have, LITERALS + end, count, b, table)
+    put32(table, FIRST_MATCH + u + 1, found)
+    put32(table, FIRST_LITERAL + u + 1, end)
+    return 0
 
 
 # ------------------------------------------------------------------------------------------------------------------- 2
 @fast
-def log2_units(x):
-    e = highest(x)
-    part = (x << 17 >> e >> 9) & 255
-    return 256 * e + part + (part * (256 - part) * 88 >> 16)
-
-
-@fast
-def entropy(numbers, low, high):
-    """Of numbers[low:high]: in units, how many together, of how many kinds."""
+def entropy(numbers, low, many):
+    """Of numbers[low : low + many]: in units, how many together, of how many kinds."""
     total, kinds, inside = 0, 0, 0
-    for c in range(low, high):
-        x = numbers[c]
+    for c in range(many):
+        x = at32(numbers, low + c)
         total += x
-        kinds += x > 0
-        inside += x * log2_units(x | (x == 0))
+        kinds += np.int64(x > 0)
+        inside += x * log2_units(x)
     return (total * log2_units(total) - inside if total else 0), total, kinds
 
 
 @fast
 def estimate(numbers, count):
-    if numbers[count + FIRST] >= 0:
+    if at32(numbers, count + FIRST) >= 0:
         return 32 * BIT
-    size, n, kinds = entropy(numbers, count, count + 256)
+    size, n, kinds = entropy(numbers, count, np.int64(256))
     size = 8 * BIT if kinds < 2 else min(max(size, BIT * n) + BIT * (48 + 6 * min(kinds, 64)), 8 * BIT * n)
-    which, many, _ = entropy(numbers, count + WHICH, count + EXTRA)
+    which, many, _ = entropy(numbers, count + WHICH, np.int64(4))
     if many:
-        size += BIT * (numbers[count + EXTRA] + 24) + which
-        for h in range(2):
-            low, high = (count + LL_CODE, count + ML_CODE) if h == 0 else (count + ML_CODE, count + WHICH)
-            own, _, kinds = entropy(numbers, low, high)
+        size += BIT * (at32(numbers, count + EXTRA) + 24) + which
+        for low, width in ((LL_CODE, 48), (ML_CODE, 64)):
+            own, _, kinds = entropy(numbers, count + low, np.int64(width))
             size += min(own + 5 * BIT * kinds, 21 * BIT // 4 * many)
-    return min(size + 48 * BIT, BIT * (8 * numbers[count + RAW] + 24))
+    return min(size + 48 * BIT, BIT * (8 * at32(numbers, count + RAW) + 24))
 
 
 @fast
-def merge(units, numbers):
+def add_counts(numbers, to, i, j):
+    """To `to` what is counted at i and j."""
+    first = at32(numbers, i + FIRST) if at32(numbers, i + FIRST) == at32(numbers, j + FIRST) else -1
+    for c in range(0, COLUMNS, 16):
+        add32(numbers, to + c, i + c, j + c)
+    put32(numbers, to + FIRST, first)
+
+
+@fast
+def copy_counts(numbers, to, i):
+    for c in range(COLUMNS):
+        put32(numbers, to + c, at32(numbers, i + c))
+
+
+def merge(numbers, units):
     """BLOCKS: how many units the block has that begins with a unit, 0 where none begins."""
-    begin, size = 0, 0
+    table = carray(numbers, (NUMBERS,))
+    begin, size, block, both = 0, 0, np.int64(BLOCK_COUNTS), np.int64(BOTH)
     for k in range(units):
-        unit = COUNTS + COLUMNS * k
-        alone = estimate(numbers, unit)
-        whole = 0
+        count = COUNTS + COLUMNS * k
+        alone, whole = estimate(table, count), 0
         if k:
-            for c in range(COLUMNS):
-                numbers[BOTH + c] = numbers[BLOCK_COUNTS + c] + numbers[unit + c]
-            numbers[BOTH + FIRST] = numbers[unit + FIRST] if numbers[unit + FIRST] == numbers[BLOCK_COUNTS + FIRST] else -1
-            whole = estimate(numbers, BOTH)
+            add_counts(table, both, block, count)
+            whole = estimate(table, both)
         if k == 0 or whole > size + alone:
             begin, size = k, alone
-            for c in range(COLUMNS):
-                numbers[BLOCK_COUNTS + c] = numbers[unit + c]
+            copy_counts(table, block, count)
         else:
             size = whole
-            for c in range(COLUMNS):
-                numbers[BLOCK_COUNTS + c] = numbers[BOTH + c]
-        numbers[BLOCKS + k] = 0
-        numbers[BLOCKS + begin] = k + 1 - begin
+            block, both = both, block
+        put32(table, BLOCKS + k, 0)
+        put32(table, BLOCKS + begin, k + 1 - begin)
+    return 0
 
 
 # ------------------------------------------------------------------------------------------------------------------- 3
@@ -309,15 +460,7 @@ def merge(units, numbers):
 def put_bits(to, at, held, have):
     """The whole bytes of held, of whose bits `have` are given, at most 63: where the next one goes, and what is left."""
     store64(to, at, held)
-    whole = have >> 3
-    return at + whole, held >> np.uint64(8 * whole), have & 7
-
-
-@fast
-def little_endian(to, at, value, count):
-    for k in range(count):
-        to[at + k] = np.uint8(value >> 8 * k & 255)
-    return at + count
+    return at + (have >> 3), held >> np.uint64(have & 56), have & 7
 
 
 @fast
@@ -326,17 +469,17 @@ def normalise(numbers, counts, symbols, total, log, share):
     left = np.int64(1) << log
     size = left
     for s in range(symbols):
-        c = numbers[counts + s]
+        c = at32(numbers, counts + s)
         many = max(1, (2 * c * size + total) // (2 * total)) if c else 0
-        numbers[share + s] = many
+        put32(numbers, share + s, many)
         left -= many
     while left != 0:
         largest = 0
         for s in range(1, symbols):
-            if numbers[share + s] > numbers[share + largest]:
+            if at32(numbers, share + s) > at32(numbers, share + largest):
                 largest = s
         step = 1 if left > 0 else -1
-        numbers[share + largest] += step
+        put32(numbers, share + largest, at32(numbers, share + largest) + step)
         left -= step
 
 
@@ -347,20 +490,19 @@ def describe(numbers, share, log, to, at):
     left, s = (np.int64(1) << log) + 1, share
     while left > 1:
         width = highest(left) + 1
-        short = (np.int64(1) << width) - 1 - left
-        value = numbers[s] + 1
-        left -= numbers[s]
+        short, many = (np.int64(1) << width) - 1 - left, at32(numbers, s)
+        value = many + 1
+        left -= many
         if value < short:
             width -= 1
         elif value >= np.int64(1) << width - 1:
             value += short
         held |= np.uint64(value) << np.uint64(have)
         have += width
-        repeated = numbers[s] == 0
         s += 1
-        if repeated:
+        if many == 0:
             zeros = 0
-            while numbers[s + zeros] == 0:
+            while at32(numbers, s + zeros) == 0:
                 zeros += 1
             s += zeros
             while zeros >= 3:
@@ -371,62 +513,73 @@ def describe(numbers, share, log, to, at):
             have += 2
         at, held, have = put_bits(to, at, held, have)
     store64(to, at, held)
-    return at + (have > 0)
+    return at + np.int64(have > 0)
 
 
 @fast
 def fse_table(numbers, kind, symbols, log):
     """STATES: of all symbols their states plus 1 << log, one symbol after another. Of a symbol s: (state + REACH[s]) >> 16 is how many bits a state
-    writes before it, and REACH[64 + s] + what is then left of the state is the place of the next one. -1: less than one."""
+    writes before it, and REACH[64 + s] + what is then left of the state is the place of the next one. -1: less than one. With a single symbol and
+    log 0 nothing is ever written."""
     size = np.int64(1) << log
     share, reach, states = SHARE + 64 * kind, REACH + 192 * kind, STATES + 1024 * kind
     mask, step, place, free = size - 1, (size >> 1) + (size >> 3) + 3, 0, size
     for s in range(symbols):
-        many = abs(numbers[share + s])
+        many = abs(at32(numbers, share + s))
         if many:
             width = log if many == 1 else log - highest(many - 1)
-            numbers[reach + s], numbers[reach + 64 + s], numbers[reach + 128 + s] = (width << 16) - (many << width), place - many, place
+            put32(numbers, reach + s, (width << 16) - (many << width))
+            put32(numbers, reach + 64 + s, place - many)
+            put32(numbers, reach + 128 + s, place)
             place += many
-        if numbers[share + s] < 0:
+        if at32(numbers, share + s) < 0:
             free -= 1
-            numbers[states + size + free] = s       # behind the states: the symbol of each, until they are listed
+            put32(numbers, states + size + free, s)         # behind the states: the symbol of each, until they are listed
     at = 0
     for s in range(symbols):
-        for _ in range(numbers[share + s]):
-            numbers[states + size + at] = s
+        for _ in range(at32(numbers, share + s)):
+            put32(numbers, states + size + at, s)
             at = (at + step) & mask
             while at >= free:
                 at = (at + step) & mask
     for state in range(size):
-        s = numbers[states + size + state]
-        numbers[states + numbers[reach + 128 + s]] = size + state
-        numbers[reach + 128 + s] += 1
+        s = reach + 128 + at32(numbers, states + size + state)
+        place = at32(numbers, s)
+        put32(numbers, states + place, size + state)
+        put32(numbers, s, place + 1)
 
 
 @fast
 def first_state(numbers, kind, symbol):
-    return numbers[STATES + 1024 * kind + numbers[REACH + 192 * kind + 64 + symbol] + abs(numbers[SHARE + 64 * kind + symbol])]
+    return at32(numbers, STATES + 1024 * kind + at32(numbers, REACH + 192 * kind + 64 + symbol) + abs(at32(numbers, SHARE + 64 * kind + symbol)))
 
 
 @fast
 def next_state(numbers, kind, state, symbol, held, have):
     """One symbol further: the state, and the bits with those that the old one writes."""
-    width = (state + numbers[REACH + 192 * kind + symbol]) >> 16
+    width = (state + at32(numbers, REACH + 192 * kind + symbol)) >> 16
     held |= np.uint64(state & ((1 << width) - 1)) << np.uint64(have)
-    return numbers[STATES + 1024 * kind + numbers[REACH + 192 * kind + 64 + symbol] + (state >> width)], held, have + width
+    return at32(numbers, STATES + 1024 * kind + at32(numbers, REACH + 192 * kind + 64 + symbol) + (state >> width)), held, have + width
+
+
+@fast
+def little_endian(to, at, value, count):
+    """The next place."""
+    for k in range(count):
+        put8(to, at + k, value >> 8 * k)
+    return at + count
 
 
 @fast
 def huffman_codes(lengths, bits):
     """CODES = code | length << 32; the longest length."""
-    longest = 0
+    longest, code = 0, 0
     for s in range(256):
-        longest = max(longest, np.int64(lengths[s]))
-    code = 0
+        longest = max(longest, at8(lengths, s))
     for length in range(longest, 0, -1):
         for s in range(256):
-            if lengths[s] == length:
-                bits[CODES + s] = np.uint64(code) | np.uint64(length) << np.uint64(32)
+            if at8(lengths, s) == length:
+                put64(bits, CODES + s, np.uint64(code | length << 32))
                 code += 1
         code >>= 1
     return longest
@@ -435,384 +588,387 @@ def huffman_codes(lengths, bits):
 @fast
 def tree(lengths, longest, numbers, to, at):
     """The description of the tree to to[at:]; where it ends, at itself where there is none."""
-    counts, last = CODED + LL_CODE, 255
-    while lengths[last] == 0:
+    counts, last, kind, symbols = CODED + LL_CODE, 255, np.int64(WEIGHT), np.int64(12)
+    while at8(lengths, last) == 0:
         last -= 1
     for w in range(12):
-        numbers[counts + w] = 0
+        put32(numbers, counts + w, 0)
     for s in range(last):
-        weight = longest + 1 - np.int64(lengths[s]) if lengths[s] else 0
-        numbers[WEIGHTS + s] = weight
-        numbers[counts + weight] += 1
+        length = at8(lengths, s)
+        weight = longest + 1 - length if length else 0
+        put32(numbers, WEIGHTS + s, weight)
+        put32(numbers, counts + weight, at32(numbers, counts + weight) + 1)
     kinds, size, direct = 0, 0, (last + 1) // 2
     for w in range(12):
-        kinds += numbers[counts + w] > 0
+        kinds += np.int64(at32(numbers, counts + w) > 0)
     if last >= 2 and kinds >= 2:
         log = min(max(highest(last) - 2, highest(2 * kinds - 1) + 1, 5), 6)
-        normalise(numbers, counts, 12, last, log, SHARE + 64 * WEIGHT)
-        size = code_weights(last, log, numbers, to, at + 1) - at - 1
+        normalise(numbers, np.int64(counts), symbols, last, log, SHARE + 64 * kind)
+        end = describe(numbers, SHARE + 64 * kind, log, to, at + 1)
+        fse_table(numbers, kind, symbols, log)
+        size = code_weights(last, log, numbers, to, end) - at - 1
     if 0 < size < 128 and (last > 128 or size < direct):
-        to[at] = np.uint8(size)
+        put8(to, at, size)
         return at + size + 1
     if last > 128:
         return at
-    to[at] = np.uint8(127 + last)
-    numbers[WEIGHTS + last] = 0
+    put8(to, at, 127 + last)
+    put32(numbers, WEIGHTS + last, 0)
     for k in range(direct):
-        to[at + 1 + k] = np.uint8(numbers[WEIGHTS + 2 * k] << 4 | numbers[WEIGHTS + 2 * k + 1])
+        put8(to, at + 1 + k, at32(numbers, WEIGHTS + 2 * k) << 4 | at32(numbers, WEIGHTS + 2 * k + 1))
     return at + 1 + direct
 
 
 @fast
 def code_weights(last, log, numbers, to, at):
-    """Their table, then even and odd ones in a stream of states each; where it ends."""
-    at = describe(numbers, SHARE + 64 * WEIGHT, log, to, at)
-    fse_table(numbers, WEIGHT, 12, log)
-    held, have, odd, even = np.uint64(0), 0, 0, 0
+    """Even and odd ones in a stream of states each; where it ends."""
+    held, have, odd, even, kind = np.uint64(0), 0, 0, 0, np.int64(WEIGHT)
     for k in range(last - 1, -1, -1):
-        w = numbers[WEIGHTS + k]
+        w = at32(numbers, WEIGHTS + k)
         if k >= last - 2:
-            state = first_state(numbers, WEIGHT, w)
+            state = first_state(numbers, kind, w)
         else:
-            state, held, have = next_state(numbers, WEIGHT, odd if k & 1 else even, w, held, have)
+            state, held, have = next_state(numbers, kind, odd if k & 1 else even, w, held, have)
             at, held, have = put_bits(to, at, held, have)
         if k & 1:
             odd = state
         else:
             even = state
     size = np.int64(1) << log
-    held |= (np.uint64(odd - size) | np.uint64(even - size) << np.uint64(log) | np.uint64(1) << np.uint64(2 * log)) << np.uint64(have)
+    held |= np.uint64(odd - size | even - size << log | 1 << 2 * log) << np.uint64(have)
     at, held, have = put_bits(to, at, held, have + 2 * log + 1)
     store64(to, at, held)
-    return at + (have > 0)
+    return at + np.int64(have > 0)
 
 
 @fast
-def huffman_stream(literal, begin, end, bits, to, at):
-    """Codes of literal[begin:end], the last one first; where it ends."""
-    held, have, k = np.uint64(0), 0, end
+def huffman_stream(begin, end, octets, bits, at):
+    """Codes of octets[begin:end], the last one first; where it ends. By pairs of pairs, which do not wait for what was written before."""
+    held, have, k, low = np.uint64(0), 0, end, np.uint64(0xFFFFFFFF)
     while k - 4 >= begin:
-        for j in range(1, 5):
-            code = bits[CODES + np.int64(literal[k - j])]
-            held |= (code & np.uint64(0xFFFFFFFF)) << np.uint64(have)
-            have += np.int64(code >> np.uint64(32))
         k -= 4
-        at, held, have = put_bits(to, at, held, have)
+        a, b, c, d = (at64(bits, CODES + at8(octets, k + 3)), at64(bits, CODES + at8(octets, k + 2)), at64(bits, CODES + at8(octets, k + 1)),
+                      at64(bits, CODES + at8(octets, k)))
+        ab = (a & low) | (b & low) << (a >> np.uint64(32))
+        cd = (c & low) | (d & low) << (c >> np.uint64(32))
+        ab_bits = (a >> np.uint64(32)) + (b >> np.uint64(32))
+        held |= (ab | cd << ab_bits) << np.uint64(have)
+        at, held, have = put_bits(octets, at, held, have + np.int64(ab_bits + (c >> np.uint64(32)) + (d >> np.uint64(32))))
     while k > begin:
         k -= 1
-        code = bits[CODES + np.int64(literal[k])]
-        held |= (code & np.uint64(0xFFFFFFFF)) << np.uint64(have)
+        code = at64(bits, CODES + at8(octets, k))
+        held |= (code & low) << np.uint64(have)
         have += np.int64(code >> np.uint64(32))
-    held |= np.uint64(1) << np.uint64(have)
-    at, held, have = put_bits(to, at, held, have + 1)
-    store64(to, at, held)
-    return at + (have > 0)
-
-
-@fast
-def plain_literals(n, octets):
-    """Raw, or one byte repeated; where it ends."""
-    one = n > 0
-    for k in range(1, n):
-        if octets[LITERALS + k] != octets[LITERALS]:
-            one = False
-            break
-    kind = RLE_BLOCK if one else RAW_BLOCK
-    if n < 32:
-        at = little_endian(octets, BLOCK, kind | n << 3, 1)
-    elif n < 4096:
-        at = little_endian(octets, BLOCK, kind | 1 << 2 | n << 4, 2)
-    else:
-        at = little_endian(octets, BLOCK, kind | 3 << 2 | n << 4, 3)
-    if one:
-        octets[at] = octets[LITERALS]
-        return at + 1
-    copy_bytes(octets, at, octets, LITERALS, n)
-    return at + n
-
-
-@fast
-def literals_section(n, octets, bits, numbers, lengths, huffman):
-    """The smallest of one byte repeated, Huffman codes and raw, to BLOCK and on; where it ends."""
-    kinds, coded = 0, 0
-    for c in range(256):
-        kinds += numbers[CODED + c] > 0
-    if n < 2 or kinds < 2:
-        return plain_literals(n, octets)
-    code_lengths_into(numbers[CODED : CODED + 256], 11, lengths, huffman)
-    for c in range(256):
-        coded += numbers[CODED + c] * np.int64(lengths[c])
-    begin = BLOCK + 5
-    tree_end = tree(lengths, huffman_codes(lengths, bits), numbers, octets, begin)
-    if tree_end == begin or (coded >> 3) + tree_end - begin >= n:
-        return plain_literals(n, octets)
-    if n < FOUR_STREAMS:
-        end = huffman_stream(octets, LITERALS, LITERALS + n, bits, octets, tree_end)
-    else:
-        quarter = (n + 3) // 4
-        end = tree_end + 6
-        for k in range(4):
-            after = huffman_stream(octets, LITERALS + k * quarter, LITERALS + min((k + 1) * quarter, n), bits, octets, end)
-            if k < 3:
-                little_endian(octets, tree_end + 2 * k, after - end, 2)
-            end = after
-    body = end - begin
-    form, width = (1 if n >= FOUR_STREAMS else 0), 10
-    if max(n, body) >= 1 << 10:
-        form, width = (2, 14) if max(n, body) < 1 << 14 else (3, 18)
-    header = (4 + 2 * width) // 8
-    if header + body >= n + (1 if n < 32 else 2 if n < 4096 else 3):
-        return plain_literals(n, octets)
-    little_endian(octets, BLOCK, COMPRESSED_BLOCK | form << 2 | n << 4 | body << (4 + width), header)
-    if header < 5:
-        for k in range(body):
-            octets[BLOCK + header + k] = octets[begin + k]
-    return BLOCK + header + body
-
-
-@fast
-def offset_values(many, which, distances, numbers):
-    """OFFSET, that says whether there are literals: 1 to 3 for one of the last three distances, or the distance + 3. which: the distances' place."""
-    a = b = c = -1
-    if distances.shape[0] == 1:
-        a = 0
-    for i in range(many):
-        k, behind = numbers[which + i], numbers[OFFSET + i]
-        if k == a:
-            numbers[OFFSET + i] = behind
-        elif k == b:
-            numbers[OFFSET + i] = 1 + behind
-            a, b = k, a
-        elif k == c:
-            numbers[OFFSET + i] = 2 + behind
-            a, b, c = k, a, b
-        else:
-            numbers[OFFSET + i] = distances[k] + 3
-            a, b, c = k, a, b
-
-
-@fast
-def choose(kind, many, counts, octets, at, numbers):
-    """The table of one of the three streams of codes: its mode, its log, where its description ends."""
-    share, symbols, kinds, last = SHARE + 64 * kind, SYMBOLS[kind], 0, 0
-    for s in range(symbols):
-        kinds += numbers[counts + s] > 0
-        last = s if numbers[counts + s] else last
-    if kinds == 1:
-        octets[at] = np.uint8(last)
-        return 1, 0, at + 1
-    log = min(max(highest(many) - 2, highest(2 * kinds - 1) + 1, 5), MOST_LOG[kind])
-    normalise(numbers, counts, symbols, many, log, share)
-    end = describe(numbers, share, log, octets, at)
-    own, given = 8 * BIT * (end - at), 0
-    for s in range(symbols):
-        count = numbers[counts + s]
-        if count:
-            own += count * (BIT * log - log2_units(numbers[share + s]))
-            given += count * (BIT * DEFAULT_LOG[kind] - log2_units(abs(DEFAULTS[kind, s])))
-    mode = 2
-    if given <= own:
-        mode, end, log = 0, at, DEFAULT_LOG[kind]
-        for s in range(symbols):
-            numbers[share + s] = DEFAULTS[kind, s]
-    fse_table(numbers, kind, symbols, log)
-    return mode, log, end
-
-
-@fast
-def sequences_section(many, octets, at, numbers):
-    """To octets[at:]; where it ends."""
-    if many == 0:
-        return little_endian(octets, at, 0, 1)
-    for c in range(COLUMNS):
-        numbers[CODED + c] = 0
-    for i in range(many):
-        numbers[CODED + LL_CODE + ll_code(numbers[LITERAL_RUN + i])] += 1
-        numbers[CODED + ML_CODE + ml_code(numbers[MATCH_RUN + i])] += 1
-        numbers[CODED + highest(numbers[OFFSET + i])] += 1
-    if many < 128:
-        modes = little_endian(octets, at, many, 1)
-    elif many < 0x7F00:
-        modes = little_endian(octets, at, ((many >> 8) + 128) | (many & 255) << 8, 2)
-    else:
-        modes = little_endian(octets, at, 255 | (many - 0x7F00) << 8, 3)
-    mode0, log0, at = choose(LL, many, CODED + LL_CODE, octets, modes + 1, numbers)
-    mode1, log1, at = choose(OF, many, CODED, octets, at, numbers)
-    mode2, log2, at = choose(ML, many, CODED + ML_CODE, octets, at, numbers)
-    octets[modes] = np.uint8(mode0 << 6 | mode1 << 4 | mode2 << 2)
-    held, have, s0, s1, s2 = np.uint64(0), 0, 0, 0, 0
-    for i in range(many - 1, -1, -1):
-        literals, length, value = numbers[LITERAL_RUN + i], numbers[MATCH_RUN + i], numbers[OFFSET + i]
-        ll, of, ml = ll_code(literals), highest(value), ml_code(length)
-        if i == many - 1:
-            s1 = first_state(numbers, OF, of) if log1 else 0
-            s2 = first_state(numbers, ML, ml) if log2 else 0
-            s0 = first_state(numbers, LL, ll) if log0 else 0
-        else:
-            if log1:
-                s1, held, have = next_state(numbers, OF, s1, of, held, have)
-            if log2:
-                s2, held, have = next_state(numbers, ML, s2, ml, held, have)
-            if log0:
-                s0, held, have = next_state(numbers, LL, s0, ll, held, have)
-            at, held, have = put_bits(octets, at, held, have)
-        held |= np.uint64(literals - np.int64(LL_BASE[ll])) << np.uint64(have)
-        have += np.int64(LL_BITS[ll])
-        held |= np.uint64(length - np.int64(ML_BASE[ml])) << np.uint64(have)
-        have += np.int64(ML_BITS[ml])
-        held |= np.uint64(value - (np.int64(1) << of)) << np.uint64(have)
-        at, held, have = put_bits(octets, at, held, have + of)
-    held |= np.uint64(s2 & ((1 << log2) - 1)) << np.uint64(have)
-    have += log2
-    held |= np.uint64(s1 & ((1 << log1) - 1)) << np.uint64(have)
-    have += log1
-    held |= np.uint64(s0 & ((1 << log0) - 1)) << np.uint64(have)
-    have += log0
     held |= np.uint64(1) << np.uint64(have)
     at, held, have = put_bits(octets, at, held, have + 1)
     store64(octets, at, held)
-    return at + (have > 0)
+    return at + np.int64(have > 0)
 
 
 @fast
-def sequences_of(begin, end, low, high, distances, octets, numbers):
-    """LITERALS and the sequences of a block: how many of each."""
-    many, have, anchor, single = 0, 0, begin, distances.shape[0] == 1
+def four_streams(begin, n, octets, bits, at):
+    """With their lengths in front; where they end."""
+    quarter, end = (n + 3) // 4, at + 6
+    for k in range(4):
+        to = end if k == 0 else np.int64(STREAMS + STREAM * (k - 1))
+        size = huffman_stream(begin + k * quarter, begin + min((k + 1) * quarter, n), octets, bits, to) - to
+        if k:
+            copy_bytes(octets, end, octets, to, size)
+        end += size
+        if k < 3:
+            put8(octets, at + 2 * k, size)
+            put8(octets, at + 2 * k + 1, size >> 8)
+    return end
+
+
+@fast
+def plain_literals(begin, n, one, octets):
+    """Raw, or one byte repeated; where it ends."""
+    kind, count = RLE_BLOCK if one else RAW_BLOCK, np.int64(1 if n < 32 else 2 if n < 4096 else 3)
+    form = n << 3 if n < 32 else 1 << 2 | n << 4 if n < 4096 else 3 << 2 | n << 4
+    at = little_endian(octets, np.int64(BLOCK), kind | form, count)
+    size = 1 if one else n
+    copy_bytes(octets, at, octets, begin, size)
+    return at + size
+
+
+def literals_section(octets_at, bits_at, numbers_at, begin, n):
+    """The smallest of one byte repeated, Huffman codes and raw of octets[begin : begin + n], whose counts are CODED, to BLOCK or a little behind it: from
+    BEGIN on; where it ends."""
+    octets, bits, numbers = carray(octets_at, (OCTETS,)), carray(bits_at, (BITS,)), carray(numbers_at, (NUMBERS,))
+    kinds, coded = 0, 0
+    put32(numbers, BEGIN, BLOCK)
+    for c in range(256):
+        kinds += np.int64(at32(numbers, CODED + c) > 0)
+    if kinds < 2:
+        return plain_literals(begin, n, kinds == 1, octets)
+    lengths = octets[LENGTHS : LENGTHS + 256]
+    code_lengths_into(numbers[CODED : CODED + 256], np.int64(11), lengths, np.empty(WORK, np.int64))
+    for c in range(256):
+        coded += at32(numbers, CODED + c) * at8(lengths, c)
+    if coded >> 3 >= n:
+        return plain_literals(begin, n, kinds == 1, octets)
+    tree_at = np.int64(BLOCK + 5)
+    tree_end = tree(lengths, huffman_codes(lengths, bits), numbers, octets, tree_at)
+    if tree_end == tree_at or (coded >> 3) + tree_end - tree_at >= n:
+        return plain_literals(begin, n, kinds == 1, octets)
+    if n < FOUR_STREAMS:
+        end = huffman_stream(begin, begin + n, octets, bits, tree_end)
+    else:
+        end = four_streams(begin, n, octets, bits, tree_end)
+    body = end - tree_at
+    size, form, width = max(n, body), np.int64(n >= FOUR_STREAMS), 10
+    if size >= 1 << 14:
+        form, width = 3, 18
+    elif size >= 1 << 10:
+        form, width = 2, 14
+    header = (4 + 2 * width) // 8
+    if header + body >= n + (1 if n < 32 else 2 if n < 4096 else 3):
+        return plain_literals(begin, n, kinds == 1, octets)
+    put32(numbers, BEGIN, tree_at - header)
+    little_endian(octets, tree_at - header, COMPRESSED_BLOCK | form << 2 | n << 4 | body << 4 + width, header)
+    return end
+
+
+@fast
+def sequences_of(begin, low, high, plane, bits, numbers):
+    """SEQUENCE of a block from its matches; how many. The distance 1 alone is always the last one; of two each is known once it occurred."""
+    many, anchor, last, known = 0, begin, 0 if plane == 0 else -1, 1 if plane == 0 else 0
     for k in range(low, high):
-        at, length, which = numbers[AT + k], numbers[LENGTH + k], numbers[WHICHES + k]
-        if many and at == anchor and numbers[AT + low + many - 1] == which:
-            numbers[MATCH_RUN + many - 1] += length
+        at, length = at32(numbers, AT + k), at32(numbers, MATCH + k) >> 2
+        which = at32(numbers, MATCH + k) & 3
+        if many and at == anchor and which == last:
+            put64(bits, SEQUENCE + many - 1, at64(bits, SEQUENCE + many - 1) + np.uint64(length << 20))
         else:
-            begins = at + 1 if single and at == begin else at
-            copy_bytes(octets, LITERALS + have, octets, B + anchor, begins - anchor)
-            have += begins - anchor
-            numbers[LITERAL_RUN + many], numbers[MATCH_RUN + many], numbers[OFFSET + many] = begins - anchor, at + length - begins, begins > anchor
-            numbers[AT + low + many] = which        # its place is done with: the distances in their order
+            begins = at + 1 if plane == 0 and at == begin else at
+            if known >> which & 1:
+                value = 1 if which == last or begins == anchor else 2
+            else:
+                value = 3 + (plane if which else 1)
+            put64(bits, SEQUENCE + many, np.uint64(begins - anchor | at + length - begins << 20 | value << 40))
+            known |= 1 << which
+            last = which
             many += 1
         anchor = at + length
-    copy_bytes(octets, LITERALS + have, octets, B + anchor, end - anchor)
-    have += end - anchor
-    offset_values(many, AT + low, distances, numbers)
-    return have, many
+    return many
 
 
 @fast
-def block(begin, end, low, high, distances, last, octets, bits, numbers, lengths, huffman, to, at):
-    """The block of the region's bytes begin to end, whose matches are low to high, behind its header at to[at]; where it ends."""
-    n, final = end - begin, np.int64(last)
-    if numbers[CODED + FIRST] >= 0:
-        at = little_endian(to, at, n << 3 | RLE_BLOCK << 1 | final, 3)
-        return little_endian(to, at, numbers[CODED + FIRST], 1)
-    if distances.shape[0] == 1 and low < high and numbers[AT + low] == begin:
-        numbers[CODED + np.int64(octets[B + begin])] += 1      # see sequences_of
-    have, many = sequences_of(begin, end, low, high, distances, octets, numbers)
-    coded = literals_section(have, octets, bits, numbers, lengths, huffman)
-    if coded - BLOCK < n:
-        coded = sequences_section(many, octets, coded, numbers)
-    size = coded - BLOCK
-    if size < n:
-        at = little_endian(to, at, size << 3 | COMPRESSED_BLOCK << 1 | final, 3)
-        copy_bytes(to, at, octets, BLOCK, size)
-        return at + size
-    at = little_endian(to, at, n << 3 | RAW_BLOCK << 1 | final, 3)
-    copy_bytes(to, at, octets, B + begin, n)
-    return at + n
+def choose(kind, many, octets, at, numbers):
+    """The table of one of the three streams of codes: its mode, where its description ends."""
+    counts, share, symbols, kinds, last = CODED + CODE[kind], SHARE + 64 * kind, SYMBOLS[kind], 0, 0
+    for s in range(symbols):
+        put32(numbers, share + s, 0)
+        if at32(numbers, counts + s):
+            kinds, last = kinds + 1, s
+    if kinds == 1:
+        put8(octets, at, last)
+        put32(numbers, share + last, 1)
+        mode, log, at = 1, 0, at + 1
+    else:
+        log = min(max(highest(many) - 2, highest(2 * kinds - 1) + 1, 5), MOST_LOG[kind])
+        normalise(numbers, counts, symbols, many, log, share)
+        end = describe(numbers, share, log, octets, at)
+        own, given = 8 * BIT * (end - at), 0
+        for s in range(symbols):
+            count = at32(numbers, counts + s)
+            if count:
+                own += count * (BIT * log - log2_units(at32(numbers, share + s)))
+                given += count * (BIT * DEFAULT_LOG[kind] - log2_units(abs(np.int64(DEFAULTS[kind, s]))))
+        mode = 2
+        if given <= own:
+            mode, log, end = 0, DEFAULT_LOG[kind], at
+            for s in range(symbols):
+                put32(numbers, share + s, np.int64(DEFAULTS[kind, s]))
+        at = end
+    fse_table(numbers, kind, symbols, log)
+    put32(numbers, LOGS + kind, log)
+    return mode, at
 
 
 @fast
-def region_blocks(n, distances, least, last, octets, bits, numbers, lengths, huffman, to, at):
-    """The blocks of the region octets[B : B + n]; where they end."""
-    units, found = (n + UNIT - 1) // UNIT, 0
-    for u in range(units):
-        begin = UNIT * u
-        size = min(UNIT, n - begin)
-        numbers[FIRST_MATCH + u] = found
-        if bitmaps(octets, begin, size, distances, least, bits):
-            found = unit_matches(begin, size, distances.shape[0], found, bits, numbers)
-        count_unit(begin, size, numbers[FIRST_MATCH + u], found, COUNTS + COLUMNS * u, octets, numbers)
-    numbers[FIRST_MATCH + units] = found
-    merge(units, numbers)
-    u = 0
-    while u < units:
-        after = u + numbers[BLOCKS + u]
-        for c in range(COLUMNS):
-            numbers[CODED + c] = numbers[COUNTS + COLUMNS * u + c]
-        for k in range(u + 1, after):
-            for c in range(256):
-                numbers[CODED + c] += numbers[COUNTS + COLUMNS * k + c]
-            if numbers[COUNTS + COLUMNS * k + FIRST] != numbers[CODED + FIRST]:
-                numbers[CODED + FIRST] = -1
-        low, high = numbers[FIRST_MATCH + u], numbers[FIRST_MATCH + after]
-        final = last and after == units
-        at = block(UNIT * u, min(UNIT * after, n), low, high, distances, final, octets, bits, numbers, lengths, huffman, to, at)
-        u = after
-    return at
+def count_codes(many, bits, numbers):
+    """SEQUENCE_CODES, and how often each occurs, in CODED."""
+    for c in range(COLUMNS):
+        put32(numbers, CODED + c, 0)
+    for i in range(many):
+        word = np.int64(at64(bits, SEQUENCE + i))
+        ll, ml, of = ll_code(word & 0xFFFFF), ml_code(word >> 20 & 0xFFFFF), highest(word >> 40)
+        put32(numbers, SEQUENCE_CODES + i, ll | ml << 8 | of << 16)
+        put32(numbers, CODED + LL_CODE + ll, at32(numbers, CODED + LL_CODE + ll) + 1)
+        put32(numbers, CODED + ML_CODE + ml, at32(numbers, CODED + ML_CODE + ml) + 1)
+        put32(numbers, CODED + of, at32(numbers, CODED + of) + 1)
+
+
+@fast
+def sequence_bits(many, octets, bits, numbers, at):
+    """The stream of all sequences, the last one first; where it ends."""
+    held, have, ll_kind, of_kind, ml_kind = np.uint64(0), 0, np.int64(LL), np.int64(OF), np.int64(ML)
+    ll_state = of_state = ml_state = 0
+    for i in range(many - 1, -1, -1):
+        word, codes = np.int64(at64(bits, SEQUENCE + i)), at32(numbers, SEQUENCE_CODES + i)
+        ll, ml, of = codes & 255, codes >> 8 & 255, codes >> 16
+        if i == many - 1:
+            ll_state, of_state, ml_state = first_state(numbers, ll_kind, ll), first_state(numbers, of_kind, of), first_state(numbers, ml_kind, ml)
+        else:
+            of_state, held, have = next_state(numbers, of_kind, of_state, of, held, have)
+            ml_state, held, have = next_state(numbers, ml_kind, ml_state, ml, held, have)
+            ll_state, held, have = next_state(numbers, ll_kind, ll_state, ll, held, have)
+            at, held, have = put_bits(octets, at, held, have)
+        held |= np.uint64((word & 0xFFFFF) - at32(FIRST_OF, ll)) << np.uint64(have)
+        have += at8(EXTRA_BITS, ll)
+        held |= np.uint64((word >> 20 & 0xFFFFF) - at32(FIRST_OF, 64 + ml)) << np.uint64(have)
+        have += at8(EXTRA_BITS, 64 + ml)
+        held |= np.uint64((word >> 40) - (1 << of)) << np.uint64(have)
+        at, held, have = put_bits(octets, at, held, have + of)
+    for kind in (ML, OF, LL):
+        log, state = at32(numbers, LOGS + kind), ml_state if kind == ML else of_state if kind == OF else ll_state
+        held |= np.uint64(state & (1 << log) - 1) << np.uint64(have)
+        have += log
+    held |= np.uint64(1) << np.uint64(have)
+    at, held, have = put_bits(octets, at, held, have + 1)
+    store64(octets, at, held)
+    return at + np.int64(have > 0)
+
+
+def sequences_section(octets_at, bits_at, numbers_at, begin, low, high, plane, at):
+    """Of a block's matches low to high to octets[at:]; where it ends. A region has room for fewer than 0x7F00 sequences of 5 bytes and more."""
+    octets, bits, numbers = carray(octets_at, (OCTETS,)), carray(bits_at, (BITS,)), carray(numbers_at, (NUMBERS,))
+    many = sequences_of(begin, low, high, plane, bits, numbers)
+    if many < 128:
+        put8(octets, at, many)
+        at += 1
+    else:
+        put8(octets, at, (many >> 8) + 128)
+        put8(octets, at + 1, many)
+        at += 2
+    if many == 0:
+        return at
+    count_codes(many, bits, numbers)
+    modes, modes_at, at = 0, at, at + 1
+    for kind in range(3):
+        mode, at = choose(kind, many, octets, at, numbers)
+        modes |= mode << 6 - 2 * kind
+    put8(octets, modes_at, modes)
+    return sequence_bits(many, octets, bits, numbers, at)
+
+
+@fast
+def block(stages, u, after, n, plane, last, octets, bits, numbers, to, at):
+    """The block of units u to after of a region of n bytes, behind its header at to[at:]; where it ends."""
+    begin, end, count, coded_counts = UNIT * u, min(UNIT * after, n), np.int64(3), np.int64(CODED)
+    copy_counts(numbers, coded_counts, COUNTS + COLUMNS * u)
+    for k in range(u + 1, after):
+        add_counts(numbers, coded_counts, coded_counts, COUNTS + COLUMNS * k)
+    low, high, first = at32(numbers, FIRST_MATCH + u), at32(numbers, FIRST_MATCH + after), at32(numbers, FIRST_LITERAL + u)
+    size, one = end - begin, at32(numbers, CODED + FIRST)
+    if one >= 0:
+        at = little_endian(to, at, size << 3 | RLE_BLOCK << 1 | last, count)
+        put8(to, at, one)
+        return at + 1
+    if plane == 0 and low < high and at32(numbers, AT + low) == begin:      # see sequences_of: this byte becomes a literal
+        value = at8(octets, B + begin)
+        put32(numbers, CODED + value, at32(numbers, CODED + value) + 1)
+        first -= 1
+        put8(octets, LITERALS + first, value)
+    literals = at32(numbers, FIRST_LITERAL + after) - first
+    coded = call(stages[2], (octets, bits, numbers, LITERALS + first, literals))
+    block_at = at32(numbers, BEGIN)
+    if coded - block_at < size:
+        coded = call(stages[3], (octets, bits, numbers, begin, low, high, plane, coded))
+    if coded - block_at < size:
+        at = little_endian(to, at, coded - block_at << 3 | COMPRESSED_BLOCK << 1 | last, count)
+        copy_bytes(to, at, octets, block_at, coded - block_at)
+        return at + coded - block_at
+    at = little_endian(to, at, size << 3 | RAW_BLOCK << 1 | last, count)
+    copy_bytes(to, at, octets, B + begin, size)
+    return at + size
 
 
 @fast
 def frame_header(size, to, at):
-    little_endian(to, at, 0xFD2FB528, 4)
-    if size < 256:
-        return little_endian(to, at + 4, 0x20 | size << 8, 2)
-    if size < 256 + (1 << 16):
-        return little_endian(to, at + 4, 0x60 | (size - 256) << 8, 3)
-    return little_endian(to, at + 4, 0xA0 | size << 8, 5)
+    """Where the blocks begin."""
+    form, count = (0x20 | size << 8, 2) if size < 256 else (0x60 | size - 256 << 8, 3) if size < 256 + (1 << 16) else (0xA0 | size << 8, 5)
+    little_endian(to, at, np.int64(0xFD2FB528), np.int64(4))
+    return little_endian(to, at + 4, form, np.int64(count))
 
 
-@fast
-def encode_span(raw, first, last, size, planes, distances, least, to, at):
-    """Regions first to last of a frame to to[at:], in planes of bits each behind its length and frame header; the bytes written."""
-    octets, bits, numbers = np.zeros(OCTETS, np.uint8), np.zeros(BITS, np.uint64), np.zeros(NUMBERS, np.int64)
-    lengths, huffman, spare, reach = np.zeros(256, np.uint8), np.zeros(WORK, np.int64), np.zeros((2, 512), np.uint8), distances.copy()
-    total = raw.shape[0] // (8 * size) * (8 * size) if planes else raw.shape[0]
-    begin = at
+def span(raw, to_at, stages_at, first, last, size, pixels, planes):
+    """Regions first to last of a frame of so many pixels, in planes of bits each behind its length and frame header; the bytes written."""
+    octets, bits, numbers = np.empty(OCTETS, np.uint8), np.empty(BITS, np.uint64), np.empty(NUMBERS, np.int32)
+    to, stages = carray(to_at, (SLOT * (last - first),)), carray(stages_at, (6,))
+    total, at = pixels // 8 * 8 * size if planes else pixels * size, 0
     for r in range(first, last):
         n = min(REGION, total - REGION * r)
+        units, plane, start = (n + UNIT - 1) // UNIT, n // (8 * size) if planes else 0, at
+        call(stages[4], (raw, octets, REGION * r, n, size, pixels, planes))
+        put32(numbers, FIRST_MATCH, 0)
+        put32(numbers, FIRST_LITERAL, 0)
+        for u in range(units):
+            call(stages[0], (octets, bits, numbers, u, n, plane))
+        call(stages[1], (numbers, units))
         if planes:
-            shuffle(raw, REGION * r, n, size, octets, spare)
-            reach[1] = n // (8 * size)
-            start = at
-            at = region_blocks(n, reach, least, True, octets, bits, numbers, lengths, huffman, to, frame_header(n, to, at + 4))
+            at = frame_header(n, to, at + 4)
+        u = np.int64(0)
+        while u < units:
+            after = u + at32(numbers, BLOCKS + u)
+            at = block(stages, u, after, n, plane, np.int64(after == units and (planes or REGION * (r + 1) >= total)), octets, bits, numbers, to, at)
+            u = after
+        if planes:
             for k in range(4):
-                to[start + k] = np.uint8((at - start - 4) >> (24 - 8 * k) & 255)
-        else:
-            bytes_of(raw, REGION * r, n, size, octets)
-            at = region_blocks(n, reach, least, REGION * (r + 1) >= total, octets, bits, numbers, lengths, huffman, to, at)
-    return at - begin
+                put8(to, start + k, (at - start - 4) >> (24 - 8 * k))
+    return at
+
+
+@lru_cache(1)
+def stages() -> np.ndarray:
+    """Addresses of what is called by address, compiled at the first call."""
+    octets, bits, numbers = types.uint8, types.uint64, types.int32
+    places = [
+        address_of(unit, (octets, bits, numbers), 3), address_of(merge, (numbers,), 1), address_of(literals_section, (octets, bits, numbers), 2),
+        address_of(sequences_section, (octets, bits, numbers), 5), address_of(fill, (octets, octets), 5), address_of(span, (octets, octets, types.int64), 5),
+    ]
+    return np.array(places, np.int64)
 
 
 @fast
 def place(f, s, spans, regions, length, raw, size, planes, payload, sizes, slots):
     """Span s of frame f to its place behind those before it; the first one adds the header, the last one tail and size."""
-    total = raw.shape[0]
+    total = raw.shape[1]
     usable = total // (8 * size) * (8 * size) if planes else total
     at = 12 if planes else 6 if total < 256 else 7 if total < 256 + (1 << 16) else 9
+    to = payload[f]
     if s == 0 and planes:
         for k in range(12):
-            payload[f, k] = np.uint8(total >> (56 - 8 * k) & 255) if k < 8 else np.uint8(REGION >> (88 - 8 * k) & 255)
+            put8(to, k, total >> (56 - 8 * k) if k < 8 else REGION >> (88 - 8 * k))
     elif s == 0:
-        frame_header(total, payload[f], 0)
+        frame_header(total, to, np.int64(0))
     for k in range(s):
         at += length[f, k]
-    copy_bytes(payload[f], at, slots[f], SLOT * (regions * s // spans), length[f, s])
+    copy_bytes(to, at, slots[f], SLOT * (regions * s // spans), length[f, s])
     if s == spans - 1:
         at += length[f, s]
-        copy_bytes(payload[f], at, raw, usable, total - usable)
+        copy_bytes(to, at, raw[f], usable, total - usable)
         sizes[f] = at + total - usable
 
 
+@fast
+def encode_span(raw, slots, stages, f, first, last, size, pixels, planes):
+    """The bytes of these regions of frame f."""
+    return call(stages[5], (raw[f], slots[f, SLOT * first :], stages, first, last, size, pixels, planes))
+
+
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def encode_frames(raw, size, planes, distances, least, payload, sizes, slots, spans):
-    """Chunks of all frames raw (n, bytes) u8. distances: the second is set to the size of a plane where planes of bits are made. A frame is cut into
-    spans of regions so that a few large frames use all cores; all go to slots (n, regions * SLOT) first: where one belongs is known in the end."""
-    n = raw.shape[0]
-    usable = raw.shape[1] // (8 * size) * (8 * size) if planes else raw.shape[1]
+def encode_frames(raw, size, planes, payload, sizes, slots, spans, stages):
+    """Chunks of all frames raw (n, bytes) u8; planes: 1 for planes of bits. A frame is cut into spans of regions so that a few large frames use all cores;
+    all go to slots (n, regions * SLOT) first: where one belongs is known in the end. stages: stages()."""
+    n, pixels = raw.shape[0], raw.shape[1] // size
+    usable = pixels // 8 * 8 * size if planes else raw.shape[1]
     regions = (usable + REGION - 1) // REGION
     length = np.zeros((n, spans), np.int64)
     for item in prange(n * spans):
         f, s = item // spans, item % spans
         first, last = regions * s // spans, regions * (s + 1) // spans
-        length[f, s] = encode_span(raw[f], first, last, size, planes, distances, least, slots[f], SLOT * first)
+        length[f, s] = encode_span(raw, slots, stages, f, first, last, size, pixels, planes)
     for item in prange(n * spans):
-        f, s = item // spans, item % spans
-        place(f, s, spans, regions, length, raw[f], size, planes, payload, sizes, slots)
+        place(item // spans, item % spans, spans, regions, length, raw, size, planes, payload, sizes, slots)
