@@ -492,7 +492,7 @@ def _encode_group(raw, size, first, last, slot, blocks, sums, b, equal, count, l
         begin, begin_match = (stop[u - 1], ends[u - 1]) if u else (0, 0)
         blocks[many, 1], blocks[many, 2] = 0, at
         if kind[node] == 0:
-            slot[at] = 0
+            store64(slot, at, np.uint64(0))
             copy_bytes(slot, at + 8, b, MARGIN + begin, stop[u] - begin)
             blocks[many, 0], blocks[many, 1] = 3, stop[u] - begin
             at += (stop[u] - begin + 8 + 63) >> 6 << 6
@@ -575,7 +575,8 @@ def _share(first, step, whole, place, raw, size, payload, sizes, slots, blocks, 
     matches = np.zeros(GROUP * UNIT // 4 + 16, np.uint32)
     hist, lengths, small = np.zeros((7, SYMBOLS), np.int64), np.zeros((8, 288), np.uint8), np.zeros((7, 320), np.int64)
     codes, entry, work = np.zeros(288, np.int64), np.zeros(515, np.uint64), np.zeros(WORK, np.int64)
-    for item in range(first, n * groups, 1 if whole else step):
+    every = whole or place
+    for item in range(0 if every else first, n * groups, 1 if every else step):
         f, g = item // groups, item % groups
         if not place and (not whole or f % step == first):
             _encode_group(raw[f], size, g * GROUP * UNIT, min((g + 1) * GROUP * UNIT, total), slots[f, g], blocks[f, g], sums[f, g],

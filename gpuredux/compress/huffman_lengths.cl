@@ -8,7 +8,7 @@
 #define EACH_OF(k, count) for (u32 k##_ = 0u, k = LID; k##_ < (count); k##_ += 128u, k += 128u) /* as often for every thread: ask k < count inside */
 
 /* lengths[0 .. symbols) from counts, both readable by all threads behind it; 2^limit >= the symbols that occur, limit <= 15, the counts' sum < 2^23 */
-INLINE void huffman_lengths(Warp warp, SHARED_PTR const u32 *counts, u32 symbols, u32 limit, SHARED_PTR u8 *lengths, SHARED_PTR u32 *work) {
+INLINE void huffman_lengths(SHARED_PTR const u32 *counts, u32 symbols, u32 limit, SHARED_PTR u8 *lengths, SHARED_PTR u32 *work) {
     SHARED_PTR u32 *sorted = work, *merged = work + HUFFMAN_SYMBOLS, *packages = work + 3u * HUFFMAN_SYMBOLS, *leaf = work + 4u * HUFFMAN_SYMBOLS;
     EACH_OF(s, symbols)
         if (s < symbols) merged[s] = counts[s] ? counts[s] << 9 | s : 0xffffffffu;
@@ -69,8 +69,9 @@ INLINE void huffman_lengths(Warp warp, SHARED_PTR const u32 *counts, u32 symbols
 
     u32 take = levels ? 2u * used - 2u : 0u, bits0 = used == 1u, bits1 = 0u, bits2 = 0u; /* of ranks LID, LID + 128, LID + 256 */
     for (u32 level = levels; level > 0u; level--) {
-        u32 base = 32u * LANE, mask = LANE >= HUFFMAN_ROW || take <= base ? 0u : take - base >= 32u ? 0xffffffffu : (1u << (take - base)) - 1u;
-        u32 taken = warp_sum(warp, count_ones(leaf[(level - 1u) * HUFFMAN_ROW + smaller(LANE, HUFFMAN_ROW - 1u)] & mask));
+        u32 taken = 0u; /* every thread counts for itself: a sum over the warp would be ten SYNCs where a warp is emulated, half a minute of PoCL's compiler */
+        for (u32 k = 0u; 32u * k < take; k++)
+            taken += count_ones(leaf[(level - 1u) * HUFFMAN_ROW + k] & (take - 32u * k >= 32u ? 0xffffffffu : (1u << (take & 31u)) - 1u));
         bits0 += LID < taken;
         bits1 += LID + 128u < taken;
         bits2 += LID + 256u < taken;

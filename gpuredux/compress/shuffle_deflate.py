@@ -16,6 +16,7 @@ from .deflate_numba import SLOT, encode_frames
 from .huffman_lengths import code_lengths
 
 UNIT, GROUP = 1 << 15, 4        # bytes that are cut into symbols together; units that may share a code
+TABLE = 4 * 356 + 7 * 376       # words of shuffle_deflate.cl's tables for a group
 LONGEST = 14                    # bits of a code: four of them and what is left of a byte fit a 64-bit word
 HEADER = b"\x78\x01"
 END, MOST_MATCH, SYMBOLS = 256, 258, 286
@@ -78,7 +79,7 @@ class ShuffleDeflate(Op):
 
     def scratch(self, code: Any, live: Any) -> tuple[Spec, ...]:
         n, groups = code.shape[0], -(-frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)).units // GROUP)
-        return (Spec("slots", (n, groups, SLOT), np.dtype(np.uint8)),)
+        return Spec("slots", (n, groups, SLOT), np.dtype(np.uint8)), Spec("tables", (n, groups, TABLE), np.dtype(np.uint32))
 
     def traffic(self, code: Any, live: Any) -> int:
         return nbytes(code, live) + nbytes(self.outputs(code, live)[1])
@@ -102,6 +103,24 @@ class ShuffleDeflate(Op):
             raw, slots = code.reshape(len(code), -1).view(np.uint8), plan.scratch["slots"]
             threads = min(numba.get_num_threads(), n * slots.shape[1])
             encode_frames(raw[:n], code.dtype.itemsize, payload[:n], size[:n], slots[:n], threads)
+
+    def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
+        layout, (n, itemsize) = frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)), (code.shape[0], np.dtype(code.dtype).itemsize)
+        units, groups, npix = layout.units, -(-layout.units // GROUP), layout.nbytes // itemsize
+        tiles = -(-npix // 512)
+        if n * max(tiles, 7 * groups) >= 1 << 31:
+            raise ValueError(f"{self.name}: {n} frames of {groups} groups of blocks are more than one launch holds; plan for fewer frames")
+        planes, tables = (plan.scratch[k] if plan.scratch else None for k in ("slots", "tables"))     # numba's slots hold the shuffled frames here
+        have_live = payload if live is None else live      # stands in where the kernels never look
+        count, stride = [np.uint32(k) for k in (n, units, layout.nbytes)], np.uint32(groups * SLOT)
+        file, defines = "compress/shuffle_deflate.cl", {"LIVE": live is not None}
+        args = (code, planes, have_live, np.uint32(n), np.uint32(tiles), np.uint32(npix), stride)
+        plan.launch(file, "deflate_shuffle", (n * tiles,), 128, args, SHUFFLE=True, SIZE=itemsize, WIDE=npix % 4 == 0, **defines)
+        plan.launch(file, "deflate_tally", (n * units,), 128, (planes, tables, have_live, *count, stride), SHUFFLE=False, **defines)
+        plan.launch(file, "deflate_codes", (n * groups * 7,), 128, (tables, have_live, *count), SHUFFLE=False, **defines)
+        plan.launch(file, "deflate_place", (n,), 128, (tables, payload, size, have_live, *count, np.uint32(layout.cap)), SHUFFLE=False, **defines)
+        args = (planes, tables, payload, have_live, *count, stride, np.uint32(layout.cap))
+        plan.launch(file, "deflate_emit", (n * units,), 128, args, SHUFFLE=False, **defines)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,20 @@ class ShuffleDeflateDecode(Op):
         corrupt = np.where(found[:, 0] != 0, np.uint32(Frame.CORRUPT), np.uint32(0))
         new_status[:n] = corrupt if frame_status is None else frame_status[:n] | corrupt
 
+    def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
+        layout, (n, cap), itemsize = self.layout, payload.shape, np.dtype(self.dtype).itemsize
+        npix = layout.nbytes // itemsize
+        tiles = -(-npix // 512)
+        if n * tiles >= 1 << 31:
+            raise ValueError(f"{self.name}: {n} frames of {npix} pixels are more than one launch holds; plan for fewer frames")
+        planes = plan.scratch["planes"] if plan.scratch else None
+        have_live, before = (new_status if a is None else a for a in (live, frame_status))      # stand in where the kernels never look
+        file, defines = "compress/shuffle_deflate_decode.cl", {"LIVE": live is not None}
+        args = (payload, size, before, new_status, planes, have_live, *(np.uint32(k) for k in (n, layout.nbytes, cap, layout.stride)))
+        plan.launch(file, "inflate", (n,), 128, args, UNSHUFFLE=False, STATUS=frame_status is not None, **defines)
+        args = (planes, code, have_live, *(np.uint32(k) for k in (n, tiles, npix, layout.stride)))
+        plan.launch(file, "unshuffle", (n * tiles,), 128, args, UNSHUFFLE=True, SIZE=itemsize, WIDE=npix % 4 == 0, **defines)
+
 
 def inflate_chunk(chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """The frame of one chunk of filters 2 + 1 (shuffle and deflate). Raises gpuredux.DecodeError that says what is wrong and where."""
