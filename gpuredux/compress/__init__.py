@@ -7,12 +7,20 @@ from .dequantize import Dequantize
 from .dequantize_counts import DequantizeCounts
 from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
+from .shuffle_deflate import ShuffleDeflate
+from .shuffle_deflate_decode import ShuffleDeflateDecode, inflate_chunk
 from .shuffle_zstd_decode import ShuffleZstdDecode, decode_shuffle_zstd
 from .verify import Verification, verify
+from .zfp import Zfp
+from .zfp_decode import ZfpDecode, decode_zfp
 
-OPS = (Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode)
+OPS = (
+    Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstdDecode,
+    BitshuffleZstdDecode, Zfp, ZfpDecode,
+)
 
 __all__ = [
     "OPS", "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
-    "ShuffleZstdDecode", "Verification", "decode_bitshuffle_zstd", "decode_chunk", "decode_shuffle_zstd", "verify",
+    "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk", "decode_shuffle_zstd",
+    "decode_zfp", "inflate_chunk", "verify",
 ]

@@ -37,6 +37,24 @@ class BitshuffleZstdDecode(ZstdDecode):
     def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
         return frame_of(chunk, self.layout, np.dtype(self.dtype).itemsize, content_or_none)
 
+    def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
+        layout, (n, cap), itemsize = self.layout, payload.shape, np.dtype(self.dtype).itemsize
+        groups, units = max(layout.blocks, 1), layout.usable // (8 * itemsize)      # one group for each block of 8 KiB; smaller blocks share them
+        tiles = max(-(-units // 128), 1)
+        self.grid_of(n, max(groups, tiles))
+        starts, framing, planes = (plan.scratch[k] if plan.scratch else None for k in ("starts", "framing", "planes"))
+        before, have_live = (new_status if a is None else a for a in (frame_status, live))      # stand in where the kernels never look
+        count = [np.uint32(k) for k in (n, groups, layout.nbytes, cap)]
+        args = (payload, size, starts, framing, before, new_status, code, have_live, *count)
+        defines = {"SIZE": itemsize, "LIVE": live is not None}
+        walk = {"STATUS": frame_status is not None, "LARGE": False, "ALIGN": layout.align}
+        plan.launch("compress/bitshuffle_lz4_decode.cl", "lz4_walk", (n,), 32, args, **defines, **walk)
+        if units:
+            self.launch_frames(plan, payload, size, live, code, layout.usable, groups)
+            count = [np.uint32(k) for k in (n, tiles, units, layout.nbytes // itemsize, self.scratch(payload, size, None, live)[0].shape[1])]
+            args = (planes, starts, framing, new_status, code, have_live, *count)
+            plan.launch("compress/bitshuffle_zstd_decode.cl", "join_bits", (n * tiles,), 128, args, **defines)
+
 
 def content_or_none(frame: bytes, raw_bytes: int) -> bytes | None:
     """What a zstd frame holds, None if it is not right."""

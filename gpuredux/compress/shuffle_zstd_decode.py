@@ -49,8 +49,14 @@ class ZstdDecode(Op):
         return Spec("code", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
 
     def scratch(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        row = -(-(self.layout.nbytes + numba_zstd.MARGIN) // 16) * 16
-        return (Spec("planes", (payload.shape[0], row), np.dtype(np.uint8)),)
+        n, layout = payload.shape[0], self.layout
+        row = -(-(layout.nbytes + numba_zstd.MARGIN) // 16) * 16
+        most = 1 if self.kind == numba_zstd.SHUFFLE else max(layout.usable // (8 * np.dtype(self.dtype).itemsize), 1)      # zstd frames
+        return (
+            Spec("planes", (n, row), np.dtype(np.uint8)),
+            Spec("starts", (n, most), np.dtype(np.uint32)),
+            Spec("framing", (n, 2), np.dtype(np.uint32)),
+        )
 
     def traffic(self, payload: Any, size: Any, frame_status: Any, live: Any) -> int:
         return nbytes(size, frame_status, live) + nbytes(*self.outputs(payload, size, frame_status, live))
@@ -72,6 +78,21 @@ class ZstdDecode(Op):
         first = first_errors(payload[:n], size[:n], np.dtype(self.dtype).itemsize, self.kind, raw[:n], plan.scratch["planes"][:n], spans)
         corrupt = np.where(first[:, 0] != 0, np.uint32(Frame.CORRUPT), np.uint32(0))
         new_status[:n] = corrupt if frame_status is None else frame_status[:n] | corrupt
+
+    def launch_frames(self, plan: Plan, payload: Any, size: Any, live: Any, code: Any, used_bytes: int, groups: int) -> None:
+        """zstd frames to planes. Literals lie in `code` on the way: whatever is there is written anew behind it."""
+        n, cap = payload.shape
+        starts, framing, planes = (plan.scratch[k] if plan.scratch else None for k in ("starts", "framing", "planes"))
+        row, most = self.scratch(payload, size, None, live)[0].shape[1], used_bytes // (8 * np.dtype(self.dtype).itemsize)
+        count = [np.uint32(k) for k in (live is not None, self.kind == numba_zstd.BITSHUFFLE, n, groups, most, self.layout.nbytes, used_bytes, row, cap)]
+        args = (payload, size, starts, framing, code, planes, code if live is None else live, *count)
+        plan.launch("compress/zstd_decode.cl", "zstd_frames", (n * groups,), 32, args)
+
+    def grid_of(self, n: int, each: int) -> int:
+        """n * each blocks, if a launch holds them."""
+        if n * each >= 1 << 31:
+            raise ValueError(f"{self.name}: {n} frames of {each} blocks are more than one launch holds; plan for fewer frames")
+        return n * each
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +119,18 @@ class ShuffleZstdDecode(ZstdDecode):
         except DecodeError:
             return bytes(self.layout.nbytes), False
         return planes.reshape(np.dtype(self.dtype).itemsize, -1).T.tobytes(), True
+
+    def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
+        n, npix, itemsize = payload.shape[0], self.layout.nbytes // np.dtype(self.dtype).itemsize, np.dtype(self.dtype).itemsize
+        tiles = -(-npix // 1024)
+        grid = self.grid_of(n, tiles)
+        self.launch_frames(plan, payload, size, live, code, self.layout.nbytes, 1)
+        planes, starts = (plan.scratch[k] if plan.scratch else None for k in ("planes", "starts"))
+        before, have_live = (new_status if a is None else a for a in (frame_status, live))      # stand in where the kernels never look
+        count = [np.uint32(k) for k in (n, tiles, npix, self.scratch(payload, size, None, live)[0].shape[1])]
+        args = (planes, starts, before, new_status, code, have_live, *count)
+        defines = {"SIZE": itemsize, "STATUS": frame_status is not None, "LIVE": live is not None}
+        plan.launch("compress/shuffle_zstd_decode.cl", "join_planes", (grid,), 128, args, **defines)
 
 
 def first_errors(payload: np.ndarray, size: np.ndarray, itemsize: int, kind: int, raw: np.ndarray, planes: np.ndarray, spans: int) -> np.ndarray:
