@@ -21,6 +21,6 @@ OPS = (
 
 __all__ = [
     "OPS", "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
-    "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk", "decode_shuffle_zstd",
-    "decode_zfp", "inflate_chunk", "verify",
+    "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
+    "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",
 ]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import DecodeError
+from ..op import DecodeError, Plan
 from . import zstd_decode_numba as numba_zstd
 from .bitshuffle_lz4_decode import frame_of
 from .shuffle_zstd_decode import ZstdDecode, decoded_chunk

@@ -413,7 +413,7 @@ def four_streams(p, at, end, tree, pairs, to, count):
 
 @fast
 def literals_of(p, at, end, most, state, tree, pairs, tables, literals, weights, counts, seen):
-    """(error, place behind them, where the literals begin in p or, if that is 0, in `literals`, how many)."""
+    """(error, place behind them, where the literals begin in p or, if that is 0, in `literals`, how many). Long: as unzstd."""
     if at >= end:
         return LITERALS_CUT, at, 0, 0
     kind, form = np.int64(p[at]) & 3, np.int64(p[at]) >> 2 & 3
