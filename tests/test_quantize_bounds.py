@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import NUMPY, Target
 
-from gpuredux.compress import Dequantize, Quantize
+from gpuredux import DecodeError
+from gpuredux.compress import Dequantize, Quantize, hdf5
 from gpuredux.compress.quantize_levels import STEEPEST
 from gpuredux.status import Frame
 
@@ -196,6 +197,37 @@ def test_lists_over_with_every_bound(target: Target) -> None:
         op = Quantize(capacity=20, **bound)
         r = op(target.put(x), frame_status=target.put(np.zeros(2, np.uint32)), backend=target.backend.name)
         assert target.get(r.frame_status).tolist() == [Frame.OUTLIER_OVERFLOW, 0] and target.get(r.outlier_count).tolist() == [256, 16]
+
+
+@pytest.mark.parametrize("panels", [False, True])
+def test_a_file_of_each_bound(tmp_path: Any, panels: bool) -> None:
+    """Written and read back by us, decoded by plain h5py; and refused where what says what the codes mean is damaged."""
+    rng = np.random.default_rng(5)
+    x = np.exp(rng.normal(0, 6, (3, 2, 24, 17))).astype(np.float32)
+    x[1, 0, :2] = np.nan
+    x[2] = np.inf       # a frame stored losslessly
+    sigma = np.exp(rng.normal(0, 1, x.shape[1:])).astype(np.float32)
+    noise = Quantize(k_sigma=0.5, sigma=sigma, code="int32", capacity=400)
+    for op in (Quantize(rel=0.01, capacity=100), Quantize(rel=1e-3, code="int32", capacity=100), noise):
+        path = tmp_path / f"{op.mode}-{op.code}.h5"
+        hdf5.write(path, "g/d", x, op, panels=panels)
+        y = hdf5.read(path, "g/d")
+        assert y[2].tobytes() == x[2].tobytes() and np.isnan(y[1, 0, :2]).all()
+        with h5py.File(path) as f:
+            assert f["g/d"].attrs["gpuredux_layout"] == 2
+            code, about = f["g/d"][:2], dict(f["g/d"].attrs)
+            stock = decoded_by_formula(code, about) if op.mode == "rel" else code * f["g/d_side/scale"][()].astype(np.float64)
+            coded = code != about["_FillValue"]
+            assert (np.abs(x[:2].astype(np.float64) - stock)[coded] <= op.bound_on(x[:2])[coded]).all() and coded.mean() > 0.7
+            assert np.array_equal(stock[coded].astype(np.float32), y[:2][coded]) and np.array_equal(y[:2][~coded], x[:2][~coded], equal_nan=True)
+        with h5py.File(path, "r+") as f:
+            if op.mode == "rel":
+                f["g/d"].attrs["log2_step"] = op.step * 2
+            else:
+                del f["g/d_side/scale"]
+                f["g/d_side/scale"] = sigma[0]
+        with pytest.raises(DecodeError, match=r"log2_step do not belong|scale must be float32 \(2, 24, 17\)"):
+            hdf5.read(path, "g/d")
 
 
 PLANE = np.ones((2, 2), np.float32)

@@ -5,7 +5,7 @@
     energy = read("run.h5", "entry/data/data")                                       # CRCs checked, outliers exact
     code = f["entry/data/data"][:];  energy = code * f["entry/data/data"].attrs["scale_factor"]     # anybody's h5py
 
-Layout 1 of a dataset NAME:
+Layout 1 of a dataset NAME, and 2, of codes whose bound is not absolute:
   NAME                        (n, *frame), one frame a chunk, or one panel: filter 32008, bitshuffle + LZ4 in blocks of 8 KiB. Lossless: the
                               data themselves. With Quantize: codes, energy = code * scale_factor; _FillValue stands where the exact value is
                               in the list of outliers, missing_value where the pixel is masked. Attributes: scale_factor, _FillValue,
@@ -15,7 +15,9 @@ Layout 1 of a dataset NAME:
                               that it covers are committed
   NAME_side/frame_status      (n,) u32: bits of gpuredux.status.Frame
   with Quantize also:
-  NAME_side/max_error         (n,) f32: the largest |energy - code * scale_factor| of the frame's coded pixels
+  NAME_side/max_error         (n,) f32: the largest error of the frame's coded pixels, |energy - code * scale_factor|, or as Quantize says
+  NAME_side/scale             (*frame) f32, with Quantize(k_sigma=): energy = code * scale, NaN where a pixel is masked. With Quantize(rel=) the
+                              attributes log2_step and log2_smallest, and decode, which says how
   NAME_side/outlier_offset    (n + 1,) u64: frame i has the outliers offset[i] to offset[i + 1] of
   NAME_side/outlier_index     (m,) u32: the flat pixel in its frame, ascending, and
   NAME_side/outlier_value     (m,) f32: its exact value

@@ -16,6 +16,7 @@ import numpy as np
 from ..op import Op
 
 LAYOUT = 1          # a changed layout, or another meaning of the codes, has a new number; readers know all
+LAYOUT_BOUNDS = 2   # codes of a relative bound, or of one by noise, whose scale is a plane
 BITSHUFFLE = 32008
 DTYPES = tuple(np.dtype(t) for t in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"))
 LIBVER = ("v110", "v110")   # checksummed metadata, readable by HDF5 1.10 and later, can be switched to SWMR

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..op import DecodeError
+from ..op import MOST_PIXELS, DecodeError
 from . import hdf5_layout as layout
 from .dequantize import CODES, Dequantize
 from .hdf5_chunks import BATCH, Chunks, damage, local
@@ -52,8 +52,9 @@ class Stored:
         attrs = self.main.dataset.attrs
         self.codes, self.lossless = "quantizer" in attrs, None
         self.committed = self.main.committed()
-        if "gpuredux_layout" in attrs and attrs["gpuredux_layout"] != layout.LAYOUT:
-            raise DecodeError(f"{label} has layout {attrs['gpuredux_layout']}; this version knows {layout.LAYOUT}")
+        known = layout.LAYOUT_BOUNDS if self.codes and "error_bound" not in attrs else layout.LAYOUT
+        if "gpuredux_layout" in attrs and attrs["gpuredux_layout"] != known:
+            raise DecodeError(f"{label} has layout {attrs['gpuredux_layout']}; this version knows {known} of such data")
         if ("gpuredux_layout" in attrs and crc is None) or self.committed > len(self.main):
             raise DecodeError(f"{label} has {len(self.main)} frames, and CRCs of {'none' if crc is None else self.committed}")
         if not self.codes:
@@ -76,13 +77,28 @@ class Stored:
         them without a checksum, and there are bits whose flip sends it into an endless loop."""
         code = next((k for k, kind in CODES.items() if kind.dtype == self.main.dtype), "")
         try:
-            quantize = Quantize(abs=float(attrs["error_bound"]), code=code)
-            wrong = [k for k, value in quantize.attributes().items() if not isinstance(value, str) and not np.array_equal(attrs[k], value)]
+            if "error_bound_sigma" in attrs:
+                return Dequantize(code=code, scale=self._scale(label))
+            bound = {"rel": float(attrs["error_bound_relative"])} if "error_bound_relative" in attrs else {"abs": float(attrs["error_bound"])}
+            quantize = Quantize(code=code, **bound)
+            expected = quantize.attributes() if "abs" in bound else {"log2_step": quantize.step}
+            wrong = [k for k, value in expected.items() if not isinstance(value, str) and not np.array_equal(attrs[k], value)]
+            if not wrong and "rel" in bound:
+                return Dequantize(code=code, log2_step=float(attrs["log2_step"]), log2_smallest=float(attrs["log2_smallest"]))
         except (KeyError, ValueError, TypeError, OSError) as e:
             raise DecodeError(f"{label}: its attributes are not those of codes: {' '.join(str(e).split())}") from None
         if wrong:
-            raise DecodeError(f"{label}: the attributes {', '.join(wrong)} do not belong to error_bound {attrs['error_bound']}")
+            raise DecodeError(f"{label}: the attributes {', '.join(wrong)} do not belong to error_bound {next(iter(bound.values()))}")
         return quantize.inverse()
+
+    def _scale(self, label: str) -> np.ndarray:
+        """The step of each pixel."""
+        stored = local(self.side, "scale", h5py.Dataset, label)
+        if stored.shape != self.main.shape[1:] or stored.dtype != np.float32 or stored.size > MOST_PIXELS:
+            raise DecodeError(f"{label}: its scale must be float32 {self.main.shape[1:]}, got {stored.dtype} {stored.shape}")
+        with damage(f"scale of {label}"):
+            plane: np.ndarray = stored[()]
+        return plane
 
     def admit(self, chosen: Sequence[int], unchecked: bool) -> None:
         """Whether these frames may be read."""

@@ -47,8 +47,10 @@ class Writer:
         self.codec = codec if isinstance(codec, Quantize) else None
         kind = self.codec.kind.dtype if self.codec else codec
         self.frame, self.dtype = layout.check_frame("hdf5.Writer", frame_shape, kind, panels)
-        if self.codec and self.codec.good is not None and self.codec.good.shape != self.frame:
-            raise ValueError(f"hdf5.Writer: Quantize.good must be {self.frame} as the frames, got {self.codec.good.shape}")
+        for field in ("good", "sigma"):
+            plane = getattr(self.codec, field, None)
+            if plane is not None and plane.shape != self.frame:
+                raise ValueError(f"hdf5.Writer: Quantize.{field} must be {self.frame} as the frames, got {plane.shape}")
         self.chunk_shape = self.frame[1:] if panels else self.frame
         self.chunks_per_frame = self.frame[0] if panels else 1
         self.frames = self.lossless_frames = self.stored_bytes = self._outliers = 0
@@ -57,7 +59,8 @@ class Writer:
         self._provenance, self._encoder = dict(provenance or {}), encoder or BitshuffleLZ4()
         hosts = backends.owners(np.empty(0))
         self._host = next((b for b in hosts if b.name == backend), hosts[0])     # encodes the lossless frames beside codes
-        own = {"gpuredux_layout": layout.LAYOUT, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
+        number = layout.LAYOUT if self.codec is None or self.codec.mode == "abs" else layout.LAYOUT_BOUNDS
+        own = {"gpuredux_layout": number, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
                **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
         clash = sorted(own.keys() & (attrs or {}).keys())
         if clash:
@@ -93,6 +96,8 @@ class Writer:
         if self.codec:
             lists |= {"max_error": np.float32, "outlier_index": np.uint32, "outlier_value": np.float32, "outlier_offset": np.uint64,
                       "lossless_frame": np.uint64, "lossless_crc32c": np.uint32}
+            for key, plane in self.codec.maps().items():
+                self.side.create_dataset(key, data=plane, chunks=plane.shape, fletcher32=True)
             self._lossless = layout.create_chunks(self.side, "lossless", self.frame, np.float32)
             self._lossless.attrs.update(layout.provenance([self._encoder], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
         for key, dtype in lists.items():
