@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpuredux import compress
+from gpuredux.compress.shuffle_deflate import SHARES
 
 from .case import Case, frame_bits, live_of, seeded
 
@@ -49,6 +50,21 @@ def units_to_deflate(rng: np.random.Generator, size: int) -> np.ndarray:
     return x.astype(np.uint8)
 
 
+def shares_to_deflate(shares: tuple[int, ...]) -> np.ndarray:
+    """Frames of 1024 bytes with as many zeros as a share of SHARES, and one less, in runs of the length that the share decides about."""
+    frames = []
+    for length, share in enumerate(shares, 3):
+        for count in (share, share - 1):
+            b = np.resize(np.arange(1, 256, dtype=np.uint8), 1024)
+            several = count // (length + 1) - 3
+            for k in range(several):
+                b[(length + 3) * k : (length + 3) * k + length + 1] = 0
+            left = (length + 3) * several + 2 * np.arange(count - several * (length + 1))
+            b[left] = 0
+            frames.append(b)
+    return np.stack(frames)
+
+
 def encode_case(name: str, frame: tuple[int, ...], dtype: str, n: int | None = None, rows: int | None = None, known: bool = True) -> Case:
     code = frames_to_deflate(seeded(name), dtype, frame)
     code = code if n is None else np.resize(code[::-1], (n, *frame))
@@ -59,6 +75,7 @@ def shuffle_deflate() -> Iterator[Case]:
     for frame, dtype in (((3, 5), "uint8"), ((1, 1), "float64"), ((7,), "bool"), ((24, 17), "float32"), ((2, 3, 8), "complex64")):
         yield encode_case(f"{dtype}-{frame}", frame, dtype)
     yield encode_case("uint16-(37, 53)", (37, 53), "uint16", known=False)
+    yield Case("uint8-shares", compress.ShuffleDeflate(), {"code": shares_to_deflate(SHARES)})
     yield encode_case("uint16-two-units", (151, 123), "uint16", 3)
     several = units_to_deflate(seeded("units"), 4 * (1 << 15) + 4100)
     yield Case("uint8-several-units", compress.ShuffleDeflate((several.shape[1],), "uint8"), {"code": several})
