@@ -537,7 +537,7 @@ def execute(p, at, end, count, source, lit, lits, d, start, op, stop, room, stat
     s_ml = np.int64(bits >> one >> np.uint64(63 - log_ml))
     left -= log_ll + log_of + log_ml
     first, second, third = state[OFFSETS], state[OFFSETS + 1], state[OFFSETS + 2]
-    far, near = source.shape[0], room - 32
+    far, near = source.shape[0] - 32, room - 64
     for k in range(count):
         ll, of, ml = tables[np.uint64(row_ll + s_ll)], tables[np.uint64(row_of + s_of)], tables[np.uint64(row_ml + s_ml)]
         bits = _window(p, at, left)
@@ -578,15 +578,21 @@ def execute(p, at, end, count, source, lit, lits, d, start, op, stop, room, stat
             return BLOCK_BYTES, lit, op
         if first <= 0 or first > op + length - start:
             return BAD_OFFSET, lit, op
-        if op <= near - length and lit + length + 32 <= far:
-            copy32(d, op, source, lit)
-            for i in range(32, length, 32):
-                copy32(d, op + i, source, lit + i)
+        if op <= near - length and lit + length <= far:
+            copy16(d, op, source, lit)
+            if length > 16:
+                for i in range(16, length, 32):
+                    copy32(d, op + i, source, lit + i)
         else:
             copy_bytes(d, op, source, lit, length)
         lit += length
         op += length
-        copy_match(d, op, first, match, room)
+        if first >= 16 and op <= near - match:      # most of them; the rest is called
+            copy16(d, op, d, op - first)
+            if match > 16:
+                copy_match(d, op + 16, first, match - 16, room)
+        else:
+            copy_match(d, op, first, match, room)
         op += match
     if left != 0:
         return SEQUENCES_BITS, lit, op
