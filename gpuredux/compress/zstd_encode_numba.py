@@ -52,7 +52,8 @@ SPARE = STREAMS + 3 * STREAM
 LENGTHS = SPARE + 64 * 64
 OCTETS = LENGTHS + 256
 
-# bits: two bitmaps of a unit, their matches' starts, the Huffman codes as code | length << 32, sequences as literals | match << 20 | offset << 40
+# bits: two bitmaps of a unit, their matches' starts, the Huffman codes (a code in the highest bits, its length in the lowest), sequences as
+# literals | match << 20 | offset << 40
 ROW = WORDS + 2
 START = 2 * ROW
 CODES = START + ROW
@@ -572,14 +573,14 @@ def little_endian(to, at, value, count):
 
 @fast
 def huffman_codes(lengths, bits):
-    """CODES = code | length << 32; the longest length."""
+    """CODES; the longest length."""
     longest, code = 0, 0
     for s in range(256):
         longest = max(longest, at8(lengths, s))
     for length in range(longest, 0, -1):
         for s in range(256):
             if at8(lengths, s) == length:
-                put64(bits, CODES + s, np.uint64(code | length << 32))
+                put64(bits, CODES + s, np.uint64(code) << np.uint64(64 - length) | np.uint64(length))
                 code += 1
         code >>= 1
     return longest
@@ -642,43 +643,70 @@ def code_weights(last, log, numbers, to, at):
 
 
 @fast
-def huffman_stream(begin, end, octets, bits, at):
-    """Codes of octets[begin:end], the last one first; where it ends. By pairs of pairs, which do not wait for what was written before."""
-    held, have, k, low = np.uint64(0), 0, end, np.uint64(0xFFFFFFFF)
-    while k - 4 >= begin:
-        k -= 4
-        a, b, c, d = (at64(bits, CODES + at8(octets, k + 3)), at64(bits, CODES + at8(octets, k + 2)), at64(bits, CODES + at8(octets, k + 1)),
-                      at64(bits, CODES + at8(octets, k)))
-        ab = (a & low) | (b & low) << (a >> np.uint64(32))
-        cd = (c & low) | (d & low) << (c >> np.uint64(32))
-        ab_bits = (a >> np.uint64(32)) + (b >> np.uint64(32))
-        held |= (ab | cd << ab_bits) << np.uint64(have)
-        at, held, have = put_bits(octets, at, held, have + np.int64(ab_bits + (c >> np.uint64(32)) + (d >> np.uint64(32))))
-    while k > begin:
+def put_codes(k, count, octets, bits, held, have):
+    """The codes of so many bytes up to octets[k]: the newest are the highest bits of held, so that what is left of the lengths added to it never shows."""
+    for _ in range(count):
         k -= 1
         code = at64(bits, CODES + at8(octets, k))
-        held |= (code & low) << np.uint64(have)
-        have += np.int64(code >> np.uint64(32))
-    held |= np.uint64(1) << np.uint64(have)
-    at, held, have = put_bits(octets, at, held, have + 1)
-    store64(octets, at, held)
-    return at + np.int64(have > 0)
+        held = held >> (code & np.uint64(63)) | code
+        have += code
+    return k, held, have
+
+
+@fast
+def put_high(to, at, held, have):
+    """The whole bytes of the highest bits of held, of which the lowest byte of `have` says how many: where the next one goes, and how many are left."""
+    count = have & np.uint64(255)
+    store64(to, at, held >> (np.uint64(64) - count & np.uint64(63)))
+    return at + np.int64(count >> np.uint64(3)), count & np.uint64(7)
+
+
+@fast
+def end_stream(to, at, held, have):
+    """Behind what is left, the one that ends it; the next place."""
+    store64(to, at, (held >> np.uint64(64) - have if have else np.uint64(0)) | np.uint64(1) << have)
+    return at + 1
+
+
+@fast
+def two_streams(begin, middle, end, octets, bits, at, to):
+    """Codes of octets[begin:middle] to octets[at:], of octets[middle:end] to octets[to:], each from its last byte on: where they end. In turns, for neither
+    waits for the other."""
+    j, held, have = put_codes(middle, (middle - begin) & 3, octets, bits, np.uint64(0), np.uint64(0))
+    k, second, has = put_codes(end, (end - middle) & 3, octets, bits, np.uint64(0), np.uint64(0))
+    at, have = put_high(octets, at, held, have)
+    to, has = put_high(octets, to, second, has)
+    while j > begin and k > middle:
+        j, held, have = put_codes(j, 4, octets, bits, held, have)
+        k, second, has = put_codes(k, 4, octets, bits, second, has)
+        at, have = put_high(octets, at, held, have)
+        to, has = put_high(octets, to, second, has)
+    while j > begin:
+        j, held, have = put_codes(j, 4, octets, bits, held, have)
+        at, have = put_high(octets, at, held, have)
+    while k > middle:
+        k, second, has = put_codes(k, 4, octets, bits, second, has)
+        to, has = put_high(octets, to, second, has)
+    return end_stream(octets, at, held, have), end_stream(octets, to, second, has)
 
 
 @fast
 def four_streams(begin, n, octets, bits, at):
     """With their lengths in front; where they end."""
-    quarter, end = (n + 3) // 4, at + 6
-    for k in range(4):
-        to = end if k == 0 else np.int64(STREAMS + STREAM * (k - 1))
-        size = huffman_stream(begin + k * quarter, begin + min((k + 1) * quarter, n), octets, bits, to) - to
-        if k:
-            copy_bytes(octets, end, octets, to, size)
-        end += size
-        if k < 3:
-            put8(octets, at + 2 * k, size)
-            put8(octets, at + 2 * k + 1, size >> 8)
-    return end
+    quarter, one, two, three = (n + 3) // 4, np.int64(STREAMS), np.int64(STREAMS + STREAM), np.int64(STREAMS + 2 * STREAM)
+    half = begin + 2 * quarter
+    end, end_one = two_streams(begin, begin + quarter, half, octets, bits, at + 6, one)
+    end_two, end_three = two_streams(half, half + quarter, begin + n, octets, bits, two, three)
+    for k in range(3):
+        size = end - at - 6 if k == 0 else end_one - one if k == 1 else end_two - two
+        put8(octets, at + 2 * k, size)
+        put8(octets, at + 2 * k + 1, size >> 8)
+    copy_bytes(octets, end, octets, one, end_one - one)
+    end += end_one - one
+    copy_bytes(octets, end, octets, two, end_two - two)
+    end += end_two - two
+    copy_bytes(octets, end, octets, three, end_three - three)
+    return end + end_three - three
 
 
 @fast
@@ -713,7 +741,7 @@ def literals_section(octets_at, bits_at, numbers_at, begin, n):
     if tree_end == tree_at or (coded >> 3) + tree_end - tree_at >= n:
         return plain_literals(begin, n, kinds == 1, octets)
     if n < FOUR_STREAMS:
-        end = huffman_stream(begin, begin + n, octets, bits, tree_end)
+        end, _ = two_streams(begin, begin + n, begin + n, octets, bits, tree_end, np.int64(STREAMS))
     else:
         end = four_streams(begin, n, octets, bits, tree_end)
     body = end - tree_at
