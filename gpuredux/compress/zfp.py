@@ -10,7 +10,8 @@ import numpy as np
 from ..op import Op, Plan, Spec, frame_of, live_rows, nbytes, spec_of
 from ..status import Frame
 from .zfp_format import DTYPES, ORDER, PADDED, Layout, Width, ZfpOp, given_values, stored_values
-from .zfp_numba import BAD, CODE_WORDS, LANE_WORDS, LANES, WORST, encode_frames, read_only
+from .zfp_lanes import BAD, CODE_WORDS, LANE_WORDS, LANES, WORST
+from .zfp_numba import encode_frames, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +145,7 @@ class Zfp(ZfpOp):
             return
         words, work = read_only(energy[:n].reshape(n, -1).view(width.word)), plan.scratch["lanes"][:n].view(width.word)
         bits = np.empty((n, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
+        work[:, LANES * BAD :] = 0
         encode_frames(words, work, plan.scratch["codes"], plan.constants["order"], layout.params, width.floating, max_error is not None, block_bits is not None,
                       payload[:n], size[:n], bits)
         row = lambda k: work[:, LANES * k : LANES * (k + 1)]  # noqa: E731

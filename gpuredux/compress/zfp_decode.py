@@ -10,14 +10,15 @@ import numpy as np
 
 from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
 from ..status import Frame
-from . import zfp_numba as lanes
+from . import zfp_numba as bits
 from .zfp import Zfp, lowest_plane, order_table
 from .zfp_format import ORDER, Layout, Width, ZfpOp
+from .zfp_lanes import CODE_WORDS, LANE_WORDS
 
 REASONS = {
-    lanes.BLOCK_CUT: "the block's bits reach beyond the stream",
-    lanes.BLOCK_BITS: "the block does not take the bits that block_bits gives it",
-    lanes.PADDING: "behind the last block there must be less than 64 bits, all 0",
+    bits.BLOCK_CUT: "the block's bits reach beyond the stream",
+    bits.BLOCK_BITS: "the block does not take the bits that block_bits gives it",
+    bits.PADDING: "behind the last block there must be less than 64 bits, all 0",
 }
 
 
@@ -72,8 +73,9 @@ class ZfpDecode(ZfpOp):
         return Spec("energy", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
 
     def scratch(self, payload: Any, *x: Any) -> tuple[Spec, ...]:
-        n = payload.shape[0]
-        return Spec("lanes", (n, lanes.LANE_WORDS), np.dtype(np.uint64)), Spec("block_start", (n, self.own_layout.blocks + 1), np.dtype(np.uint32))
+        n, u64 = payload.shape[0], np.dtype(np.uint64)      # the first two: of the host
+        return (Spec("lanes", (n, LANE_WORDS), u64), Spec("codes", (n, CODE_WORDS), u64),
+                Spec("block_start", (n, self.own_layout.blocks + 1), np.dtype(np.uint32)))
 
     def traffic(self, payload: Any, size: Any, block_bits: Any, frame_status: Any, live: Any) -> int:
         return nbytes(size, block_bits, frame_status, live) + nbytes(*self.outputs(payload, size, block_bits, frame_status, live))
@@ -117,11 +119,11 @@ class ZfpDecode(ZfpOp):
 
 def decoded(layout: Layout, width: Width, plan: Plan | None, payload: np.ndarray, size: np.ndarray, block_bits: Any, energy: np.ndarray) -> np.ndarray:
     """Fill energy (n, pixels); for each frame (what is wrong, block, bit), 0 = nothing."""
-    work = plan.scratch["lanes"] if plan else np.empty((len(payload), lanes.LANE_WORDS), np.uint64)
     n, side = len(payload), block_bits is not None and not layout.fixed
-    bits = np.empty((n, 1), np.uint16) if block_bits is None else block_bits        # numba compiles for an array, wanted or not
-    found: np.ndarray = lanes.decode_frames(*map(lanes.read_only, (payload, size, bits)), side, order_table(), layout.params, width.floating,
-                                            energy.view(width.word), work.view(width.word))
+    work, codes = (plan.scratch[k][:n] if plan else np.empty((n, size), np.uint64) for k, size in (("lanes", LANE_WORDS), ("codes", CODE_WORDS)))
+    lengths = np.empty((n, 1), np.uint16) if block_bits is None else block_bits     # numba compiles for an array, wanted or not
+    found: np.ndarray = bits.decode_frames(*map(bits.read_only, (payload, size, lengths)), side, order_table(), layout.params, width.floating,
+                                           energy.view(width.word), work.view(width.word), codes)
     return found
 
 

@@ -46,7 +46,7 @@ class Width:
 
 @dataclass(frozen=True)
 class Layout:
-    """Of one frame: blocks along each axis, values of a block, the four numbers of zfp's modes, the most bits of a block, cap."""
+    """Of one frame: blocks along each axis, values of a block, the four numbers of zfp's modes, the most bits of a block, cap, bits of a value."""
 
     shape: tuple[int, ...]
     grid: tuple[int, ...]
@@ -57,6 +57,7 @@ class Layout:
     minexp: int
     block_bits: int
     cap: int
+    bits: int
 
     @property
     def rank(self) -> int:
@@ -73,9 +74,9 @@ class Layout:
 
     @property
     def params(self) -> np.ndarray:
-        """For zfp_numba: three axes of the frame, rank, and the modes' numbers."""
+        """For zfp_numba: three axes of the frame, rank, size, the modes' numbers, bits of a word."""
         axes = (*[1] * (3 - self.rank), *self.shape)
-        return np.array([*axes, self.rank, self.size, self.minbits, self.maxbits, self.maxprec, self.minexp], np.int64)
+        return np.array([*axes, self.rank, self.size, self.minbits, self.maxbits, self.maxprec, self.minexp, self.bits], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,7 @@ def frame_layout(who: str, shape: tuple[int, ...], dtype: np.dtype[Any], toleran
     total = math.prod(grid) * block_bits
     if total + 128 >= 1 << 31:
         raise ValueError(f"{who}: a frame {shape} could need {total} bits, and 31 bits count them; cut it into panels")
-    return Layout(shape, grid, 4**rank, *numbers, block_bits, -(-total // 128) * 16)
+    return Layout(shape, grid, 4**rank, *numbers, block_bits, -(-total // 128) * 16, width.bits)
 
 
 # ------------------------------------------------------------------------------------------------------------ HDF5
