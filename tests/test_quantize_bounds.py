@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,14 @@ import h5py
 import numpy as np
 import pytest
 from conftest import NUMPY, Target
+from test_stream_kit import BASE
+from typer.testing import CliRunner
 
 from gpuredux import DecodeError
 from gpuredux.compress import Dequantize, Quantize, hdf5
 from gpuredux.compress.quantize_levels import STEEPEST
 from gpuredux.status import Frame
+from gpuredux.stream.cli import app
 
 SIZE = 1 << 14      # values of a strictness set; the long run took 1 << 20
 RELS = (2.0**-20, 1e-5, 3.3e-4, 1e-3, 0.01, 0.1, 0.5)
@@ -228,6 +232,21 @@ def test_a_file_of_each_bound(tmp_path: Any, panels: bool) -> None:
                 f["g/d_side/scale"] = sigma[0]
         with pytest.raises(DecodeError, match=r"log2_step do not belong|scale must be float32 \(2, 24, 17\)"):
             hdf5.read(path, "g/d")
+
+
+@pytest.mark.parametrize(("bound", "line"), [("rel: 0.01", ""), ("k_sigma: 1.0\n    sigma: noise.h5:/sigma", ""), ("k_sigma: 1.0", "22|23: .*needs sigma"),
+                                           ("capacity: 5", "give one bound: abs, rel or k_sigma, got none")])
+def test_a_stream_takes_every_bound(tmp_path: Any, bound: str, line: str) -> None:
+    with h5py.File(tmp_path / "noise.h5", "w") as f:
+        f["sigma"] = np.full((64, 128), 2, np.float32)
+    (tmp_path / "run.yaml").write_text(BASE.replace("abs: 0.5", bound).replace("frames: 60", "frames: 20"))
+    result = CliRunner().invoke(app, ["run", str(tmp_path / "run.yaml")])
+    assert (result.exit_code == 0) == (not line) and (not line or re.search(line, result.output)), result.output
+    for part in sorted(tmp_path.glob("out/part_*.h5")):
+        y = hdf5.read(part, "entry/data/data")
+        with h5py.File(part) as f:
+            assert np.isfinite(y).mean() > 0.9 and {"error_bound_relative", "error_bound_sigma"} & set(f["entry/data/data"].attrs)
+            assert f["entry/data/data_side/max_error"][()].max() <= (1.0 if "sigma" in bound else 0.01)
 
 
 PLANE = np.ones((2, 2), np.float32)
