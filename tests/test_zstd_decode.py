@@ -235,6 +235,17 @@ def test_every_backend_reads_chunks_of_hdf5(target: Any) -> None:
         assert same(got, np.repeat(code, 3, axis=0)) and not status.any()
 
 
+def test_every_backend_reads_our_own_chunks(target: Any) -> None:
+    """Of several regions too; by the encoder that is the decoder's inverse."""
+    for shape, dtype in (((37, 53), "uint16"), ((300, 470), "uint16"), ((3, 5), "float64")):
+        code = frames_of(shape, dtype, "ours")
+        for op in (ShuffleZstdDecode(shape, dtype), BitshuffleZstdDecode(shape, dtype)):
+            payload, size = op.inverse()(code, backend="numba")
+            got = op(target.put(payload), target.put(size), backend=target.backend.name)
+            assert same(target.get(got.code), code) and not target.get(got.frame_status).any()
+            assert op.inverse().inverse().config() == op.config()
+
+
 def test_every_backend_reads_frames_of_libzstd(target: Any) -> None:
     """Of many blocks too, whose matches reach back into earlier ones, with checksums and windows, each among others that are damaged."""
     n = 200_000
@@ -308,6 +319,25 @@ def test_limits_on_every_backend(target: Any) -> None:
     op, chunks = ShuffleZstdDecode((8, 10), "uint16"), [HAND, *(w for w, _ in WRONG)]
     got, status = decoded_on(target, op, chunks)
     assert list(status > 0) == [False] + [True] * len(WRONG) and got[0].any() and not got[1:].any()
+
+
+def test_nothing_is_written_beyond_a_frame(device_target: Any) -> None:
+    """Frames that are full, and such as go on: by a run, by raw bytes, by literals and by a match. What is refused could still have been written, to the
+    workspace behind the frame or to the next frame's."""
+    n, match = 400, frame_of(b"ab" * 200 + b"c" * 70, SIZE_FLAG=0, LEVEL=1)[6:]
+    unsized = b"\x28\xb5\x2f\xfd\x00\xa8"
+    more = (
+        block(1, n, b"x", True), block(1, n, b"x") + block(1, 1, b"x", True), block(1, n, b"x") + block(0, 2, b"xy", True),
+        block(1, n - 1, b"x") + block(2, 4, b"\x10xy\0", True), block(1, n - 60, b"x") + match, match,
+    )
+    op = ShuffleZstdDecode((n // 2,), "uint16")
+    payload, sizes = (device_target.put(x) for x in rows_of([unsized + m for m in more]).values())
+    plan = op.plan(payload, sizes)
+    planes = plan.scratch["planes"]
+    device_target.backend.overwrite(planes, np.full(planes.shape, 0xA5, np.uint8))
+    code, status = (device_target.get(x) for x in plan(payload, sizes))
+    assert list(status > 0) == [False, True, True, True, True, True] and code[0].all() and not code[1:].any()
+    assert (device_target.get(planes)[:, n:] == 0xA5).all()
 
 
 def test_a_bomb_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import DecodeError, Plan
+from ..op import DecodeError, Op, Plan
 from . import zstd_decode_numba as numba_zstd
 from .bitshuffle_lz4_decode import frame_of
 from .shuffle_zstd_decode import ZstdDecode, decoded_chunk
@@ -33,6 +33,11 @@ class BitshuffleZstdDecode(ZstdDecode):
 
     name: ClassVar[str] = "compress.bitshuffle_zstd_decode"
     kind: ClassVar[int] = numba_zstd.BITSHUFFLE
+
+    def inverse(self) -> Op:
+        from .bitshuffle_zstd import BitshuffleZstd
+
+        return BitshuffleZstd(self.shape, self.dtype)
 
     def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
         return frame_of(chunk, self.layout, np.dtype(self.dtype).itemsize, content_or_none)

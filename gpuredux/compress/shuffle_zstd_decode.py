@@ -113,6 +113,11 @@ class ShuffleZstdDecode(ZstdDecode):
 
     name: ClassVar[str] = "compress.shuffle_zstd_decode"
 
+    def inverse(self) -> Op:
+        from .shuffle_zstd import ShuffleZstd
+
+        return ShuffleZstd(self.shape, self.dtype)
+
     def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
         try:
             planes = np.frombuffer(frame_content(chunk, self.layout.nbytes), np.uint8)
