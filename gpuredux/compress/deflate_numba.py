@@ -473,7 +473,7 @@ def _encode_group(raw, size, first, last, slot, blocks, sums, b, equal, count, l
     if first > 0:
         shuffled(raw, size, first - 1, first, b, MARGIN - 1)
     units = (last - first + UNIT - 1) // UNIT
-    stop, ends, bits, kind, owner, said, counts = small[0], small[1], small[2], small[3], small[4], small[5], small[6]
+    stop, ends, bits, kind, owner, said, counts = small[0], small[1], small[2], small[3], small[4], small[5], small[6, :19]
     of_lengths = lengths[7]
     found = low = high = np.int64(0)           # not literals, for which numba would compile twice
     for u in range(units):
