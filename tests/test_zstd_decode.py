@@ -12,7 +12,7 @@ import hdf5plugin
 import numba
 import numpy as np
 import pytest
-from test_bitshuffle_lz4 import Cliff
+from test_bitshuffle_lz4 import GOLDEN, Cliff, golden_frame
 
 from gpuredux import DecodeError
 from gpuredux.compress import BitshuffleZstdDecode, ShuffleZstdDecode, decode_bitshuffle_zstd, decode_shuffle_zstd, zstd_decode, zstd_decode_numba
@@ -233,6 +233,21 @@ def test_every_backend_reads_chunks_of_hdf5(target: Any) -> None:
         assert same(got, np.repeat(code, 2, axis=0)) and not status.any()
         got, status = decoded_on(target, BitshuffleZstdDecode(shape, dtype), [bitshuffle_chunk(f, 3, size) for f in code for size in (0, 8, 1 << 16)])
         assert same(got, np.repeat(code, 3, axis=0)) and not status.any()
+
+
+GOLDEN_SHUFFLED = (("uint16", (37, 53), 1), ("int32", (41, 100), 19))
+GOLDEN_BITS = (("uint16", (37, 53), 64), ("float64", (9, 17), 0))
+
+
+def test_golden_bytes_of_the_library_are_read_for_ever(target: Any) -> None:
+    for dtype, shape, level in GOLDEN_SHUFFLED:
+        chunk = (GOLDEN / f"library_shuffle_zstd{level}_{dtype}_{'x'.join(map(str, shape))}.chunk").read_bytes()
+        got, status = decoded_on(target, ShuffleZstdDecode(shape, dtype), [chunk])
+        assert same(got[0], golden_frame(shape, dtype)) and not status.any()
+    for dtype, shape, size in GOLDEN_BITS:
+        chunk = (GOLDEN / f"library_bitshuffle_zstd_{dtype}_{'x'.join(map(str, shape))}_block{size}.chunk").read_bytes()
+        got, status = decoded_on(target, BitshuffleZstdDecode(shape, dtype), [chunk])
+        assert same(got[0], golden_frame(shape, dtype)) and not status.any()
 
 
 def test_every_backend_reads_our_own_chunks(target: Any) -> None:
