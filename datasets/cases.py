@@ -33,6 +33,7 @@ from . import (
     cases_waveform,
     cases_wavelet,
     cases_zfp,
+    cases_zstd,
     cases_zstd_decode,
 )
 from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
@@ -499,7 +500,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **cases_azimuthal.CASES, **cases_beam.CASES, **cases_dispersion.CASES, **cases_sparsify.CASES, **cases_psana_peaks.CASES,
     "features.peak_finder8": peak_finder8, "features.droplets": droplets,
     **cases_wavelet.CASES, **cases_quantize_counts.CASES,
-    **cases_zfp.CASES, **cases_zstd_decode.CASES,
+    **cases_zfp.CASES, **cases_zstd.CASES, **cases_zstd_decode.CASES,
     **cases_deflate.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
@@ -514,7 +515,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     **cases_azimuthal.SIZED, **cases_beam.SIZED, **cases_dispersion.SIZED, **cases_sparsify.SIZED, **cases_psana_peaks.SIZED,
     "features.peak_finder8": sized_peak_finder8, "features.droplets": sized_droplets,
     **cases_wavelet.SIZED, **cases_quantize_counts.SIZED,
-    **cases_zfp.SIZED, **cases_zstd_decode.SIZED,
+    **cases_zfp.SIZED, **cases_zstd.SIZED, **cases_zstd_decode.SIZED,
     **cases_deflate.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,

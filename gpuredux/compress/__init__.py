@@ -2,6 +2,7 @@
 
 from .bitshuffle_lz4 import BitshuffleLZ4
 from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
+from .bitshuffle_zstd import BitshuffleZstd
 from .bitshuffle_zstd_decode import BitshuffleZstdDecode, decode_bitshuffle_zstd
 from .dequantize import Dequantize
 from .dequantize_counts import DequantizeCounts
@@ -9,18 +10,19 @@ from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
 from .shuffle_deflate import ShuffleDeflate
 from .shuffle_deflate_decode import ShuffleDeflateDecode, inflate_chunk
+from .shuffle_zstd import ShuffleZstd
 from .shuffle_zstd_decode import ShuffleZstdDecode, decode_shuffle_zstd
 from .verify import Verification, verify
 from .zfp import Zfp
 from .zfp_decode import ZfpDecode, decode_zfp
 
 OPS = (
-    Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstdDecode,
-    BitshuffleZstdDecode, Zfp, ZfpDecode,
+    Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
+    ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode,
 )
 
 __all__ = [
-    "OPS", "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
-    "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
+    "OPS", "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
+    "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstd", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
     "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",
 ]

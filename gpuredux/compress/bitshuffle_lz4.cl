@@ -1,102 +1,19 @@
-/* Frames to HDF5 filter-32008 chunks: blocks of 8 KiB to slots, a prefix sum of their lengths, slots to payload. Over 200 lines: three kernels of one format.
+/* Frames to HDF5 filter-32008 chunks: blocks of 8 KiB to slots, a prefix sum of their lengths, slots to payload.
  *
  * lz4_blocks  grid: one block a (frame, 8 KiB of it). The 128 threads transpose 64 bytes each in registers, keep the bit planes and the
  *             equality bitmaps (one bit a byte and distance) in shared memory; thread 0 walks the runs by bit scans and lists the
  *             matches; then all compute where each sequence goes and write it to the slot.
  * lz4_place   grid: one block a frame: where its blocks begin, the header, the tail, the size.
  * lz4_gather  grid: as lz4_blocks: the slot's bytes to the payload, in words of the payload. */
-#define BLOCK_BYTES 8192u
 #define SLOT_BYTES 8256u
 #define KINDS 4u /* of distances */
 #define MIN_MATCH 4
 #define END_LITERALS 5u
 #define END_START 12u
-#define UNIT (8u * SIZE)
 
+#include "compress/bit_planes.cl"
+#include "compress/gather.cl"
 #include "compress/matches.cl"
-
-/* w[16] = the 64 bytes at p, zero from `count` on (count a multiple of 8) */
-INLINE void load_piece(GLOBAL const u8 *p, u32 count, u32 *w) {
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++) w[k] = 0u;
-#if ALIGN == 16
-    if (count >= 64u) {
-        UNROLL_ON_GPU
-        for (u32 k = 0; k < 4; k++) {
-            uint4 v = ((GLOBAL const uint4 *)p)[k];
-            w[4 * k] = v.x; w[4 * k + 1] = v.y; w[4 * k + 2] = v.z; w[4 * k + 3] = v.w;
-        }
-        return; /* no SYNC inside */
-    }
-#endif
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++)
-        if (4u * k < count) {
-#if ALIGN >= 4
-            w[k] = ((GLOBAL const u32 *)p)[k];
-#elif ALIGN == 2
-            w[k] = ((GLOBAL const u16 *)p)[2 * k] | (u32)((GLOBAL const u16 *)p)[2 * k + 1] << 16;
-#else
-            w[k] = p[4 * k] | (u32)p[4 * k + 1] << 8 | (u32)p[4 * k + 2] << 16 | (u32)p[4 * k + 3] << 24;
-#endif
-        }
-}
-
-/* w -> v: after it v[k] holds 8 / SIZE bytes of each of 4 * SIZE / 8 planes; see store_planes for which */
-INLINE void transpose_piece(const u32 *w, u32 *v) {
-#if SIZE == 1
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++) {
-        u32 g = k >> 3, j = k & 7u, from = 8u * g + (j >> 2), shift = 8u * (j & 3u); /* bytes j, j + 8, j + 16, j + 24 of 32 */
-        v[k] = (w[from] >> shift & 0xffu) | (w[from + 2] >> shift & 0xffu) << 8 | (w[from + 4] >> shift & 0xffu) << 16 | (w[from + 6] >> shift & 0xffu) << 24;
-    }
-    TRANSPOSE8(v)
-    TRANSPOSE8(v + 8)
-#elif SIZE == 2
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++) v[k] = (w[k >> 1] >> 16u * (k & 1u) & 0xffffu) | (w[8 + (k >> 1)] >> 16u * (k & 1u)) << 16;
-    TRANSPOSE16(v)
-#elif SIZE == 4
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++) v[k] = w[k];
-    TRANSPOSE16(v)
-#else
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++) v[k] = w[2u * (k & 7u) + (k >> 3)]; /* low words of 8 elements, then high words */
-    TRANSPOSE8(v)
-    TRANSPOSE8(v + 8)
-#endif
-}
-
-/* thread LID's share of every plane: 8 / SIZE bytes from byte LID * 8 / SIZE on; plane: bytes of a plane */
-INLINE void store_planes(SHARED_PTR u32 *words, const u32 *v, u32 plane) {
-    SHARED_PTR u8 *b = (SHARED_PTR u8 *)words;
-    UNROLL_ON_GPU
-    for (u32 k = 0; k < 16; k++) {
-#if SIZE == 1
-        u32 p = k & 7u, at = 8u * LID + 4u * (k >> 3);
-        if (plane * UNIT == BLOCK_BYTES) words[(p * plane + at) >> 2] = v[k];
-        else
-            for (u32 c = 0; c < 4; c++)
-                if (at + c < plane) b[p * plane + at + c] = (u8)(v[k] >> 8 * c);
-#elif SIZE == 2
-        if (plane * UNIT == BLOCK_BYTES) words[(k * plane >> 2) + LID] = v[k];
-        else
-            for (u32 c = 0; c < 4; c++)
-                if (4u * LID + c < plane) b[k * plane + 4u * LID + c] = (u8)(v[k] >> 8 * c);
-#elif SIZE == 4
-        if (plane * UNIT == BLOCK_BYTES) {
-            ((SHARED_PTR u16 *)words)[(k * plane >> 1) + LID] = (u16)v[k];
-            ((SHARED_PTR u16 *)words)[((k + 16u) * plane >> 1) + LID] = (u16)(v[k] >> 16);
-        } else
-            for (u32 c = 0; c < 4; c++)
-                if (2u * LID + (c & 1u) < plane) b[(k + 16u * (c >> 1)) * plane + 2u * LID + (c & 1u)] = (u8)(v[k] >> 8 * c);
-#else
-        for (u32 c = 0; c < 4; c++)
-            if (LID < plane) b[((k & 7u) + 8u * c + 32u * (k >> 3)) * plane + LID] = (u8)(v[k] >> 8 * c);
-#endif
-    }
-}
 
 INLINE u32 extension_bytes(u32 length) { return length < 15u ? 0u : 1u + (length - 15u) / 255u; }
 
@@ -203,10 +120,6 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
     if (LID == 0u) block_size[BLOCK] = begin;
 }
 
-INLINE void put_be32(GLOBAL u8 *p, u32 v) {
-    p[0] = (u8)(v >> 24); p[1] = (u8)(v >> 16); p[2] = (u8)(v >> 8); p[3] = (u8)v;
-}
-
 KERNEL(128) lz4_place(GLOBAL const u8 *code, GLOBAL const u32 *block_size, GLOBAL u32 *block_start, GLOBAL u8 *payload, GLOBAL u32 *size,
                       GLOBAL const i32 *live, u32 n, u32 blocks, u32 frame_bytes, u32 cap) {
     WARP_SCRATCH(warp, 128);
@@ -234,13 +147,6 @@ KERNEL(128) lz4_gather(GLOBAL const u8 *slots, GLOBAL const u32 *block_size, GLO
     if (frame >= LIVE_ROWS(live, n)) return;
     u32 count = block_size[BLOCK], begin = block_start[BLOCK] + 4u;
     GLOBAL u8 *to = payload + (u64)frame * cap + begin; /* cap is a multiple of 16 */
-    GLOBAL const u8 *from = slots + (u64)BLOCK * SLOT_BYTES;
-    GLOBAL const u32 *words = (GLOBAL const u32 *)from;
-    u32 head = smaller((0u - begin) & 3u, count), shift = 8u * head, inner = (count - head) >> 2;
     if (LID == 0u) put_be32(to - 4, count);
-    if (LID < head) to[LID] = from[LID];
-    for (u32 k = LID; k < inner; k += 128u)
-        ((GLOBAL u32 *)(to + head))[k] = shift ? words[k] >> shift | words[k + 1u] << (32u - shift) : words[k];
-    u32 done = head + 4u * inner;
-    if (LID < count - done) to[done + LID] = from[done + LID];
+    gather(to, begin, (GLOBAL const u32 *)(slots + (u64)BLOCK * SLOT_BYTES), count);
 }

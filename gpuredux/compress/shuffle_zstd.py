@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from ..op import Op, Plan, Spec, live_rows
+from . import zstd_device
 from .chunk_encoder import ChunkEncoder, fits
 from .shuffle_zstd_decode import not_read_only
 from .zstd_encode import REGION, UNIT, blocks_of, frame_header
@@ -62,8 +63,8 @@ class ZstdEncoder(ChunkEncoder):
         return zstd_layout(self.name, frame, dtype, self.planes)
 
     def scratch(self, code: Any, live: Any) -> tuple[Spec, ...]:
-        regions = self.layout(code.shape[1:], np.dtype(code.dtype)).regions
-        return (Spec("slots", (code.shape[0], max(regions, 1) * SLOT), np.dtype(np.uint8)),)
+        n, layout = code.shape[0], self.layout(code.shape[1:], np.dtype(code.dtype))
+        return zstd_device.scratch(n, -(-layout.usable // UNIT), max(layout.regions, 1) * SLOT)
 
     def numba(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         n, layout, threads = live_rows(code, live), self.layout(code.shape[1:], code.dtype), numba.get_num_threads()
@@ -72,6 +73,10 @@ class ZstdEncoder(ChunkEncoder):
         spans = 1 if threads == 1 else max(1, min(layout.regions, 4 * threads // n))
         raw = not_read_only(code.reshape(len(code), -1).view(np.uint8))
         encode_frames(raw[:n], code.dtype.itemsize, int(self.planes), payload[:n], size[:n], plan.scratch["slots"][:n], spans, stages())
+
+    def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
+        layout = self.layout(code.shape[1:], np.dtype(code.dtype))
+        zstd_device.encode(plan, self.planes, layout.usable, layout.align, code, live, payload, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +90,7 @@ class ShuffleZstd(ZstdEncoder):
     in:  code (n, *frame) of 1, 2, 4 or 8 bytes each; live (1,) i32
     out: payload (n, cap) u8: bytes at or beyond size are not changed; cap is the worst case (raw blocks), a multiple of 16
          size (n,) u32 [bytes]
-    exact: byte-identical on every backend. Scratch: a little more than the raw batch
+    exact: byte-identical on every backend. Scratch: 3.4 times the raw batch on a device, a little more than it on a CPU
     traffic: the raw bytes and the sizes; the compressed bytes depend on the data and are not counted
     source: HDF5's shuffle filter, the registered filter 32015; RFC 8878
     """
