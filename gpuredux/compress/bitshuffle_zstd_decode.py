@@ -26,7 +26,7 @@ class BitshuffleZstdDecode(ZstdDecode):
     out: code (n, *shape) dtype: a block whose zstd frame is wrong is all zero, and so is whatever follows a broken framing (raw size, block size,
          block length, tail)
          frame_status (n,) u32, always: what was given or 0, with CORRUPT where anything was wrong, bytes left over included
-    exact: bit-identical on every backend, for every input. Scratch: the raw batch once on a CPU, twice and block positions on a device
+    exact: bit-identical on every backend, for every input. Scratch: the raw batch once and block positions. On a device one warp decodes a block
     traffic: the raw bytes, the sizes and the status; how much of payload is needed depends on the data and is not counted
     source: the bitshuffle HDF5 filter's chunk layout (registered filter 32008); RFC 8878
     """

@@ -106,7 +106,7 @@ class ShuffleZstdDecode(ZstdDecode):
     in:  payload (n, cap) u8; size (n,) u32 [bytes]; frame_status (n,) u32; live (1,) i32
     out: code (n, *shape) dtype: all zero where anything in the chunk is wrong
          frame_status (n,) u32, always: what was given or 0, with CORRUPT where anything was wrong
-    exact: bit-identical on every backend, for every input. Scratch: the raw batch once on a CPU, twice and a little on a device
+    exact: bit-identical on every backend, for every input. Scratch: the raw batch once. On a device one warp decodes a frame, block after block
     traffic: the raw bytes, the sizes and the status; how much of payload is needed depends on the data and is not counted
     source: HDF5's shuffle filter, the registered filter 32015; RFC 8878
     """
