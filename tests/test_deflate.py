@@ -68,7 +68,7 @@ def test_code_lengths_are_optimal_and_the_same_from_numba() -> None:
     few = [np.array(c) for n in (2, 3, 5, 6) for c in itertools.islice(itertools.product((1, 2, 3, 7, 20), repeat=n), 0, None, 9 * n)]
     cases = [(c, limit) for c in few for limit in (3, 4)]
     deep = [np.minimum(1.6 ** np.arange(n), 25000).astype(int) for n in (19, 40, 286)]
-    cases += [(rng.permutation(d), limit) for d in deep for limit in (9, 11, 15)]
+    cases += [(rng.permutation(d), limit) for d in deep for limit in (9, 11, 14)]
     cases += [(rng.integers(0, top, n), 14) for top in (2, 3, 500) for n in (1, 19, 286) for _ in range(5)]
     for counts, limit in cases:
         lengths, used = huffman.code_lengths(counts, limit), counts[counts > 0]
@@ -79,7 +79,7 @@ def test_code_lengths_are_optimal_and_the_same_from_numba() -> None:
             assert sum(2.0 ** -int(d) for d in lengths[lengths > 0]) == 1 and lengths.max() <= limit
             bits = int((lengths * counts).sum())
             assert bits == (fewest_bits(list(used), limit) if len(used) < 7 else bits) and bits >= huffman_depths(list(used))
-            assert bits == huffman_depths(list(used)) or huffman.code_lengths(counts, 15).max() > limit or limit == 15
+            assert bits == huffman_depths(list(used)) or huffman.code_lengths(counts, 15).max() > limit
     assert not huffman.code_lengths(np.zeros(9, int), 7).any() and list(huffman.code_lengths(np.array([0, 5, 0]), 7)) == [0, 1, 0]
 
 
@@ -92,10 +92,10 @@ def test_two_queues_give_the_lengths_of_package_merge() -> None:
         counts = np.maximum(1, rng.random(n) ** rng.choice([1, 4, 12]) * rng.choice([2, 3, 5, 20, 300, 60000])).astype(np.uint32)
         one, two = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
         used = huffman._sorted(counts, one, work)
-        if huffman._by_two_queues(work, used, 15, one):
+        if huffman._by_two_queues(work, used, 14, one):
             taken += 1
             huffman._sorted(counts, two, work)
-            huffman._package_merge(work, used, 15, two)
+            huffman._package_merge(work, used, 14, two)
             assert np.array_equal(one, two), counts
     assert taken > 2000
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numba
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows, nbytes, spec_of
-from .bitshuffle_lz4 import fits
+from ..op import Op, Plan, Spec, live_rows
+from .chunk_encoder import ChunkEncoder, fits
 from .deflate_numba import SLOT, encode_frames
 from .huffman_lengths import code_lengths
 
@@ -31,7 +31,7 @@ Fields = list[tuple[int, int]]          # numbers and their bits, the first one 
 
 
 @dataclass(frozen=True, eq=False)
-class ShuffleDeflate(Op):
+class ShuffleDeflate(ChunkEncoder):
     """payload[f, :size[f]] = the zlib stream of the byte-shuffled frame f: the HDF5 chunk of filters 2 (shuffle) and 1 (deflate), read without plugins.
 
     The shuffled bytes are cut into units of 32 KiB. The symbols of a unit are literals and matches at distance 1: of a run (bytes equal to the one before
@@ -49,53 +49,20 @@ class ShuffleDeflate(Op):
     """
 
     name: ClassVar[str] = "compress.shuffle_deflate"
-    inputs: ClassVar[tuple[str, ...]] = ("code", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("payload", "size")
+    def layout(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+        return frame_layout(self.name, frame, dtype)
 
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
+    def chunk_of(self, frame: np.ndarray) -> bytes:
+        return chunk_of(frame)
 
-    def __post_init__(self) -> None:
-        if (self.shape is None) != (self.dtype is None):
-            raise ValueError(f"{self.name}: shape and dtype are given together or not at all, got {self.shape} and {self.dtype}")
-        if self.shape is not None:
-            frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
-            object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
-            object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
-
-    def outputs(self, code: Any, live: Any) -> tuple[Spec, ...]:
-        if not hasattr(code, "shape") or not hasattr(code, "dtype"):
-            raise TypeError(f"{self.name}: code must be an array (n, ..., width), got {type(code).__name__}")
-        given = spec_of("code", code)
-        if self.shape is not None:
-            self.require("code", code, np.dtype(self.dtype), ("n", *self.shape))
-        if not fits(given.dtype) or len(given.shape) < 2 or min(given.shape[1:]) < 1:
-            error = ValueError if fits(given.dtype) else TypeError
-            raise error(f"{self.name}: code must be native numbers of 1, 2, 4 or 8 bytes (n, ..., width), got {given.dtype} {given.shape}")
-        layout = frame_layout(self.name, given.shape[1:], given.dtype)
-        self.require_live(live)
-        n = given.shape[0]
-        return Spec("payload", (n, layout.cap), np.dtype(np.uint8)), Spec("size", (n,), np.dtype(np.uint32))
-
-    def scratch(self, code: Any, live: Any) -> tuple[Spec, ...]:
-        n, groups = code.shape[0], -(-frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)).units // GROUP)
-        return Spec("slots", (n, groups, SLOT), np.dtype(np.uint8)), Spec("tables", (n, groups, TABLE), np.dtype(np.uint32))
-
-    def traffic(self, code: Any, live: Any) -> int:
-        return nbytes(code, live) + nbytes(self.outputs(code, live)[1])
-
-    def inverse(self) -> Op:
+    def decoder(self) -> type[Op]:
         from .shuffle_deflate_decode import ShuffleDeflateDecode
 
-        if self.shape is None or self.dtype is None:
-            raise TypeError(f"{self.name} has an inverse only if it knows its frames: ShuffleDeflate(shape=..., dtype=...)")
-        return ShuffleDeflateDecode(self.shape, self.dtype)
+        return ShuffleDeflateDecode
 
-    def numpy(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
-        for f in range(live_rows(code, live)):
-            chunk = np.frombuffer(chunk_of(code[f]), np.uint8)
-            payload[f, : len(chunk)] = chunk
-            size[f] = len(chunk)
+    def scratch(self, code: Any, live: Any) -> tuple[Spec, ...]:
+        n, groups = code.shape[0], -(-self.layout(code.shape[1:], np.dtype(code.dtype)).units // GROUP)
+        return Spec("slots", (n, groups, SLOT), np.dtype(np.uint8)), Spec("tables", (n, groups, TABLE), np.dtype(np.uint32))
 
     def numba(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         n = live_rows(code, live)
@@ -105,7 +72,7 @@ class ShuffleDeflate(Op):
             encode_frames(raw[:n], code.dtype.itemsize, payload[:n], size[:n], slots[:n], threads)
 
     def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
-        layout, (n, itemsize) = frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)), (code.shape[0], np.dtype(code.dtype).itemsize)
+        layout, n, itemsize = self.layout(code.shape[1:], np.dtype(code.dtype)), code.shape[0], np.dtype(code.dtype).itemsize
         units, groups, npix = layout.units, -(-layout.units // GROUP), layout.nbytes // itemsize
         tiles = -(-npix // 512)
         if n * max(tiles, 7 * groups) >= 1 << 31:
