@@ -15,7 +15,8 @@ from numba import njit
 
 MOST_SYMBOLS = 288
 MOST_COUNT = 1 << 23    # all counts together stay below: count and symbol share 32 bits on the device
-WORK = (18, 2 * MOST_SYMBOLS)
+MOST_WEIGHT = 1 << 62   # more than any
+WORK = (19, 2 * MOST_SYMBOLS)
 
 
 def code_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
@@ -120,25 +121,21 @@ def _by_two_queues(work, used, limit, lengths):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _package_merge(work, used, limit, lengths):
-    """The rule, over work[0, :used]; work[1] is the list, work[2 + level] says which of its entries are leaves."""
+    """The rule, over work[0, :used], for limits up to 15; work[1] is the list, work[2 + level] says which of its entries are leaves, the row behind it
+    holds the packages, the last row the leaves' weights."""
+    leaves, merged = work[len(work) - 1], work[1]
     for k in range(used):
-        work[1, k], work[2, k] = work[0, k] >> 9, 1
+        leaves[k + 1] = merged[k] = work[0, k] >> 9
+        work[2, k] = 1
+    leaves[0], leaves[used + 1] = -1, MOST_WEIGHT
     many = used
     for level in range(1, limit):
-        packages = many // 2
-        for j in range(packages):
-            work[1, j] = work[1, 2 * j] + work[1, 2 * j + 1]
-        leaf, package = used - 1, packages - 1
-        many = used + packages
-        for k in range(many - 1, -1, -1):       # from the end, so that it is merged in place
-            from_leaf = package < 0 or (leaf >= 0 and work[0, leaf] >> 9 > work[1, package])
-            work[2 + level, k] = from_leaf
-            if from_leaf:
-                work[1, k] = work[0, leaf] >> 9
-                leaf -= 1
-            else:
-                work[1, k] = work[1, package]
-                package -= 1
+        count, packages = many // 2, work[3 + level]
+        for j in range(count):
+            packages[j + 1] = merged[2 * j] + merged[2 * j + 1]
+        packages[0], packages[count + 1] = -1, MOST_WEIGHT
+        many = used + count
+        _merge(leaves, packages, used, count, merged, work[2 + level])
     take = 2 * used - 2
     for level in range(limit - 1, -1, -1):
         taken = 0
@@ -147,3 +144,19 @@ def _package_merge(work, used, limit, lengths):
         for r in range(taken):
             lengths[work[0, r] & 511] += 1
         take = 2 * (take - taken)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _merge(leaves, packages, used, count, merged, from_leaf):
+    """Both lists, between a smallest and a largest entry, from both ends at once and without branches, for nobody could foretell those."""
+    one, end = np.uint64(1), np.uint64(used + count - 1)
+    low, low_package, high, high_package = one, one, np.uint64(used), np.uint64(count)
+    for k in range(np.uint64((used + count + 1) // 2)):
+        a, b = leaves[low], packages[low_package]
+        first = np.uint64(a <= b)
+        low, low_package = low + first, low_package + (one - first)
+        c, d = leaves[high], packages[high_package]
+        last = np.uint64(c > d)
+        high, high_package = high - last, high_package - (one - last)
+        merged[end - k], from_leaf[end - k] = max(c, d), np.int64(last)
+        merged[k], from_leaf[k] = min(a, b), np.int64(first)
