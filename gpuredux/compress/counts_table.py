@@ -73,9 +73,9 @@ def granule_of(v: np.ndarray, bits: int) -> np.ndarray:
 
 
 def lookup_of(bins: Bins) -> Lookup:
-    """The smallest table by which comparing once is enough."""
+    """The smallest table by which comparing once is enough, and not at all below 4096."""
     start = bins.start - bins.start[0]
-    for bits in range(1, 25):
+    for bits in range(12, 25):
         last = int(granule_of(start[-1:] - 1, bits)[0])
         octave = np.maximum((np.arange(last + 2) >> (bits - 1)) - 1, 0)
         values = (np.arange(last + 2) - (octave << (bits - 1))) << octave        # where each granule begins

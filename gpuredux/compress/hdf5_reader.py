@@ -1,4 +1,4 @@
-"""Read frames back: every chunk's CRC first, then our own bounds-checked decoder, then the codes' meaning."""
+"""Read frames back: every chunk's CRC first, then our own bounds-checked decoder, then the codes' meaning. Over 200 lines: a dataset as a whole."""
 
 from __future__ import annotations
 

@@ -45,9 +45,7 @@ def _tile(count, good, status, code, f, tile, counts, errors, first, start, tabl
 def _bin(v, direct, bits, first, start):
     if v < direct:
         return np.int64(first[v])
-    octave = np.int64(0)
-    while (v >> octave) >= direct:
-        octave += 1
+    octave = (np.float64(v).view(np.int64) >> 52) - np.int64(1022) - bits       # of the exponent: v's length in bits, less those of a granule's number
     c = np.int64(first[(octave << (bits - 1)) + (v >> octave)])
     return c + 1 if v >= start[c + 1] else c
 
