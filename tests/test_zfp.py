@@ -23,7 +23,7 @@ from gpuredux.datasets.cases_zfp import frames_of
 from gpuredux.status import Frame
 
 GOLDEN = Path(__file__).parent / "golden"
-MUTANTS = 300       # of each kind of stream; LONG of them were run once, see the commit
+MUTANTS = 300       # of each kind of stream; 200,000 were run once
 # zfpy reads beyond a stream that is cut, and libzfp 1.0.1 writes beyond its buffer at rates below a block's header: never in this process
 ZFPY = """
 import json, sys
