@@ -1,4 +1,4 @@
-"""compress.verify: what it says of bounds that are kept and of such that are broken on purpose, of lossless chunks, and of zfp, whose tolerance such values break."""
+"""compress.verify: what it says of bounds kept and of such that are broken on purpose, of lossless chunks, and of zfp, whose tolerance some values break."""
 
 from __future__ import annotations
 
