@@ -3,6 +3,7 @@
  * zstd_literals   grid: one block a unit, of those with which a block begins: code lengths, tree, four streams: where each code goes is a prefix sum of
  *                 bits; a thread has 64 bytes of each unit and joins its codes into words, of which it shares but the first and the last with others
  * zstd_sequences  grid: as zstd_literals: codes of 128 sequences at a time; three threads walk the states of the three tables; bits as above
+ * zstd_close      grid: a thread a unit: the last states, the size
  * zstd_place      grid: one block a frame: where its blocks begin, headers, the elements beyond a multiple of 8, the size
  * zstd_gather     grid: as zstd_literals: the block to the payload, from its slot, or raw from the shuffled bytes
  *
@@ -17,7 +18,8 @@
 #define MATCH_LENGTH(m) ((m) >> 16 & 0x3fffu)
 #define KIND_RAW 0x80000000u
 #define KIND_RLE 0x40000000u
-#define SIZE_OF(s) ((s) & 0x3fffffffu)
+#define KIND_OPEN 0x20000000u /* its sequences are to be closed */
+#define SIZE_OF(s) ((s) & 0x1fffffffu)
 #define FOUR_STREAMS 256u
 #define CODE_MOST 11u
 
@@ -116,10 +118,47 @@ INLINE u32 describe_tree(SHARED_PTR const u8 *lengths, u32 longest, SHARED_PTR u
     return direct + 1u;
 }
 
+/* what one thread decides of a section of `all` literals; in SHARED, for PoCL keeps no choice of a thread over a SYNC right (tried) */
+#define S_PLAIN 0u
+#define S_HEADER 1u /* bytes */
+#define S_BODY 2u
+#define S_FIRST 3u  /* the header's first four bytes, and the fifth */
+#define S_SECOND 4u
+#define S_JUMPS 5u  /* where in the slot the lengths of the streams belong, 0: nowhere */
+#define S_FROM 6u   /* of each stream: its first bit in the slot, */
+#define S_BEGIN 10u /* and the bits of the streams before it */
+INLINE void section_of(u32 all, u32 kinds, u32 tree_bytes, u32 streams, bool plain, SHARED_PTR const u32 *stream, SHARED_PTR u32 *info) {
+    u32 body = tree_bytes + (streams == 4u ? 6u : 0u), bits = 0u;
+    for (u32 q = 0u; q < streams; q++) body += stream[q] / 8u + 1u;
+    u32 most = all > body ? all : body, form = streams == 1u ? 0u : 1u, width = 10u, plain_header = all < 32u ? 1u : all < 4096u ? 2u : 3u;
+    if (most >= 1u << 10) { form = most < 1u << 14 ? 2u : 3u; width = most < 1u << 14 ? 14u : 18u; }
+    u32 header = (4u + 2u * width) / 8u;
+    u64 value = 2u | form << 2 | (u64)all << 4 | (u64)body << (4u + width);
+    if (plain || header + body >= plain_header + all) {
+        plain = true;
+        body = kinds == 1u ? 1u : all;
+        header = plain_header;
+        value = (kinds == 1u ? 1u : 0u) | (all < 32u ? all << 3 : all < 4096u ? 1u << 2 | all << 4 : 3u << 2 | all << 4);
+    }
+    info[S_PLAIN] = plain ? 1u : 0u;
+    info[S_HEADER] = header;
+    info[S_BODY] = body;
+    info[S_FIRST] = (u32)value;
+    info[S_SECOND] = (u32)(value >> 32);
+    info[S_JUMPS] = !plain && streams == 4u ? 4u + header + tree_bytes : 0u;
+    u32 at = 4u + header + tree_bytes + (streams == 4u ? 6u : 0u);
+    for (u32 q = 0u; q < 4u; q++) {
+        info[S_FROM + q] = 8u * at;
+        info[S_BEGIN + q] = bits;
+        at += q < streams ? stream[q] / 8u + 1u : 0u;
+        bits += q < streams ? stream[q] : 0u;
+    }
+}
+
 KERNEL(128) zstd_literals(GLOBAL const u8 *shuffled, GLOBAL const u32 *matches, GLOBAL const u32 *counts, GLOBAL const u32 *literals, GLOBAL const u32 *blocks,
                           GLOBAL u32 *slots, GLOBAL u32 *block_size, GLOBAL const i32 *live, u32 n, u32 units, u32 total, u32 pitch) {
     WARP_SCRATCH(warp, 128);
-    SHARED u32 sum[3][128], count[256], code[256], work[HUFFMAN_WORK], stream[8], sums[4], number[2];
+    SHARED u32 sum[3][128], count[256], code[256], work[HUFFMAN_WORK], stream[8], sums[4], number[2], info[16];
     SHARED u8 lengths[256], tree[320], symbol[MOST_STATES];
     u32 frame = BLOCK / units, unit = BLOCK % units;
     if (frame >= LIVE_ROWS(live, n)) return;
@@ -196,55 +235,29 @@ KERNEL(128) zstd_literals(GLOBAL const u8 *shuffled, GLOBAL const u32 *matches, 
         if (two) atomic_add_u32(stream + q + 1u, two);
         SYNC;
     }
-    u32 length[4], body = tree_bytes + (streams == 4u ? 6u : 0u);
-    UNROLL
-    for (u32 q = 0u; q < 4u; q++) {
-        length[q] = q < streams ? stream[q] / 8u + 1u : 0u;
-        body += length[q];
-    }
-    u32 most = all > body ? all : body, form = streams == 1u ? 0u : 1u, width = 10u;
-    if (most >= 1u << 10) { form = most < 1u << 14 ? 2u : 3u; width = most < 1u << 14 ? 14u : 18u; }
-    u32 header = (4u + 2u * width) / 8u, plain_header = all < 32u ? 1u : all < 4096u ? 2u : 3u;
-    plain = plain || header + body >= plain_header + all;
-    if (plain) {
-        body = kinds == 1u ? 1u : all;
-        header = plain_header;
-        form = all < 32u ? 0u : all < 4096u ? 1u : 3u;
-    }
-    u32 end = 4u + header + body, room = many * (SLOT_BYTES / 4u);
-    EACH_OF(k, smaller((end + 3u) / 4u, room))
-        if (k < smaller((end + 3u) / 4u, room)) slot[k] = 0u;
+    if (LID == 0u) section_of(all, kinds, tree_bytes, streams, plain, stream, info);
     SYNC;
-    if (LID == 0u) {
-        u32 at = 4u;
-        if (plain) at = put_bytes(bytes, at, (kinds == 1u ? 1u : 0u) | form << 2 | (u64)all << (form & 1u ? 4u : 3u), header);
-        else at = put_bytes(bytes, at, 2u | form << 2 | (u64)all << 4 | (u64)body << (4u + width), header);
-        if (!plain && streams == 4u) {
-            at = put_bytes(bytes, at + tree_bytes, length[0], 2u);
-            at = put_bytes(bytes, at, length[1], 2u);
-            put_bytes(bytes, at, length[2], 2u);
-        }
-        block_size[BLOCK] = header + body;
-    }
-    u32 tree_at = 4u + header;
-    if (!plain)
-        for (u32 k = LID; k < tree_bytes; k += 128u) bytes[tree_at + k] = tree[k];
+    plain = info[S_PLAIN] != 0u;
+    u32 header = info[S_HEADER], words = (4u + header + info[S_BODY] + 3u) / 4u;
+    EACH_OF(k, words)
+        if (k < words) slot[k] = 0u;
+    SYNC;
+    u32 jumps = info[S_JUMPS];
+    u64 value = (u64)info[S_FIRST] | (u64)info[S_SECOND] << 32;
+    if (LID == 0u) block_size[BLOCK] = header + info[S_BODY];
+    if (LID < header) bytes[4u + LID] = (u8)(value >> 8u * LID);
+    if (LID < (jumps ? 6u : 0u)) bytes[jumps + LID] = (u8)((stream[LID >> 1] / 8u + 1u) >> 8u * (LID & 1u));
+    u32 tree_at = 4u + header, copied = plain ? 0u : tree_bytes;
+    EACH_OF(k, copied)
+        if (k < copied) bytes[tree_at + k] = tree[k];
     SYNC;
 
-    u32 from[4], begin[4], at_byte = tree_at + tree_bytes + (streams == 4u ? 6u : 0u), bits = 0u;
-    UNROLL
-    for (u32 q = 0u; q < 4u; q++) {
-        from[q] = 8u * at_byte;  /* where a stream begins in the slot */
-        begin[q] = bits;         /* and in the order of the literals */
-        at_byte += length[q];
-        bits += q < streams ? stream[q] : 0u;
-    }
     if (!plain && LID < streams) {
-        u32 close = LID == 0u ? from[0] + stream[0] : LID == 1u ? from[1] + stream[1] : LID == 2u ? from[2] + stream[2] : from[3] + stream[3];
+        u32 close = info[S_FROM + LID] + stream[LID];
         atomic_or_u32(slot + (close >> 5), 1u << (close & 31u));
     }
+    u32 bits = 0u;
     index = 0u;
-    bits = 0u;
     for (u32 v = 0u; v < many; v++) {
         u64 mine = literals_of(mask + v * MATCH_WORDS, shift && v == 0u);
         GLOBAL const u8 *b = raw + v * UNIT_BYTES + 64u * LID;
@@ -264,8 +277,7 @@ KERNEL(128) zstd_literals(GLOBAL const u8 *shuffled, GLOBAL const u32 *matches, 
         if (plain && kinds == 1u && have != 0u) bytes[tree_at] = b[trailing_zeros((u32)mine) < 32u ? trailing_zeros((u32)mine) : 32u + trailing_zeros((u32)(mine >> 32))];
         if (!plain && have != 0u) { /* from the last one on: it lies lowest in its stream */
             u32 q = smaller((at - 1u) / quarter, streams - 1u);
-            u32 base = q == 0u ? begin[0] : q == 1u ? begin[1] : q == 2u ? begin[2] : begin[3];
-            u32 place = (q == 0u ? from[0] : q == 1u ? from[1] : q == 2u ? from[2] : from[3]) + stream[q] - (up_to - base);
+            u32 place = info[S_FROM + q] + stream[q] - (up_to - info[S_BEGIN + q]);
             Writer out;
             write_from(&out, slot, place);
             for (u32 k = 64u; k > 0u; k--)
@@ -273,7 +285,7 @@ KERNEL(128) zstd_literals(GLOBAL const u8 *shuffled, GLOBAL const u32 *matches, 
                     if (at == q * quarter) { /* it is the last one of the stream before */
                         write_end(&out);
                         q--;
-                        write_from(&out, slot, q == 0u ? from[0] : q == 1u ? from[1] : from[2]);
+                        write_from(&out, slot, info[S_FROM + q]);
                     }
                     u32 c = code[b[k - 1u]];
                     write_bits(&out, c & 0xffffu, c >> 16);
@@ -372,9 +384,9 @@ INLINE void sequence_of(GLOBAL const u32 *list, u32 v, u32 k, u32 count, bool jo
 }
 
 KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL const u32 *blocks, GLOBAL u32 *slots, GLOBAL u32 *block_size,
-                           GLOBAL const i32 *live, u32 n, u32 units, u32 total, u32 itemsize) {
+                           GLOBAL u32 *ends, GLOBAL const i32 *live, u32 n, u32 units, u32 total, u32 itemsize) {
     WARP_SCRATCH(warp, 128);
-    SHARED u32 fse[3 * FSE_WORDS], joined[UNITS], added[UNITS], before[UNITS], number[13], sums[4], turn[128], state_bits[3][128];
+    SHARED u32 fse[3 * FSE_WORDS], joined[UNITS], added[UNITS], before[UNITS], number[10], sums[4], turn[128], state_bits[3][128];
     SHARED u8 symbol[3 * MOST_STATES], description[3 * MOST_DESCRIPTION], codes[3][128];
     u32 frame = BLOCK / units, unit = BLOCK % units;
     if (frame >= LIVE_ROWS(live, n)) return;
@@ -386,18 +398,20 @@ KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL
     GLOBAL const u32 *column = counts + (u64)BLOCK * COLUMNS;
     GLOBAL u32 *slot = slots + (u64)BLOCK * (SLOT_BYTES / 4u);
     GLOBAL u8 *bytes = (GLOBAL u8 *)slot;
-    if (LID == 0u) number[0] = join(list, column, many, joined, added, before);
-    EACH_OF(k, 3u * FSE_WORDS)
-        if (k < 3u * FSE_WORDS) fse[k] = 0u;
-    SYNC;
-    u32 sequences = number[0];
-    if (sequences == 0u || done >= raw_bytes) {
+    u32 found = 0u;
+    for (u32 v = 0u; v < many; v++) found += column[v * COLUMNS + MANY_COLUMN];
+    if (found == 0u || done >= raw_bytes) { /* before the first SYNC: PoCL loses the end of a kernel that returns behind one (tried) */
         if (LID == 0u) {
             bytes[4u + done] = 0u; /* a slot is longer than its raw bytes */
             block_size[BLOCK] = done + 1u < raw_bytes ? done + 1u : raw_bytes | KIND_RAW;
         }
         return;
     }
+    if (LID == 0u) number[0] = join(list, column, many, joined, added, before);
+    EACH_OF(k, 3u * FSE_WORDS)
+        if (k < 3u * FSE_WORDS) fse[k] = 0u;
+    SYNC;
+    u32 sequences = number[0];
 
     /* codes are counted; with several distances what names each is found in their order, and kept in the two free bits of the match */
     u32 plane = PLANES ? smaller(REGION_BYTES, total - unit * UNIT_BYTES / REGION_BYTES * REGION_BYTES) / (8u * itemsize) : 0u;
@@ -459,17 +473,21 @@ KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL
     SYNC;
 
     /* from the last sequence to the first, 128 at a time */
-    u32 bit = 8u * start, state = 0u;
+    u32 state = 0u;
+    if (LID < 3u) ends[8u * (u64)BLOCK + 1u + LID] = number[4u + LID];
+    if (LID == 0u) block_size[BLOCK] = KIND_OPEN;
+    if (LID == 0u) number[0] = 8u * start; /* the next bit: SHARED, for PoCL loses a thread's own over these loops (tried) */
+    SYNC;
     bool begun = false;
-    for (u32 u = many; u > 0u; u--) {
-        u32 v = u - 1u, count = column[v * COLUMNS + MANY_COLUMN], own = count > joined[v] ? count - joined[v] : 0u;
-        for (u32 high = own; high > 0u; high = high > 128u ? high - 128u : 0u) {
-            u32 here = smaller(128u, high), literals = 0u, length = 3u, which = 0u, value = 1u;
+    for (u32 u = 0u; u < many; u++) {
+        u32 v = many - 1u - u, count = column[v * COLUMNS + MANY_COLUMN], own = count > joined[v] ? count - joined[v] : 0u;
+        for (u32 coded = 0u; coded < own; coded += 128u) {
+            u32 bit = number[0], here = smaller(128u, own - coded), literals = 0u, length = 3u, which = 0u, value = 1u;
             bool mine = LID < here;
             for (u32 k = clear + LID; k < smaller(clear + 320u, room); k += 128u) slot[k] = 0u; /* 128 sequences of at most 75 bits, and the words shared */
             clear = clear < bit / 32u + 320u ? clear + 320u : clear;
             if (mine) {
-                u32 k = joined[v] + high - 1u - LID, m = list[v * MATCHES + k];
+                u32 k = joined[v] + own - coded - 1u - LID, m = list[v * MATCHES + k];
                 sequence_of(list + v * MATCHES, v, k, count, joined[v] != 0u, added[v], before[v], &literals, &length, &which);
                 value = m >> 30 ? m >> 30 : (which ? plane : 1u) + 3u;
             }
@@ -509,29 +527,33 @@ KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL
                 write_bits(&out, value & ((1u << of) - 1u), of);
                 write_end(&out);
             }
-            bit += all;
+            if (LID == 0u) number[0] = ends[8u * (u64)BLOCK] = bit + all; /* here: behind the loops PoCL loses what is stored (tried) */
+            if (LANE == 0u) ends[8u * (u64)BLOCK + 4u + WARP] = state;
             SYNC;
         }
     }
-    if (LANE == 0u && WARP < 3u) number[10u + WARP] = state;
-    SYNC;
-    if (LID == 0u) {
-        u32 log0 = number[4], log1 = number[5], log2 = number[6], size;
-        u64 tail = number[12] & ((1u << log2) - 1u);
-        tail |= (u64)(number[11] & ((1u << log1) - 1u)) << log2;
-        tail |= (u64)(number[10] & ((1u << log0) - 1u)) << (log2 + log1);
-        tail |= (u64)1 << (log0 + log1 + log2);
-        size = (bit + log0 + log1 + log2 + 8u) / 8u - 4u;
-        if (size < raw_bytes) {
-            for (u32 k = clear; k < smaller(bit / 32u + 3u, room); k++) slot[k] = 0u;
-            Writer out;
-            write_from(&out, slot, bit);
-            write_bits(&out, (u32)tail & 0xffffu, 16u);
-            write_bits(&out, (u32)(tail >> 16), 16u);
-            write_end(&out);
-        }
-        block_size[BLOCK] = size < raw_bytes ? size : raw_bytes | KIND_RAW;
+}
+
+/* one thread a unit: the states that a reader begins with, and the block's size */
+KERNEL(128) zstd_close(GLOBAL const u32 *blocks, GLOBAL u32 *slots, GLOBAL u32 *block_size, GLOBAL const u32 *ends, GLOBAL const i32 *live,
+                       u32 n, u32 units, u32 total) {
+    u32 item = BLOCK * 128u + LID, frame = item / units;
+    if (frame >= LIVE_ROWS(live, n)) return;
+    u32 many = blocks[item], begin = item % units * UNIT_BYTES;
+    if (many == 0u || (block_size[item] & KIND_OPEN) == 0u) return;
+    GLOBAL const u32 *end = ends + 8u * (u64)item;
+    GLOBAL u32 *slot = slots + (u64)item * (SLOT_BYTES / 4u);
+    u32 bit = end[0], log0 = end[1], log1 = end[2], log2 = end[3], raw = smaller(many * UNIT_BYTES, total - begin);
+    u32 size = (bit + log0 + log1 + log2 + 8u) / 8u - 4u;
+    if (size < raw) {
+        u64 tail = end[6] & ((1u << log2) - 1u);
+        tail |= (u64)(end[5] & ((1u << log1) - 1u)) << log2;
+        tail |= (u64)(end[4] & ((1u << log0) - 1u)) << (log2 + log1);
+        tail = (tail | (u64)1 << (log0 + log1 + log2)) << (bit & 31u);
+        slot[bit >> 5] = (bit & 31u ? slot[bit >> 5] : 0u) | (u32)tail; /* words behind the last sequence may not be zero */
+        slot[(bit >> 5) + 1u] = (u32)(tail >> 32);
     }
+    block_size[item] = size < raw ? size : raw | KIND_RAW;
 }
 
 /* ------------------------------------------------------------------------------------------------------- the chunk */

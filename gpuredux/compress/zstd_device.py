@@ -25,6 +25,7 @@ def scratch(n: int, units: int, slots: int = 0) -> tuple[Spec, ...]:
         Spec("slots", (n, max(units * SLOT, slots)), np.dtype(np.uint8)),
         Spec("block_size", (n, units), u32),
         Spec("block_start", (n, units), u32),
+        Spec("ends", (n, units, 8), u32),
     )
 
 
@@ -36,7 +37,7 @@ def encode(plan: Plan, planes: bool, total: int, align: int, code: Any, live: An
     if n * max(units, 1) >= 1 << 31:
         raise ValueError(f"{plan.op.name}: {n} frames of {units} units are more than one launch holds; plan for fewer frames")
     held = plan.scratch or {}
-    shuffled, matches, counts, literals, blocks, slots, block_size, block_start = (held.get(s.name) for s in scratch(1, 1))
+    shuffled, matches, counts, literals, blocks, slots, block_size, block_start, ends = (held.get(s.name) for s in scratch(1, 1))
     rows = payload if live is None else live        # stands in where the kernels never look
     n_, units_, total_, pitch = (np.uint32(k) for k in (n, units, total, max(units, 1) * UNIT))
     size_, live_ = np.uint32(itemsize), {"LIVE": live is not None}
@@ -54,7 +55,8 @@ def encode(plan: Plan, planes: bool, total: int, align: int, code: Any, live: An
     file = "compress/zstd_blocks.cl"
     args = (shuffled, matches, counts, literals, blocks, slots, block_size, rows, n_, units_, total_, pitch)
     plan.launch(file, "zstd_literals", (n * units,), 128, args, **shared)
-    plan.launch(file, "zstd_sequences", (n * units,), 128, (matches, counts, blocks, slots, block_size, rows, n_, units_, total_, size_), **shared)
+    plan.launch(file, "zstd_sequences", (n * units,), 128, (matches, counts, blocks, slots, block_size, ends, rows, n_, units_, total_, size_), **shared)
+    plan.launch(file, "zstd_close", (-(-n * units // 128),), 128, (blocks, slots, block_size, ends, rows, n_, units_, total_), **shared)
     args = (code, blocks, block_size, block_start, payload, size, rows, n_, units_, total_, np.uint32(pixels * itemsize), np.uint32(cap))
     plan.launch(file, "zstd_place", (n,), 128, args, **shared)
     args = (shuffled, slots, blocks, block_size, block_start, payload, rows, n_, units_, total_, pitch, np.uint32(cap))
