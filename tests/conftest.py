@@ -98,6 +98,10 @@ SAME_CODE = {           # tests that compile the same functions; an op or a file
     "test_binning": ("features.bin", "features.running", "features.cube", "features.histogram"),
     "test_beam": ("features.beam_centre", "features.beam_centroid", "features.jet_streak", "features.radial_background"),
     "test_common_mode": ("calib.common_mode",), "test_darks": ("calib.dark_sums", "calib.dark_median"),
+    "test_zstd": ("compress.shuffle_zstd", "compress.bitshuffle_zstd"), "test_zfp": ("compress.zfp", "compress.zfp_decode"),
+    "test_zstd_decode": ("compress.shuffle_zstd_decode", "compress.bitshuffle_zstd_decode"),
+    "test_deflate": ("compress.shuffle_deflate", "compress.shuffle_deflate_decode"), "test_quantize": ("compress.quantize", "compress.dequantize"),
+    "test_quantize_counts": ("compress.quantize_counts", "compress.dequantize_counts"),
     "test_bitshuffle_lz4": ("compress.bitshuffle_lz4", "compress.bitshuffle_lz4_decode"), "test_assembly": ("calib.assemble", "calib.assemble_tiles"),
 }
 

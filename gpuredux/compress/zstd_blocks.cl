@@ -451,7 +451,7 @@ KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL
         number[7u + WARP] = c >> 16;
     }
     SYNC;
-    u32 room = many * (SLOT_BYTES / 4u), at = 4u + done, described = number[7] + number[8] + number[9], how_many = sequences < 128u ? 1u : sequences < 0x7f00u ? 2u : 3u;
+    u32 room = many * (SLOT_BYTES / 4u), at = 4u + done, described = number[7] + number[8] + number[9], how_many = sequences < 128u ? 1u : 2u; /* 0x7f00 and more a region does not hold */
     u32 start = at + how_many + 1u + described, clear = at / 4u; /* words from here on are not zero yet, but for the first one's bytes before at */
     if (LID == 0u) {
         u32 to = at;
@@ -464,8 +464,7 @@ KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL
     if (LID == 0u) {
         u32 to = at;
         if (how_many == 1u) to = put_bytes(bytes, to, sequences, 1u);
-        else if (how_many == 2u) to = put_bytes(bytes, to, ((sequences >> 8) + 128u) | (sequences & 255u) << 8, 2u);
-        else to = put_bytes(bytes, to, 255u | (sequences - 0x7f00u) << 8, 3u);
+        else to = put_bytes(bytes, to, ((sequences >> 8) + 128u) | (sequences & 255u) << 8, 2u);
         bytes[to++] = (u8)(number[1] << 6 | number[2] << 4 | number[3] << 2);
         for (u32 kind = 0u; kind < 3u; kind++)
             for (u32 k = 0u; k < number[7u + kind]; k++) bytes[to++] = description[kind * MOST_DESCRIPTION + k];

@@ -44,10 +44,10 @@ def encode(plan: Plan, planes: bool, total: int, align: int, code: Any, live: An
     shuffle = {"SIZE": itemsize, "ALIGN": align, **live_}
     if planes:
         args: tuple[Any, ...] = (code, shuffled, rows, n_, np.uint32(pixels * itemsize), total_, pitch)
-        plan.launch("compress/zstd_shuffle.cl", "zstd_planes", (units, n), 128, args, **shuffle)
+        plan.launch("compress/bitshuffle_zstd.cl", "zstd_planes", (units, n), 128, args, **shuffle)
     else:
         args = (code, shuffled, rows, n_, np.uint32(pixels), pitch)
-        plan.launch("compress/zstd_shuffle.cl", "zstd_shuffle", (-(-pixels // ELEMENTS), n), 128, args, **shuffle)
+        plan.launch("compress/shuffle_zstd.cl", "zstd_shuffle", (-(-pixels // ELEMENTS), n), 128, args, **shuffle)
     shared = {"PLANES": planes, **live_}
     regions, file = -(-total // (16 * UNIT)), "compress/zstd_units.cl"
     plan.launch(file, "zstd_units", (n * units,), 128, (shuffled, matches, counts, literals, rows, n_, units_, total_, pitch, size_), **shared)

@@ -1,4 +1,4 @@
-"""Bytes -> blocks of a Zstandard frame, whose matches have fixed distances: every decision, and so every byte, is stated here.
+"""Bytes -> blocks of a Zstandard frame, whose matches have fixed distances. Over 200 lines: the whole readable encoder, which states every byte.
 
 Shuffled bytes are taken in regions of REGION bytes, a region in units of UNIT bytes. What is found in a unit depends on its region's bytes up to
 there alone, so units are read side by side:
@@ -7,7 +7,7 @@ there alone, so units are read side by side:
   3. block_of     matches that go on in the next unit are joined; literals by Huffman codes, sequences by FSE codes, or the bytes as they are
 A block knows of others only by its matches: it has tables and repeated offsets of its own. So blocks are made side by side too.
 
-source: RFC 8878. Over 200 lines: the whole readable encoder in one place.
+source: RFC 8878
 """
 
 from __future__ import annotations
@@ -18,8 +18,26 @@ import numpy as np
 
 from .huffman_lengths import code_lengths
 from .zstd_format import (
-    COMPRESSED, HUFFMAN_LOG_MOST, LL_BASE, LL_BITS, LL_DEFAULT, LL_DEFAULT_LOG, MAGIC, ML_BASE, ML_BITS, ML_DEFAULT, ML_DEFAULT_LOG, OF_DEFAULT, OF_DEFAULT_LOG,
-    ONE_SYMBOL, OWN_TABLE, PREDEFINED, RAW, RLE, WEIGHT_LOG_MOST, fse_spread,
+    COMPRESSED,
+    HUFFMAN_LOG_MOST,
+    LL_BASE,
+    LL_BITS,
+    LL_DEFAULT,
+    LL_DEFAULT_LOG,
+    MAGIC,
+    ML_BASE,
+    ML_BITS,
+    ML_DEFAULT,
+    ML_DEFAULT_LOG,
+    OF_DEFAULT,
+    OF_DEFAULT_LOG,
+    ONE_SYMBOL,
+    OWN_TABLE,
+    PREDEFINED,
+    RAW,
+    RLE,
+    WEIGHT_LOG_MOST,
+    fse_spread,
 )
 
 REGION, UNIT = 1 << 17, 1 << 13
@@ -131,11 +149,11 @@ def estimate(c: Counts) -> int:
 
 def merged(units: list[Counts]) -> list[int]:
     """Of each unit of a region: how many units the block that begins there has; 0 where none begins."""
-    lengths, begin = [0] * len(units), 0
+    lengths, begin, block, size = [0] * len(units), 0, units[0], 0
     for k, unit in enumerate(units):
-        alone = estimate(unit)
-        if k and (whole := estimate(both := together(block, unit))) <= size + alone:
-            block, size = both, whole
+        alone, both = estimate(unit), together(block, unit)
+        if k > 0 and estimate(both) <= size + alone:
+            block, size = both, estimate(both)
         else:
             begin, block, size = k, unit, alone
         lengths[begin] = k + 1 - begin
@@ -368,7 +386,7 @@ def sequences_section(sequences: list[Sequence], distances: tuple[int, ...]) -> 
     many = len(sequences)
     if many == 0:
         return b"\0"
-    number = bytes([many]) if many < 128 else bytes([(many >> 8) + 128, many & 255]) if many < 0x7F00 else b"\xff" + (many - 0x7F00).to_bytes(2, "little")
+    number = bytes([many]) if many < 128 else bytes([(many >> 8) + 128, many & 255])       # 0x7F00 and more, which need three bytes, a region does not hold
     literals, lengths = (np.array([s[k] for s in sequences], np.int64) for k in (0, 1))
     ll, ml = code_of(literals, LL_BASE), code_of(lengths, ML_BASE)
     values = offset_values(sequences, distances)
