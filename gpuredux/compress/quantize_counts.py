@@ -37,7 +37,7 @@ class QuantizeCounts(Op):
          frame_status (n,) u32, when given: with OUTLIER_OVERFLOW
     bound: table[code] is off by less than a bin's width, about 0.6 of it, and unit / 2 more for float32 input: bound_on(count). Steps of s sigma make the
            variance 1 + s^2 / 12 times as large. table is unbiased where counts are as likely as their neighbours, to the first order in how that changes
-           (Bins.meant): the mean of Poisson counts, s = 1, is off by 0.06 % at most from 20 on, and by 0.2 % around exact_below = 20; plain means of
+           (Bins.meant): the mean of Poisson counts, s = 1, is off by 0.06 % at most from 20 on, and by 0.33 % at most around exact_below = 20; plain means of
            bins by 0.5 and 0.9 %. Below, bins as wide as the distribution are biased: by up to 4 % at a mean of 1 or 2; hence exact_below
     exact: the table is made on the host, of correctly rounded float64; codes are bit-identical on every backend
     source: Huang and Jacobsen, J. Synchrotron Rad. 28 (2021) 1149; the table of conditional means: DeForest et al., arXiv:2207.05601
