@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..op import nbytes
 from .pipeline import Pipeline
 
@@ -23,7 +25,7 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
     states = size([*pipeline.state.values(), *pipeline._next_state.values()])
     own = [p for plan in (pipeline.raw_plan, pipeline.exact_plan) if plan for p in plan.parts()]
     plans = [(p, pipeline.on_host) for p in pipeline.plan.parts()] + [(p, True) for p in own]
-    held = [pipeline.constants, *({k: v for k, v in vars(op).items() if getattr(v, "shape", ())} for op in pipeline.ops)]
+    held = [pipeline.constants, *({k: v for k, v in vars(op).items() if hasattr(v, "nbytes") and not isinstance(v, np.generic)} for op in pipeline.ops)]
     found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "device_batch": size(device_arrays), "device_constants": 0,
              "plans": size([pipeline.raw_rows, *pipeline.exact_out.values()]), "device_plans": 0}
     found["plans" if pipeline.on_host else "device_plans"] += states
