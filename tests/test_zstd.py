@@ -21,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuredux.compress.bitshuffle_zstd import BitshuffleZstd
+from gpuredux.compress.chunk_encoder import Filter
+from gpuredux.compress.hdf5_layout import create_chunks
 from gpuredux.compress.shuffle_zstd import ShuffleZstd
 from gpuredux.datasets import cases_zstd
 from gpuredux.op import live_rows
@@ -151,9 +153,9 @@ def test_every_chunk_is_read_by_hdf5plugin_in_another_process(tmp_path: Path) ->
         for op in OPS:
             for case in cases_zstd.CASES[op.name]():
                 code = case.inputs["code"]
-                filters = op.filters() if op is ShuffleZstd else op.filters(code.dtype.itemsize)
                 name, frame = f"{op.name} {case.name}".replace(" ", "_"), code.shape[1:]
-                d = f.create_dataset(name, code.shape, code.dtype, chunks=(1, *frame), maxshape=(None, *frame), **filters)
+                d = create_chunks(f, name, frame, code.dtype, filters=op.filters(code.dtype.itemsize))
+                d.resize(len(code), axis=0)
                 for i, chunk in enumerate(chunks(op, code)):
                     d.id.write_direct_chunk((i, *[0] * (code.ndim - 1)), chunk)
                 rows[name] = [hashlib.sha256(frame.tobytes()).hexdigest() for frame in code]
@@ -162,8 +164,9 @@ def test_every_chunk_is_read_by_hdf5plugin_in_another_process(tmp_path: Path) ->
 
 
 def test_filters_are_hdf5plugins() -> None:
-    assert BitshuffleZstd.filters(4) == dict(hdf5plugin.Bitshuffle(nelems=32768, cname="zstd", clevel=1))
-    assert ShuffleZstd.filters() == {"shuffle": True, **hdf5plugin.Zstd(clevel=1)}
+    theirs = (hdf5plugin.Bitshuffle(nelems=32768, cname="zstd", clevel=1), hdf5plugin.Zstd(clevel=1))
+    own = [Filter(k["compression"], k["compression_opts"]) for k in map(dict, theirs)]
+    assert BitshuffleZstd.filters(4) == (own[0],) and ShuffleZstd.filters(4) == (Filter(2, ()), own[1])
 
 
 def test_no_chunk_is_larger_than_cap() -> None:

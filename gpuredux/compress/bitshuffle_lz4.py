@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import numba
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows, nbytes, spec_of
+from ..op import Op, Plan, Spec, live_rows
+from .chunk_encoder import ChunkEncoder, Filter, fits
 from .lz4_numba import BLOCK, SLOT, encode_frames
 
-ITEMSIZES = (1, 2, 4, 8)
 HEADER = 12
 
 
 @dataclass(frozen=True, eq=False)
-class BitshuffleLZ4(Op):
+class BitshuffleLZ4(ChunkEncoder):
     """payload[f, :size[f]] = the HDF5 filter-32008 chunk (bitshuffle + LZ4, 8 KiB blocks) of frame f.
 
     The matcher has no table: a match begins where 4 bytes equal those at one of four fixed distances: 1, the size of a bit plane,
@@ -35,33 +35,22 @@ class BitshuffleLZ4(Op):
     """
 
     name: ClassVar[str] = "compress.bitshuffle_lz4"
-    inputs: ClassVar[tuple[str, ...]] = ("code", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("payload", "size")
 
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
+    def layout(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+        return frame_layout(self.name, frame, dtype)
 
-    def __post_init__(self) -> None:
-        if (self.shape is None) != (self.dtype is None):
-            raise ValueError(f"{self.name}: shape and dtype are given together or not at all, got {self.shape} and {self.dtype}")
-        if self.shape is not None:
-            frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
-            object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
-            object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+    def chunk_of(self, frame: np.ndarray) -> bytes:
+        return chunk_of(frame)
 
-    def outputs(self, code: Any, live: Any) -> tuple[Spec, ...]:
-        if not hasattr(code, "shape") or not hasattr(code, "dtype"):
-            raise TypeError(f"{self.name}: code must be an array (n, ..., width), got {type(code).__name__}")
-        given = spec_of("code", code)
-        if self.shape is not None:
-            self.require("code", code, np.dtype(self.dtype), ("n", *self.shape))
-        if not fits(given.dtype) or len(given.shape) < 2 or min(given.shape[1:]) < 1:
-            error = ValueError if fits(given.dtype) else TypeError
-            raise error(f"{self.name}: code must be native numbers of 1, 2, 4 or 8 bytes (n, ..., width), got {given.dtype} {given.shape}")
-        layout = frame_layout(self.name, given.shape[1:], given.dtype)
-        self.require_live(live)
-        n = given.shape[0]
-        return Spec("payload", (n, layout.cap), np.dtype(np.uint8)), Spec("size", (n,), np.dtype(np.uint32))
+    def decoder(self) -> type[Op]:
+        from .bitshuffle_lz4_decode import BitshuffleLZ4Decode
+
+        return BitshuffleLZ4Decode
+
+    @staticmethod
+    def filters(itemsize: int) -> tuple[Filter, ...]:
+        """The filter itself puts three values in front: its version and the item size."""
+        return (Filter(32008, (0, 2)),)
 
     def scratch(self, code: Any, live: Any) -> tuple[Spec, ...]:
         n, blocks = code.shape[0], frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)).blocks
@@ -70,22 +59,6 @@ class BitshuffleLZ4(Op):
             Spec("block_size", (n, max(blocks, 1)), np.dtype(np.uint32)),
             Spec("block_start", (n, max(blocks, 1)), np.dtype(np.uint32)),
         )
-
-    def traffic(self, code: Any, live: Any) -> int:
-        return nbytes(code, live) + nbytes(self.outputs(code, live)[1])
-
-    def inverse(self) -> Op:
-        from .bitshuffle_lz4_decode import BitshuffleLZ4Decode
-
-        if self.shape is None or self.dtype is None:
-            raise TypeError(f"{self.name} has an inverse only if it knows its frames: BitshuffleLZ4(shape=..., dtype=...)")
-        return BitshuffleLZ4Decode(self.shape, self.dtype)
-
-    def numpy(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
-        for f in range(live_rows(code, live)):
-            chunk = np.frombuffer(chunk_of(code[f]), np.uint8)
-            payload[f, : len(chunk)] = chunk
-            size[f] = len(chunk)
 
     def numba(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         n, layout = live_rows(code, live), frame_layout(self.name, code.shape[1:], code.dtype)
@@ -138,11 +111,6 @@ def frame_layout(who: str, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layo
     if cap >= 1 << 32:
         raise ValueError(f"{who}: a frame of {total} bytes could need a chunk of 4 GiB or more; cut it into panels")
     return Layout(total, usable, blocks, cap, next(k for k in (16, 8, 4, 2, 1) if total % k == 0))
-
-
-def fits(dtype: np.dtype[Any]) -> bool:
-    """Native numbers of 1, 2, 4 or 8 bytes."""
-    return dtype.itemsize in ITEMSIZES and dtype.kind in "biufc" and dtype.isnative
 
 
 def second_row(width: int) -> int:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numba
 import numpy as np
 
-from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
-from ..status import Frame
+from ..op import DecodeError, Op, Plan, Spec, live_rows
 from . import lz4_numba as lz4
 from .bitshuffle_lz4 import HEADER, BitshuffleLZ4, Layout, frame_layout
+from .chunk_decoder import ChunkDecoder
 
 REASONS = {
     lz4.HEADER_SHORT: "the header needs 12 bytes",
@@ -31,7 +31,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class BitshuffleLZ4Decode(Op):
+class BitshuffleLZ4Decode(ChunkDecoder):
     """code[f] = the frame whose filter-32008 chunk (bitshuffle + LZ4) is payload[f, :size[f]].
 
     Any block size of 8 elements or more (a multiple of 8) and any valid LZ4 block is decoded, whoever wrote it. LZ4's rules for encoders
@@ -48,28 +48,12 @@ class BitshuffleLZ4Decode(Op):
     """
 
     name: ClassVar[str] = "compress.bitshuffle_lz4_decode"
-    inputs: ClassVar[tuple[str, ...]] = ("payload", "size", "frame_status?", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("code",)
 
-    shape: tuple[int, ...]
-    dtype: str
+    def layout_of(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+        return frame_layout(self.name, frame, dtype)
 
-    def __post_init__(self) -> None:
-        frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
-        object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
-
-    @property
-    def layout(self) -> Layout:
-        return frame_layout(self.name, self.shape, np.dtype(self.dtype))
-
-    def outputs(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        n, cap = self.require("payload", payload, np.uint8, ("n", "cap")).shape
-        self.require("size", size, np.uint32, (n,))
-        if cap >= 1 << 32:
-            raise ValueError(f"{self.name}: payload rows of {cap} bytes: chunks must be smaller than 4 GiB")
-        self.frame_outputs(n, frame_status, live)       # it is written in any case
-        return Spec("code", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
+    def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
+        return frame_of(chunk, self.layout, np.dtype(self.dtype).itemsize, lz4_unpack)
 
     def scratch(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         n, layout = payload.shape[0], self.layout
@@ -80,19 +64,8 @@ class BitshuffleLZ4Decode(Op):
             Spec("planes", (n, layout.usable + 16), np.dtype(np.uint8)),
         )
 
-    def traffic(self, payload: Any, size: Any, frame_status: Any, live: Any) -> int:
-        return nbytes(size, frame_status, live) + nbytes(*self.outputs(payload, size, frame_status, live))
-
     def inverse(self) -> Op:
         return BitshuffleLZ4(self.shape, self.dtype)
-
-    def numpy(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
-        for f in range(live_rows(payload, live)):
-            chunk = payload[f, : size[f]].tobytes() if size[f] <= payload.shape[1] else b""
-            raw, good = frame_of(chunk, self.layout, np.dtype(self.dtype).itemsize, lz4_unpack)
-            code[f] = np.frombuffer(raw, self.dtype).reshape(self.shape)
-            before = 0 if frame_status is None else frame_status[f]
-            new_status[f] = before | (0 if good else Frame.CORRUPT)
 
     def numba(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         n, layout, threads = live_rows(payload, live), self.layout, numba.get_num_threads()
@@ -101,8 +74,7 @@ class BitshuffleLZ4Decode(Op):
         spans = 1 if threads == 1 else min(max(layout.blocks // 16, 1), max(8 * threads // n, 1))
         raw, work = code.reshape(len(code), -1).view(np.uint8), plan.scratch
         first = lz4.decode_frames(payload[:n], size[:n], np.dtype(self.dtype).itemsize, raw[:n], work["block_start"][:n], work["planes"][:n], spans)
-        corrupt = np.where(first[:, 0] != 0, np.uint32(Frame.CORRUPT), np.uint32(0))
-        new_status[:n] = corrupt if frame_status is None else frame_status[:n] | corrupt
+        self.mark(n, first[:, 0], frame_status, new_status)
 
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         layout, (n, cap) = self.layout, payload.shape

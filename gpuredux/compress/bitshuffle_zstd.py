@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..op import Op
 from .bitshuffle_lz4 import bit_planes
+from .chunk_encoder import Filter
 from .shuffle_zstd import ZstdEncoder
 from .zstd_encode import REGION, blocks_of, frame_header
 
@@ -44,9 +44,9 @@ class BitshuffleZstd(ZstdEncoder):
         return BitshuffleZstdDecode
 
     @staticmethod
-    def filters(itemsize: int) -> Mapping[str, Any]:
-        """For h5py's create_dataset: what a dataset needs for such chunks. The filter itself puts three values in front (its version, the item size)."""
-        return {"compression": 32008, "compression_opts": (REGION // itemsize, 3, 1)}
+    def filters(itemsize: int) -> tuple[Filter, ...]:
+        """The filter itself puts three values in front: its version and the item size."""
+        return (Filter(32008, (REGION // itemsize, 3, 1)),)
 
 
 def bitshuffle_zstd_chunk(frame: np.ndarray) -> bytes:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from ..op import Op, Plan, Spec, live_rows, nbytes, spec_of
 
 ITEMSIZES = (1, 2, 4, 8)
+
+
+class Filter(NamedTuple):
+    """Of HDF5: its registered number, and the values that a dataset is created with."""
+
+    number: int
+    values: tuple[int, ...]
 
 
 class Layout(Protocol):
@@ -47,6 +54,11 @@ class ChunkEncoder(Op):
         raise NotImplementedError
 
     def decoder(self) -> type[Op]:
+        raise NotImplementedError
+
+    @staticmethod
+    def filters(itemsize: int) -> tuple[Filter, ...]:
+        """Of a dataset that holds such chunks, in the order in which they encode."""
         raise NotImplementedError
 
     def outputs(self, code: Any, live: Any) -> tuple[Spec, ...]:

@@ -10,10 +10,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import hdf5plugin
+import h5py
+import hdf5plugin  # noqa: F401  registers the filters
 import numpy as np
 
 from ..op import Op
+from .bitshuffle_lz4 import BitshuffleLZ4
+from .chunk_encoder import Filter
 
 LAYOUT = 1          # a changed layout, or another meaning of the codes, has a new number; readers know all
 LAYOUT_BOUNDS = 2   # codes of a relative bound, or of one by noise, whose scale is a plane
@@ -59,10 +62,14 @@ def check_frame(who: str, shape: Sequence[int], dtype: Any, panels: bool) -> tup
     return frame, kind
 
 
-def create_chunks(group: Any, name: str, frame: tuple[int, ...], dtype: Any, panels: bool = False, fill: Any = None) -> Any:
-    """An empty dataset that grows along frames, one frame or one panel a chunk, with the filter that its chunks will name."""
+def create_chunks(group: Any, name: str, frame: tuple[int, ...], dtype: Any, panels: bool = False, fill: Any = None,
+                  filters: Sequence[Filter] | None = None) -> Any:
+    """An empty dataset that grows along frames, one frame or one panel a chunk, with the filters that its chunks went through (bitshuffle + LZ4)."""
     chunk = (1, 1, *frame[1:]) if panels else (1, *frame)
-    return group.create_dataset(name, (0, *frame), dtype, maxshape=(None, *frame), chunks=chunk, fillvalue=fill, **hdf5plugin.Bitshuffle())
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    for filter in BitshuffleLZ4.filters(np.dtype(dtype).itemsize) if filters is None else filters:
+        plist.set_filter(filter.number, 0, filter.values)
+    return group.create_dataset(name, (0, *frame), dtype, maxshape=(None, *frame), chunks=chunk, fillvalue=fill, dcpl=plist)
 
 
 def create_list(group: Any, name: str, dtype: Any, first: Sequence[Any] = ()) -> Any:

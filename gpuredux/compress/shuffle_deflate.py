@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from ..op import Op, Plan, Spec, live_rows
-from .chunk_encoder import ChunkEncoder, fits
+from .chunk_encoder import ChunkEncoder, Filter, fits
 from .deflate_numba import SLOT, encode_frames
 from .huffman_lengths import code_lengths
 
@@ -49,6 +49,7 @@ class ShuffleDeflate(ChunkEncoder):
     """
 
     name: ClassVar[str] = "compress.shuffle_deflate"
+
     def layout(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
         return frame_layout(self.name, frame, dtype)
 
@@ -59,6 +60,11 @@ class ShuffleDeflate(ChunkEncoder):
         from .shuffle_deflate_decode import ShuffleDeflateDecode
 
         return ShuffleDeflateDecode
+
+    @staticmethod
+    def filters(itemsize: int) -> tuple[Filter, ...]:
+        """Filter 1's value, its level, is of no use to a reader."""
+        return Filter(2, ()), Filter(1, (1,))
 
     def scratch(self, code: Any, live: Any) -> tuple[Spec, ...]:
         n, groups = code.shape[0], -(-self.layout(code.shape[1:], np.dtype(code.dtype)).units // GROUP)

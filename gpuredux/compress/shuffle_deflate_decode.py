@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numba
 import numpy as np
 
-from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
-from ..status import Frame
+from ..op import DecodeError, Op, Plan, Spec, live_rows
 from . import inflate_numba as inflate
+from .chunk_decoder import ChunkDecoder
 from .lz4_numba import MARGIN
 from .shuffle_deflate import Layout, ShuffleDeflate, frame_layout
 
@@ -39,7 +39,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class ShuffleDeflateDecode(Op):
+class ShuffleDeflateDecode(ChunkDecoder):
     """code[f] = the frame whose zlib stream of shuffled bytes (HDF5 filters 2 + 1) is payload[f, :size[f]].
 
     Any valid stream of exactly the frame's bytes is decoded, whoever wrote it; what zlib refuses is refused, and bytes behind the stream too. Nothing is
@@ -55,44 +55,21 @@ class ShuffleDeflateDecode(Op):
     """
 
     name: ClassVar[str] = "compress.shuffle_deflate_decode"
-    inputs: ClassVar[tuple[str, ...]] = ("payload", "size", "frame_status?", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("code",)
+    most: ClassVar[int] = 1 << 29
+    why: ClassVar[str] = "positions are counted in bits, up to 512 MiB a chunk"
 
-    shape: tuple[int, ...]
-    dtype: str
+    def layout_of(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+        return frame_layout(self.name, frame, dtype)
 
-    def __post_init__(self) -> None:
-        frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
-        object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
-
-    @property
-    def layout(self) -> Layout:
-        return frame_layout(self.name, self.shape, np.dtype(self.dtype))
-
-    def outputs(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        n, cap = self.require("payload", payload, np.uint8, ("n", "cap")).shape
-        self.require("size", size, np.uint32, (n,))
-        if cap >= 1 << 29:
-            raise ValueError(f"{self.name}: payload rows of {cap} bytes: positions are counted in bits, up to 512 MiB a chunk")
-        self.frame_outputs(n, frame_status, live)       # it is written in any case
-        return Spec("code", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
+    def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
+        b = bytes_of(chunk, self.layout.nbytes)
+        return (bytes(self.layout.nbytes), False) if b is None else (unshuffled(b, self.shape, np.dtype(self.dtype)).tobytes(), True)
 
     def scratch(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         return (Spec("planes", (payload.shape[0], self.layout.stride), np.dtype(np.uint8)),)
 
-    def traffic(self, payload: Any, size: Any, frame_status: Any, live: Any) -> int:
-        return nbytes(size, frame_status, live) + nbytes(*self.outputs(payload, size, frame_status, live))
-
     def inverse(self) -> Op:
         return ShuffleDeflate(self.shape, self.dtype)
-
-    def numpy(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
-        for f in range(live_rows(payload, live)):
-            b = bytes_of(payload[f, : size[f]].tobytes(), self.layout.nbytes) if size[f] <= payload.shape[1] else None
-            before = 0 if frame_status is None else frame_status[f]
-            new_status[f] = before | (Frame.CORRUPT if b is None else 0)
-            code[f] = 0 if b is None else unshuffled(b, self.shape, np.dtype(self.dtype))
 
     def numba(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         n, itemsize = live_rows(payload, live), np.dtype(self.dtype).itemsize
@@ -100,8 +77,7 @@ class ShuffleDeflateDecode(Op):
             return
         raw, planes = code.reshape(len(code), -1).view(np.uint8), plan.scratch["planes"]
         found = inflate.decode_frames(payload[:n], size[:n], itemsize, raw[:n], planes[:n], min(numba.get_num_threads(), n))
-        corrupt = np.where(found[:, 0] != 0, np.uint32(Frame.CORRUPT), np.uint32(0))
-        new_status[:n] = corrupt if frame_status is None else frame_status[:n] | corrupt
+        self.mark(n, found[:, 0], frame_status, new_status)
 
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         layout, (n, cap), itemsize = self.layout, payload.shape, np.dtype(self.dtype).itemsize

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..op import Op, Plan, Spec, live_rows
 from . import zstd_device
-from .chunk_encoder import ChunkEncoder, fits
+from .chunk_encoder import ChunkEncoder, Filter, fits
 from .shuffle_zstd_decode import not_read_only
 from .zstd_encode import REGION, UNIT, blocks_of, frame_header
 from .zstd_encode_numba import SLOT, encode_frames, stages
@@ -106,9 +105,9 @@ class ShuffleZstd(ZstdEncoder):
         return ShuffleZstdDecode
 
     @staticmethod
-    def filters() -> Mapping[str, Any]:
-        """For h5py's create_dataset: what a dataset needs for such chunks. Filter 32015's value, its level, is of no use to a reader."""
-        return {"shuffle": True, "compression": 32015, "compression_opts": (1,)}
+    def filters(itemsize: int) -> tuple[Filter, ...]:
+        """Filter 32015's value, its level, is of no use to a reader."""
+        return Filter(2, ()), Filter(32015, (1,))
 
 
 def shuffle_zstd_chunk(frame: np.ndarray) -> bytes:

@@ -9,44 +9,21 @@ from typing import Any, ClassVar
 import numba
 import numpy as np
 
-from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
-from ..status import Frame
+from ..op import DecodeError, Op, Plan, Spec, live_rows
 from . import zstd_decode_numba as numba_zstd
 from .bitshuffle_lz4 import Layout, frame_layout
+from .chunk_decoder import ChunkDecoder
 from .zstd_decode import frame_content
 
 
 @dataclass(frozen=True, eq=False)
-class ZstdDecode(Op):
+class ZstdDecode(ChunkDecoder):
     """What the decoders of zstd chunks have in common."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("payload", "size", "frame_status?", "live?")
-    writes: ClassVar[tuple[str, ...]] = ("code",)
     kind: ClassVar[int] = numba_zstd.SHUFFLE
 
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __post_init__(self) -> None:
-        frame_layout(self.name, tuple(self.shape), np.dtype(self.dtype))
-        object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
-
-    @property
-    def layout(self) -> Layout:
-        return frame_layout(self.name, self.shape, np.dtype(self.dtype))
-
-    def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
-        """The bytes of a frame and whether its chunk was right in every byte."""
-        raise NotImplementedError
-
-    def outputs(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        n, cap = self.require("payload", payload, np.uint8, ("n", "cap")).shape
-        self.require("size", size, np.uint32, (n,))
-        if cap >= 1 << 32:
-            raise ValueError(f"{self.name}: payload rows of {cap} bytes: chunks must be smaller than 4 GiB")
-        self.frame_outputs(n, frame_status, live)       # it is written in any case
-        return Spec("code", (n, *self.shape), np.dtype(self.dtype)), Spec("frame_status", (n,), np.dtype(np.uint32))
+    def layout_of(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+        return frame_layout(self.name, frame, dtype)
 
     def scratch(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         n, layout = payload.shape[0], self.layout
@@ -58,17 +35,6 @@ class ZstdDecode(Op):
             Spec("framing", (n, 2), np.dtype(np.uint32)),
         )
 
-    def traffic(self, payload: Any, size: Any, frame_status: Any, live: Any) -> int:
-        return nbytes(size, frame_status, live) + nbytes(*self.outputs(payload, size, frame_status, live))
-
-    def numpy(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
-        for f in range(live_rows(payload, live)):
-            chunk = payload[f, : size[f]].tobytes() if size[f] <= payload.shape[1] else b""
-            raw, good = self.frame_bytes(chunk)
-            code[f] = np.frombuffer(raw, self.dtype).reshape(self.shape)
-            before = 0 if frame_status is None else frame_status[f]
-            new_status[f] = before | (0 if good else Frame.CORRUPT)
-
     def numba(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         n, layout, threads = live_rows(payload, live), self.layout, numba.get_num_threads()
         if n == 0:
@@ -76,8 +42,7 @@ class ZstdDecode(Op):
         spans = 1 if threads == 1 or self.kind == numba_zstd.SHUFFLE else min(max(layout.blocks // 16, 1), max(8 * threads // n, 1))
         raw = code.reshape(len(code), -1).view(np.uint8)
         first = first_errors(payload[:n], size[:n], np.dtype(self.dtype).itemsize, self.kind, raw[:n], plan.scratch["planes"][:n], spans)
-        corrupt = np.where(first[:, 0] != 0, np.uint32(Frame.CORRUPT), np.uint32(0))
-        new_status[:n] = corrupt if frame_status is None else frame_status[:n] | corrupt
+        self.mark(n, first[:, 0], frame_status, new_status)
 
     def launch_frames(self, plan: Plan, payload: Any, size: Any, live: Any, code: Any, used_bytes: int, groups: int) -> None:
         """zstd frames to planes. Literals lie in `code` on the way: whatever is there is written anew behind it."""
