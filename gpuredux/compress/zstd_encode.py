@@ -147,17 +147,18 @@ def estimate(c: Counts) -> int:
     return min(size + 48 * BIT, BIT * (8 * c.raw + 24))
 
 
-def merged(units: list[Counts]) -> list[int]:
-    """Of each unit of a region: how many units the block that begins there has; 0 where none begins."""
-    lengths, begin, block, size = [0] * len(units), 0, units[0], 0
+def merged(units: list[Counts]) -> tuple[list[int], int]:
+    """Of each unit of a region: how many units the block that begins there has; 0 where none begins. And the estimates of all blocks together."""
+    lengths, begin, block, size, before = [0] * len(units), 0, units[0], 0, 0
     for k, unit in enumerate(units):
         alone, both = estimate(unit), together(block, unit)
         if k > 0 and estimate(both) <= size + alone:
             block, size = both, estimate(both)
         else:
+            before += size
             begin, block, size = k, unit, alone
         lengths[begin] = k + 1 - begin
-    return lengths
+    return lengths, before + size
 
 
 # ------------------------------------------------------------------------------------------------------------------- 3
@@ -440,12 +441,18 @@ def frame_header(size: int) -> bytes:
 
 def blocks_of(region: np.ndarray, distances: tuple[int, ...], least: int, last: bool) -> bytes:
     """All blocks of a region; last: it is the frame's last one."""
+    return estimated_blocks(region, distances, least, last)[0]
+
+
+def estimated_blocks(region: np.ndarray, distances: tuple[int, ...], least: int, last: bool) -> tuple[bytes, int]:
+    """The same, and about how many units of bits they have, as it was known before they were made."""
     starts = range(0, len(region), UNIT)
     matches = [matches_of(region, at, distances, least) for at in starts]
     out = b""
-    for k, units in enumerate(merged([counts_of(region, at, m) for at, m in zip(starts, matches, strict=True)])):
+    lengths, about = merged([counts_of(region, at, m) for at, m in zip(starts, matches, strict=True)])
+    for k, units in enumerate(lengths):
         if units:
             stop = min((k + units) * UNIT, len(region))
             inside = [m for found in matches[k : k + units] for m in found]
             out += block_of(region, k * UNIT, stop, inside, distances, last and stop == len(region))
-    return out
+    return out, about

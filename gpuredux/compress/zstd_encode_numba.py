@@ -23,6 +23,7 @@ fast = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True
 UNITS, WORDS = REGION // UNIT, UNIT // 64
 SLOT = REGION + 3 * UNITS + 16 + 64     # the largest blocks of a region behind a block length and a frame header, and what vectors may write beyond
 BIT = 256
+STAGES = 8
 RAW_BLOCK, RLE_BLOCK, COMPRESSED_BLOCK = 0, 1, 2
 LL, OF, ML, WEIGHT = range(4)
 # By kind, of arrays: numba would compile a function once for each constant that it is given.
@@ -436,9 +437,9 @@ def copy_counts(numbers, to, i):
 
 
 def merge(numbers, units):
-    """BLOCKS: how many units the block has that begins with a unit, 0 where none begins."""
+    """BLOCKS: how many units the block has that begins with a unit, 0 where none begins. The estimates of all blocks together."""
     table = carray(numbers, (NUMBERS,))
-    begin, size, block, both = 0, 0, np.int64(BLOCK_COUNTS), np.int64(BOTH)
+    begin, size, before, block, both = 0, 0, 0, np.int64(BLOCK_COUNTS), np.int64(BOTH)
     for k in range(units):
         count = COUNTS + COLUMNS * k
         alone, whole = estimate(table, count), 0
@@ -446,6 +447,7 @@ def merge(numbers, units):
             add_counts(table, both, block, count)
             whole = estimate(table, both)
         if k == 0 or whole > size + alone:
+            before += size
             begin, size = k, alone
             copy_counts(table, block, count)
         else:
@@ -453,7 +455,7 @@ def merge(numbers, units):
             block, both = both, block
         put32(table, BLOCKS + k, 0)
         put32(table, BLOCKS + begin, k + 1 - begin)
-    return 0
+    return before + size
 
 
 # ------------------------------------------------------------------------------------------------------------------- 3
@@ -921,27 +923,41 @@ def frame_header(size, to, at):
     return little_endian(to, at + 4, form, np.int64(count))
 
 
+def read_region(raw, octets_at, bits_at, numbers_at, stages_at, r, n, size, pixels, planes):
+    """Region r, of n bytes, of a frame of so many pixels, as far as its blocks are known; their estimates together."""
+    octets, bits, numbers = carray(octets_at, (OCTETS,)), carray(bits_at, (BITS,)), carray(numbers_at, (NUMBERS,))
+    stages, units, plane = carray(stages_at, (STAGES,)), (n + UNIT - 1) // UNIT, n // (8 * size) if planes else 0
+    call(stages[4], (raw, octets, REGION * r, n, size, pixels, planes))
+    put32(numbers, FIRST_MATCH, 0)
+    put32(numbers, FIRST_LITERAL, 0)
+    for u in range(units):
+        call(stages[0], (octets, bits, numbers, u, n, plane))
+    return call(stages[1], (numbers, units))
+
+
+def write_region(to_at, octets_at, bits_at, numbers_at, stages_at, n, plane, last, at):
+    """The blocks of the region that was read last to to[at:]; where they end. last: a reader is to stop behind them."""
+    octets, bits, numbers = carray(octets_at, (OCTETS,)), carray(bits_at, (BITS,)), carray(numbers_at, (NUMBERS,))
+    to, stages, units, u = carray(to_at, (SLOT,)), carray(stages_at, (STAGES,)), (n + UNIT - 1) // UNIT, np.int64(0)
+    while u < units:
+        after = u + at32(numbers, BLOCKS + u)
+        at = block(stages, u, after, n, plane, np.int64(after == units and last), octets, bits, numbers, to, at)
+        u = after
+    return at
+
+
 def span(raw, to_at, stages_at, first, last, size, pixels, planes):
     """Regions first to last of a frame of so many pixels, in planes of bits each behind its length and frame header; the bytes written."""
     octets, bits, numbers = np.empty(OCTETS, np.uint8), np.empty(BITS, np.uint64), np.empty(NUMBERS, np.int32)
-    to, stages = carray(to_at, (SLOT * (last - first),)), carray(stages_at, (6,))
+    to, stages = carray(to_at, (SLOT * (last - first),)), carray(stages_at, (STAGES,))
     total, at = pixels // 8 * 8 * size if planes else pixels * size, 0
     for r in range(first, last):
-        n = min(REGION, total - REGION * r)
-        units, plane, start = (n + UNIT - 1) // UNIT, n // (8 * size) if planes else 0, at
-        call(stages[4], (raw, octets, REGION * r, n, size, pixels, planes))
-        put32(numbers, FIRST_MATCH, 0)
-        put32(numbers, FIRST_LITERAL, 0)
-        for u in range(units):
-            call(stages[0], (octets, bits, numbers, u, n, plane))
-        call(stages[1], (numbers, units))
+        n, start = min(REGION, total - REGION * r), at
+        plane = n // (8 * size) if planes else 0
+        call(stages[6], (raw, octets, bits, numbers, stages, r, n, size, pixels, planes))
         if planes:
             at = frame_header(n, to, at + 4)
-        u = np.int64(0)
-        while u < units:
-            after = u + at32(numbers, BLOCKS + u)
-            at = block(stages, u, after, n, plane, np.int64(after == units and (planes or REGION * (r + 1) >= total)), octets, bits, numbers, to, at)
-            u = after
+        at = call(stages[7], (to, octets, bits, numbers, stages, n, plane, np.int64(planes or REGION * (r + 1) >= total), at))
         if planes:
             for k in range(4):
                 put8(to, start + k, (at - start - 4) >> (24 - 8 * k))
@@ -955,6 +971,7 @@ def stages() -> np.ndarray:
     places = [
         address_of(unit, (octets, bits, numbers), 3), address_of(merge, (numbers,), 1), address_of(literals_section, (octets, bits, numbers), 2),
         address_of(sequences_section, (octets, bits, numbers), 5), address_of(fill, (octets, octets), 5), address_of(span, (octets, octets, types.int64), 5),
+        address_of(read_region, (octets, octets, bits, numbers, types.int64), 5), address_of(write_region, (octets, octets, bits, numbers, types.int64), 4),
     ]
     return np.array(places, np.int64)
 
