@@ -1,5 +1,7 @@
 """Bounded error and standard chunks."""
 
+from .bitshuffle import Bitshuffle
+from .bitshuffle_decode import BitshuffleDecode
 from .bitshuffle_lz4 import BitshuffleLZ4
 from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
 from .bitshuffle_zstd import BitshuffleZstd
@@ -18,11 +20,12 @@ from .zfp_decode import ZfpDecode, decode_zfp
 
 OPS = (
     Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
-    ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode,
+    ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Bitshuffle, BitshuffleDecode,
 )
 
 __all__ = [
-    "OPS", "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
+    "OPS", "Bitshuffle", "BitshuffleDecode",
+    "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
     "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstd", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
     "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",
 ]
