@@ -1,7 +1,8 @@
-"""Chunks of a dataset: that they are there and can be what they claim, their CRCs, their decoding."""
+"""Chunks of a dataset: that they are there and can be what they claim, their CRCs, their decoding. Over 200 lines: a chunk goes one way."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,16 +11,18 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .. import backends
 from ..op import DecodeError
 from . import hdf5_layout as layout
-from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
+from .chunk_encoder import Filter
+from .codecs import Decoding, UnknownFilters, decoding_of
 from .crc32c import crc32c
 
 BATCH = 32 << 20    # bytes that are decoded at a time: bounds the memory
 
 
 class Chunks:
-    """A dataset of bitshuffle + LZ4 chunks, one frame or one panel each, and their CRCs if there are any."""
+    """A dataset of chunks, one frame or one panel each, by any filters that codecs.py knows, and their CRCs if there are any."""
 
     def __init__(self, group: Any, name: str, crc: Any, label: str) -> None:
         self.label, self.crc = label, crc
@@ -27,9 +30,7 @@ class Chunks:
         plist = dataset.id.get_create_plist()
         if dataset.is_virtual or plist.get_layout() != h5py.h5d.CHUNKED:
             raise ValueError(f"{label} is {'virtual' if dataset.is_virtual else 'not chunked'}: its chunks are not here; read the parts, or use plain h5py")
-        filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-        if [f[0] for f in filters] != [layout.BITSHUFFLE] or len(filters[0][2]) < 5 or filters[0][2][4] != 2:
-            raise ValueError(f"{label} has the filters {[(f[0], *f[2]) for f in filters]}; read() knows bitshuffle with LZ4 (32008, fifth value 2) alone")
+        self.filters = tuple(Filter(f[0], tuple(f[2])) for f in map(plist.get_filter, range(plist.get_nfilters())))
         if dataset.dtype not in layout.DTYPES:
             raise ValueError(f"{label} is {dataset.dtype.str}; read() knows {', '.join(map(str, layout.DTYPES))} in this machine's byte order")
         self.shape, self.dtype = tuple(int(k) for k in dataset.shape), dataset.dtype
@@ -38,7 +39,7 @@ class Chunks:
             raise ValueError(f"{label} of {self.shape} has chunks of {dataset.chunks}; read() knows one frame or one panel a chunk")
         self.chunk_shape, self.per_frame = self.shape[self.lead :], math.prod(self.shape[1 : self.lead])
         self.nbytes = layout.frame_nbytes(self.chunk_shape, self.dtype)
-        self.decoder = BitshuffleLZ4Decode(self.chunk_shape, self.dtype.name)
+        self.decoding(0)
         self.file_size = dataset.file.id.get_filesize()
         self._held: tuple[int, int, np.ndarray] = (0, 0, np.empty(0, np.uint32))
 
@@ -71,23 +72,31 @@ class Chunks:
     def _check_info(self, info: Any, chunk: str) -> int:
         if info.byte_offset is None:
             raise DecodeError(f"{chunk} is not in the file")
-        if info.filter_mask:
-            raise DecodeError(f"{chunk} was stored past its filter (filter_mask {info.filter_mask:#x})")
         if info.byte_offset + info.size > self.file_size:
             raise DecodeError(f"{chunk} claims bytes up to {info.byte_offset + info.size}, the file has {self.file_size}")
-        if not 12 <= info.size <= layout.chunk_limit(self.nbytes) or self.nbytes > 255 * info.size:
+        how = self.decoding(info.filter_mask, chunk)
+        if not how.least <= info.size <= layout.chunk_limit(self.nbytes) or self.nbytes > how.most * info.size:
             raise DecodeError(f"{chunk} claims {info.size} bytes, which cannot be {self.nbytes} bytes compressed")
         return int(info.size)
 
-    def chunk(self, row: int, k: int) -> bytes:
-        """The stored bytes of a chunk whose sizes were checked; DecodeError if their CRC is another."""
+    def decoding(self, filter_mask: int, chunk: str = "") -> Decoding:
+        """How chunks with this mask are decoded. ValueError if the dataset, DecodeError if this one chunk, went through what is not known."""
+        try:
+            return decoding_of(self.filters, filter_mask, self.chunk_shape, self.dtype.name)
+        except UnknownFilters as e:
+            if not chunk:
+                raise UnknownFilters(f"{self.label}: {e}") from None
+            raise DecodeError(f"{chunk} was stored past some of its filters (filter_mask {filter_mask:#x}): {e}") from None
+
+    def chunk(self, row: int, k: int) -> tuple[int, bytes]:
+        """filter_mask and stored bytes of a chunk whose sizes were checked; DecodeError if their CRC is another."""
         with damage(self._name(row, k)):
-            _, data = self.dataset.id.read_direct_chunk(self._start(row, k))
+            mask, data = self.dataset.id.read_direct_chunk(self._start(row, k))
         if row < self.committed():
             wanted, got = self._crc_of(row * self.per_frame + k), crc32c(data)
             if wanted != got:
                 raise DecodeError(f"{self._name(row, k)} is damaged: CRC32C {got:08x}, written as {wanted:08x}")
-        return bytes(data)
+        return mask, bytes(data)
 
     def _crc_of(self, i: int) -> int:
         first, stop, held = self._held
@@ -97,27 +106,43 @@ class Chunks:
             self._held = (i, i + len(held), held)
         return int(held[i - self._held[0]])
 
-    def decode(self, rows: Sequence[int], out: np.ndarray) -> None:
-        """Fill out (len(rows), *frame)."""
-        keys = [(row, k) for row in rows for k in range(self.per_frame)]
+    def keys(self, rows: Sequence[int]) -> list[tuple[int, int]]:
+        """The chunks of these frames."""
+        return [(row, k) for row in rows for k in range(self.per_frame)]
+
+    def decode(self, rows: Sequence[int], out: Any, backend: Any = None, device: Any = None) -> None:
+        """Fill out (len(rows), *frame), an array of the host or of this backend."""
+        keys, there = self.keys(rows), backend or backends.owners(out)[0]
         step, flat = max(1, BATCH // self.nbytes), out.reshape((-1, *self.chunk_shape))
         for a in range(0, len(keys), step):
-            self._decode(keys[a : a + step], [self.chunk(*key) for key in keys[a : a + step]], flat[a : a + step])
+            self._decode(keys[a : a + step], flat[a : a + step], there, device)
 
-    def _decode(self, keys: list[tuple[int, int]], chunks: list[bytes], out: np.ndarray) -> None:
-        size = np.array([len(c) for c in chunks], np.uint32)
-        unit = self.nbytes // 8 + 64    # few capacities, so that few plans are made
-        payload = np.empty((len(chunks), -(-int(size.max()) // unit) * unit), np.uint8)
-        for row, data in zip(payload, chunks, strict=True):
-            row[: len(data)] = np.frombuffer(data, np.uint8)
-        _, status = self.decoder(payload, size, out=(out, np.empty(len(chunks), np.uint32)))
-        for i in np.flatnonzero(status):
-            try:
-                decode_chunk(chunks[i], self.chunk_shape, self.dtype)       # the same decoder, and what it finds in words
-                reason = "it cannot be decoded"
-            except DecodeError as e:
-                reason = str(e)
-            raise DecodeError(f"{self._name(*keys[i])}: {reason}")
+    def _decode(self, keys: list[tuple[int, int]], out: Any, backend: Any, device: Any) -> None:
+        """Runs of chunks with one filter_mask, one after the other."""
+        held = [self.chunk(*key) for key in keys]
+        for mask, run in itertools.groupby(range(len(held)), lambda i: held[i][0]):
+            at = list(run)
+            chunks = [held[i][1] for i in at]
+            payload, size = padded(chunks, self.nbytes)
+            how = self.decoding(mask, self._name(*keys[at[0]]))
+            status = how.run(backend, backend.put(payload, device), backend.put(size, device), out[at[0] : at[-1] + 1], device)
+            for i in np.flatnonzero(backend.get(status)):
+                try:
+                    how.words(chunks[i])    # the same decoder, and what it finds in words
+                    reason = "it cannot be decoded"
+                except DecodeError as e:
+                    reason = str(e)
+                raise DecodeError(f"{self._name(*keys[at[i]])}: {reason}")
+
+
+def padded(chunks: Sequence[bytes], nbytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """payload (n, cap), size (n,) as decoders take them, of chunks of so many raw bytes; of few capacities, so that few plans are made."""
+    size = np.array([len(c) for c in chunks], np.uint32)
+    unit = -(-(nbytes // 8 + 64) // 16) * 16
+    payload = np.empty((len(chunks), -(-int(size.max(initial=1)) // unit) * unit), np.uint8)
+    for row, data in zip(payload, chunks, strict=True):
+        row[: len(data)] = np.frombuffer(data, np.uint8)
+    return payload, size
 
 
 def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> Any:
