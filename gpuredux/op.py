@@ -550,7 +550,7 @@ class Plan:
     def execute(self, x: Sequence[Any], results: Sequence[Any]) -> None:
         """The run itself, on arrays that were checked. To numba inputs that may be written are another type than such that may not, and whatever
         reads them would be compiled for both: it sees them all as read-only."""
-        self._impl(self, *(map(_read_only, x) if self._impl.__name__ == "numba" else x), *results)
+        self._impl(self, *(map(read_only, x) if self._impl.__name__ == "numba" else x), *results)
 
     def _check(self, spec: Spec | None, a: Any) -> None:
         if spec is None or a is None:
@@ -626,7 +626,8 @@ class Plan:
         _update([(self.op, fields)], self.device, self.stream)
 
 
-def _read_only(x: Any) -> Any:
+def read_only(x: Any) -> Any:
+    """Of an ndarray a view that nobody writes: numba compiles a function once for arrays that may be written, and again for those that may not."""
     if isinstance(x, np.ndarray):
         x = x.view()
         x.flags.writeable = False

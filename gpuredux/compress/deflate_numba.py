@@ -13,6 +13,7 @@ from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from ..op import read_only
 from .huffman_lengths import WORK, code_lengths_into
 from .lz4_numba import FULL, I32, I64, MARGIN, V64, _at, _load, copy_bytes, equal64, first_one
 
@@ -595,13 +596,6 @@ def encode_frames(raw, size, payload, sizes, slots, threads):
     phases = ((True, False),) if n >= threads else ((False, False), (False, True))
     for whole, place in phases:
         in_threads(threads, lambda t, a=whole, b=place: _share(t, threads, a, b, raw, size, payload, sizes, slots, blocks, sums))
-
-
-def read_only(x):
-    """The same array: numba compiles once for each kind, writable and not."""
-    view = x.view()
-    view.flags.writeable = False
-    return view
 
 
 def in_threads(threads, work):

@@ -11,7 +11,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .deflate_numba import FIXED, ORDER, in_threads, load64, read_only, sums64
+from ..op import read_only
+from .deflate_numba import FIXED, ORDER, in_threads, load64, sums64
 from .lz4_numba import I64, MARGIN, V64, _at, _copy_match, _load, copy_bytes
 
 BITS = 11               # of a code that is found by one look-up

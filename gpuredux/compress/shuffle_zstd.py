@@ -13,7 +13,6 @@ import numpy as np
 from ..op import Op, Plan, Spec, live_rows
 from . import zstd_device
 from .chunk_encoder import ChunkEncoder, Filter, fits
-from .shuffle_zstd_decode import not_read_only
 from .zstd_encode import REGION, UNIT, blocks_of, frame_header
 from .zstd_encode_numba import SLOT, encode_frames, stages
 
@@ -70,7 +69,7 @@ class ZstdEncoder(ChunkEncoder):
         if n == 0:
             return
         spans = 1 if threads == 1 else max(1, min(layout.regions, 4 * threads // n))
-        raw = not_read_only(code.reshape(len(code), -1).view(np.uint8))
+        raw = code.reshape(len(code), -1).view(np.uint8)
         encode_frames(raw[:n], code.dtype.itemsize, int(self.planes), payload[:n], size[:n], plan.scratch["slots"][:n], spans, stages())
 
     def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numba
 import numpy as np
 
-from ..op import DecodeError, Op, Plan, Spec, live_rows
+from ..op import DecodeError, Op, Plan, Spec, live_rows, read_only
 from . import zstd_decode_numba as numba_zstd
 from .bitshuffle_lz4 import Layout, frame_layout
 from .chunk_decoder import ChunkDecoder
@@ -106,21 +105,14 @@ class ShuffleZstdDecode(ZstdDecode):
 def first_errors(payload: np.ndarray, size: np.ndarray, itemsize: int, kind: int, raw: np.ndarray, planes: np.ndarray, spans: int) -> np.ndarray:
     """Fill raw (n, bytes); for each frame (error, block, place): the first error, 0 = none."""
     found = np.zeros((len(raw), spans, 3), np.int64)
-    numba_zstd.decode_frames(not_read_only(payload), size.astype(np.int64), itemsize, kind, raw, planes, spans, found)
+    numba_zstd.decode_frames(read_only(payload), size.astype(np.int64), itemsize, kind, raw, planes, spans, found)
     return found[np.arange(len(raw)), (found[:, :, 0] != 0).argmax(axis=1)]
-
-
-def not_read_only(x: np.ndarray) -> np.ndarray:
-    """The same memory as a type of array that numba has compiled for; nobody writes to it."""
-    if x.flags.writeable or x.size == 0:
-        return x
-    return np.frombuffer((ctypes.c_uint8 * x.nbytes).from_address(x.ctypes.data), np.uint8).reshape(x.shape)
 
 
 def decoded_chunk(what: str, kind: int, chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """The frame of one chunk. Raises gpuredux.DecodeError that says what is wrong and where."""
     layout = frame_layout("compress.decode_chunk", tuple(shape), np.dtype(dtype))
-    payload = np.frombuffer(bytearray(chunk), np.uint8).reshape(1, -1)
+    payload = np.frombuffer(chunk, np.uint8).reshape(1, -1)
     raw, planes = np.empty((1, layout.nbytes), np.uint8), np.empty((1, layout.nbytes + numba_zstd.MARGIN), np.uint8)
     error, block, place = first_errors(payload, np.array([payload.size]), np.dtype(dtype).itemsize, kind, raw, planes, 1)[0]
     if error:

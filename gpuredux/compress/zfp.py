@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, frame_of, live_rows, nbytes, spec_of
+from ..op import Op, Plan, Spec, frame_of, live_rows, nbytes, read_only, spec_of
 from ..status import Frame
 from .zfp_format import DTYPES, ORDER, PADDED, Layout, Width, ZfpOp, given_values, stored_values
 from .zfp_lanes import BAD, CODE_WORDS, LANE_WORDS, LANES, WORST
-from .zfp_numba import encode_frames, read_only
+from .zfp_numba import encode_frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
+from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes, read_only
 from ..status import Frame
 from . import zfp_numba as bits
 from .zfp import Zfp, lowest_plane, order_table
@@ -122,7 +122,7 @@ def decoded(layout: Layout, width: Width, plan: Plan | None, payload: np.ndarray
     n, side = len(payload), block_bits is not None and not layout.fixed
     work, codes = (plan.scratch[k][:n] if plan else np.empty((n, size), np.uint64) for k, size in (("lanes", LANE_WORDS), ("codes", CODE_WORDS)))
     lengths = np.empty((n, 1), np.uint16) if block_bits is None else block_bits     # numba compiles for an array, wanted or not
-    found: np.ndarray = bits.decode_frames(*map(bits.read_only, (payload, size, lengths)), side, order_table(), layout.params, width.floating,
+    found: np.ndarray = bits.decode_frames(*map(read_only, (payload, size, lengths)), side, order_table(), layout.params, width.floating,
                                            energy.view(width.word), work.view(width.word), codes)
     return found
 

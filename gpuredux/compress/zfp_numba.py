@@ -11,6 +11,7 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from ..op import read_only
 from .zfp_lanes import (
     ACC,
     CODED,
@@ -279,13 +280,6 @@ def _encode_frame(frames, f, works, codes, order, params, floating, check, side,
         store64(out, at, acc)
         at += 8
     return at
-
-
-def read_only(x):
-    """The same array: numba compiles once for what is written and once for what is not."""
-    x = x.view()
-    x.setflags(write=False)
-    return x
 
 
 def both_widths(x, spare):

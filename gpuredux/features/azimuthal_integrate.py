@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from ..status import Frame
 from . import azimuthal_integrate_numba as host
 from .azimuthal_curves import STEP, carried, curves_of, halves, square_of
-from .frames import FrameOp, host_marks, read_only, whole, word
+from .frames import FrameOp, host_marks, whole, word
 from .rings import Rings, frozen
 from .rings_split import SplitRings
 

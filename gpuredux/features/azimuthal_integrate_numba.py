@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
-from .frames import read_only
+from ..op import read_only
 
 LARGEST = np.float32(2147483520.0)
 STRIP = 1 << 18     # pixels of a frame that one task takes, at least

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from .azimuthal_median_numba import medians
-from .frames import FrameOp, host_frames, host_marks, read_only, word
+from .frames import FrameOp, host_frames, host_marks, word
 from .rings import Rings
 
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from . import beam_centre_numba as host
-from .frames import FrameOp, host_frames, host_marks, read_only, word
+from .frames import FrameOp, host_frames, host_marks, word
 
 LOST = -(2**30)         # of a frame without a centre
 NONE = np.uint8(255)    # of a pixel that is not good

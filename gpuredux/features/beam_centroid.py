@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from ..status import Frame
 from .beam_centroid_numba import sum_parts
-from .frames import FrameOp, host_marks, read_only, whole, word
+from .frames import FrameOp, host_marks, whole, word
 from .region_sums import as_real
 
 PART = 8192     # pixels that a block adds: 2^32 units * 65535 rows of so many stay within 64 bits

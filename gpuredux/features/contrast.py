@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from . import contrast_numba as host
-from .frames import FrameOp, host_marks, read_only, word
+from .frames import FrameOp, host_marks, word
 from .rings import Rings
 
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows
+from ..op import Plan, Spec, live_rows, read_only
 from ..status import Frame
 from . import correlate_numba as host
-from .frames import LARGEST, FrameOp, host_marks, read_only, whole, word
+from .frames import LARGEST, FrameOp, host_marks, whole, word
 from .rings import Rings, frozen
 
 HELD = ("g2_frames", "g2_history", "g2_product", "g2_past", "g2_future", "g2_pairs")

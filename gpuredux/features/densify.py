@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, live_rows
+from ..op import Op, Plan, Spec, live_rows, read_only
 from . import densify_numba as host
 from .background import between, place_between
-from .frames import WORDS, read_only, word
+from .frames import WORDS, word
 from .rings import Rings, frozen
 
 STEPS = 32      # of an octave of probability; 31 octaves: a word's 31 bits

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import MOST_PIXELS, Plan, Spec, live_rows
+from ..op import MOST_PIXELS, Plan, Spec, live_rows, read_only
 from ..status import Frame
 from .dispersion_numba import How, dispersion_strips, local_map
 from .frames import FrameOp, whole, word
@@ -30,13 +30,6 @@ def bits_of(pixels: np.ndarray) -> np.ndarray:
     octets = np.zeros((*pixels.shape[:-1], 4 * words), np.uint8)
     octets[..., : -(-pixels.shape[-1] // 8)] = np.packbits(pixels, axis=-1, bitorder="little")
     return octets.view("<u4").astype(np.uint32, copy=False)
-
-
-def fixed(a: np.ndarray) -> np.ndarray:
-    """A read-only view: numba compiles its own text for each."""
-    view = a.view()
-    view.setflags(write=False)
-    return view
 
 
 def window_sums(a: np.ndarray, ky: int, kx: int) -> np.ndarray:
@@ -198,10 +191,10 @@ class LocalThreshold(FrameOp):
 
     def host_marks(self, x: Any, pixel_status: Any) -> Any:
         """Of no frames where there are none: so numba compiles one text for both."""
-        return fixed(np.empty((0, 1, 1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(len(x), *self.panels_of(x)))
+        return read_only(np.empty((0, 1, 1, 1), np.uint8) if pixel_status is None else pixel_status.reshape(len(x), *self.panels_of(x)))
 
     def host_gain(self, plan: Plan, x: Any) -> Any:
-        return fixed(plan.constants["gain"].reshape(self.panels_of(x)) if "gain" in plan.constants else np.empty((0, 1, 1), np.float32))
+        return read_only(plan.constants["gain"].reshape(self.panels_of(x)) if "gain" in plan.constants else np.empty((0, 1, 1), np.float32))
 
     def host_map(self, plan: Plan, x: Any) -> np.ndarray:
         """For numba, (panels, rows, cols) u16: bit 15 = good, the low bits how many good pixels its window has. Kept by the plan until good is updated."""
@@ -269,7 +262,7 @@ class Dispersion(LocalThreshold):
         strong, strong_count, new_status = plan.every_output(out)
         n, (panels, rows, cols) = live_rows(x, live), self.panels_of(x)
         found, limited = dispersion_strips(
-            fixed(x.reshape(len(x), panels, rows, cols)), self.host_marks(x, pixel_status), self.host_map(plan, x), self.host_gain(plan, x),
+            read_only(x.reshape(len(x), panels, rows, cols)), self.host_marks(x, pixel_status), self.host_map(plan, x), self.host_gain(plan, x),
             strong.reshape(len(x), panels, rows, strong.shape[-1]), n, self.kernel_size, self.how(x), np.zeros(1, self.host_sum(x)), 128,
         )
         strong_count[:n] = found

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows
+from ..op import Plan, Spec, live_rows, read_only
 from ..status import Frame
-from .dispersion import LocalThreshold, fixed, not_background, window_sums
+from .dispersion import LocalThreshold, not_background, window_sums
 from .dispersion_extended_numba import mark_frame
 
 ROWS = 8        # that a thread of the device walks down
@@ -60,11 +60,11 @@ class DispersionExtended(LocalThreshold):
         n, (panels, rows, cols) = live_rows(x, live), self.panels_of(x)
         if "maps" not in plan.scratch:      # of this backend alone: a byte a pixel
             plan.scratch["maps"] = np.zeros((2, panels, rows, -(-cols // 8) * 8), np.uint8)
-        energy, marks = fixed(x.reshape(len(x), panels, rows, cols)), self.host_marks(x, pixel_status)
+        energy, marks = read_only(x.reshape(len(x), panels, rows, cols)), self.host_marks(x, pixel_status)
         words = strong.reshape(len(x), panels, rows, -(-cols // 32))
         given = (self.host_map(plan, x), self.host_gain(plan, x), *plan.scratch["maps"])
         for f in range(n):
-            state = marks[f] if len(marks) else fixed(np.empty((0, 1, 1), np.uint8))
+            state = marks[f] if len(marks) else read_only(np.empty((0, 1, 1), np.uint8))
             strong_count[f], limited = mark_frame(energy[f], state, *given, words[f], self.kernel_size, self.how(x), np.zeros(1, self.host_sum(x)), 64)
             if new_status is not None:
                 new_status[f] = frame_status[f] | (Frame.BEYOND_UNIT if limited else 0)

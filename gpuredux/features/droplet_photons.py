@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows
+from ..op import Plan, Spec, live_rows, read_only
 from ..status import Frame
 from . import droplet_photons_numba as host
 from .droplets import DropletOp, Pixel, total_of
-from .frames import read_only, word
+from .frames import word
 from .strong import strong_scratch
 
 MOST = 2**24        # photons of one droplet

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from ..status import Frame
 from . import droplets_numba as host
-from .frames import FrameOp, host_marks, read_only, word
+from .frames import FrameOp, host_marks, word
 from .strong import connected, list_components, strong_bits, strong_scratch, table_of
 from .strong_numba import Grid
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, frame_of
+from ..op import Op, frame_of, read_only
 
 WORDS = {"uint8": "u8", "uint16": "u16", "int16": "i16", "uint32": "u32", "int32": "i32", "float32": "f32"}
 LARGEST = 2147483520    # the largest float32 below 2^31: what a pixel of a float frame counts at most, in units
@@ -48,13 +48,6 @@ class FrameOp(Op):
         if not (math.isfinite(unit) and unit > 0 and math.frexp(unit)[0] == 0.5 and 2.0**-60 <= unit <= 2.0**60):
             raise ValueError(f"{self.name}: unit must be a power of two from 2**-60 to 2**60, got {unit}")
         return float(unit)
-
-
-def read_only(x: np.ndarray) -> np.ndarray:
-    """A view that nobody writes: numba compiles a function once for arrays that may be written, and again for those that may not."""
-    view = x.view()
-    view.setflags(write=False)
-    return view
 
 
 def host_frames(x: np.ndarray, n: int) -> np.ndarray:

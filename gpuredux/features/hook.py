@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends import Backend, Device
-from ..op import Op, Plan, Spec, live_rows, nbytes
-from .frames import read_only
+from ..op import Op, Plan, Spec, live_rows, nbytes, read_only
 
 FRAME = "frame"     # in a shape: that of the first input's frames
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from . import psana_peaks_numba as host
-from .frames import FrameOp, host_frames, host_marks, read_only, word
+from .frames import FrameOp, host_frames, host_marks, word
 from .strong import connected, list_scratch, list_strong
 
 MOST_RANK = 7       # the bits of a row of the square, and those of the flood in it, are one u32

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, carries, live_rows, nbytes
+from ..op import Plan, Spec, carries, live_rows, nbytes, read_only
 from ..pixelwise import NAN, Pixelwise, write_pixels
-from .frames import read_only
 from .radial_background_numba import subtract
 from .rings import Rings
 

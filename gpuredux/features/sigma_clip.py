@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Plan, Spec, live_rows, nbytes
+from ..op import Plan, Spec, live_rows, nbytes, read_only
 from . import sigma_clip_numba as host
-from .frames import FrameOp, host_frames, host_marks, read_only, word
+from .frames import FrameOp, host_frames, host_marks, word
 from .rings import Rings, frozen
 
 LANES = 128     # sums are taken in so many strides, which are then added in halves
