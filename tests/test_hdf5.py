@@ -485,7 +485,8 @@ def test_files_of_other_programs(tmp_path):
     refused(path, "has no CRCs: not written by gpuredux; unchecked=True", name="bslz4")
     assert same(hdf5.read(path, "bslz4", unchecked=True), x) and same(hdf5.read(path, "soft", 2, unchecked=True), x[2])
     assert hdf5.verify(path, "bslz4").problems[0].endswith("nothing can be verified")
-    for name, match in (("sums", r"filters are 1 \(deflate, 4\) \+ 3 \(fletcher32"), ("blosc2", r"32026 \(blosc2, .*decoded are"), ("two", "one frame or one panel a chunk"), ("big", ">u4"),
+    for name, match in (("sums", r"filters are 1 \(deflate, 4\) \+ 3 \(fletcher32"), ("blosc2", r"32026 \(blosc2, .*decoded are"),
+                        ("two", "one frame or one panel a chunk"), ("big", ">u4"),
                         ("plain", "not chunked"),
                         ("group", "no dataset 'group' in /; it has away, "), ("nothing", "no dataset"), ("broken", "no dataset"), ("bslz4/x", "no dataset"),
                         ("away", "a link to another file"), ("virtual", "is virtual")):

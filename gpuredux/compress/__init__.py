@@ -8,8 +8,11 @@ from .bitshuffle_zstd import BitshuffleZstd
 from .bitshuffle_zstd_decode import BitshuffleZstdDecode, decode_bitshuffle_zstd
 from .dequantize import Dequantize
 from .dequantize_counts import DequantizeCounts
+from .plain_decode import PlainDecode
 from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
+from .roibin import Roibin
+from .roibin_decode import RoibinDecode
 from .shuffle_deflate import ShuffleDeflate
 from .shuffle_deflate_decode import ShuffleDeflateDecode, inflate_chunk
 from .shuffle_zstd import ShuffleZstd
@@ -20,12 +23,14 @@ from .zfp_decode import ZfpDecode, decode_zfp
 
 OPS = (
     Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
-    ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Bitshuffle, BitshuffleDecode,
+    ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Roibin, RoibinDecode, Bitshuffle, BitshuffleDecode,
+    PlainDecode,
 )
 
 __all__ = [
-    "OPS", "Bitshuffle", "BitshuffleDecode",
+    "OPS", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
     "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
+    "Roibin", "RoibinDecode",
     "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstd", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
     "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",
 ]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..op import DecodeError, Op
+from .bitshuffle import Bitshuffle
+from .bitshuffle_decode import BitshuffleDecode
 from .bitshuffle_lz4 import BitshuffleLZ4
 from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
 from .bitshuffle_zstd import BitshuffleZstd
@@ -26,7 +28,7 @@ from .zfp_decode import ZfpDecode, decode_zfp
 from .zfp_format import HDF5_FILTER, MIN_EXP, MOST_PRECISION, given_values
 
 CODECS: dict[str, type[Op]] = {"bitshuffle_lz4": BitshuffleLZ4, "bitshuffle_zstd": BitshuffleZstd, "shuffle_zstd": ShuffleZstd,
-                               "shuffle_deflate": ShuffleDeflate}
+                               "shuffle_deflate": ShuffleDeflate, "bitshuffle": Bitshuffle}
 NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle",
          32013: "zfp", 32015: "zstd", 32017: "sz", 32024: "sz3", 32026: "blosc2"}
 # Raw bytes that a stored byte can stand for, at most: what claims more is refused before anything is allocated for it.
@@ -102,12 +104,12 @@ def decoding_of(filters: tuple[Filter, ...], filter_mask: int, shape: tuple[int,
     if kinds == ["bitshuffle_zstd"]:
         return Decoding((BitshuffleZstdDecode(shape, dtype),), MOST["zstd"], 12, partial(decode_bitshuffle_zstd, shape=shape, dtype=kind))
     if not rest:
-        return Decoding((_plain(used, order, shape, kind),), 1, 1, partial(_plain_words, many=math.prod(shape) * kind.itemsize))
+        return Decoding((_in_order(used, order, shape, kind),), 1, 1, partial(_plain_words, many=math.prod(shape) * kind.itemsize))
     if rest in (["zstd"], ["deflate"]):
         make, words = {"zstd": (ShuffleZstdDecode, decode_shuffle_zstd), "deflate": (ShuffleDeflateDecode, inflate_chunk)}[rest[0]]
         fused = order == "shuffle"
         inner, of = (shape, dtype) if fused else ((*shape[:-1], shape[-1] * kind.itemsize), "uint8")
-        ops = (make(inner, of), *(() if fused or order == "raw" else (_plain(used, order, shape, kind),)))
+        ops = (make(inner, of), *(() if fused or order == "raw" else (_in_order(used, order, shape, kind),)))
         return Decoding(ops, MOST[rest[0]], 1, partial(words, shape=inner, dtype=of))
     raise UnknownFilters(f"its filters are {described(used)}; decoded are bitshuffle (32008: with LZ4, zstd, or before zstd or deflate), shuffle or nothing "
                          f"before zstd (32015), deflate (1) or nothing, and zfp (32013)")
@@ -129,10 +131,11 @@ def _kind(f: Filter, itemsize: int) -> str:
     return {1: "deflate", 32015: "zstd", HDF5_FILTER: "zfp"}.get(f.number, "unknown")
 
 
-def _plain(used: Sequence[Filter], order: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Op:
+def _in_order(used: Sequence[Filter], order: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Op:
     """What undoes an order of bytes. Bitshuffle's blocks are of 8 KiB, or of so many elements as the filter says."""
-    each = used[0].values[3] if order == "bitshuffle" and len(used[0].values) > 3 else 0
-    return PlainDecode(shape, kind.name, order, each * kind.itemsize if each else None)
+    if order == "bitshuffle":
+        return BitshuffleDecode(shape, kind.name, used[0].values[3] if len(used[0].values) > 3 else 0)
+    return PlainDecode(shape, kind.name, order == "shuffle")
 
 
 def _plain_words(chunk: bytes, many: int) -> None:
