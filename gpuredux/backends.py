@@ -16,11 +16,15 @@ import shutil
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 
 from . import status
@@ -207,6 +211,32 @@ class Numba(Numpy):
     """Host arrays; the CPU's speed."""
 
     name, impls = "numba", ("numba",)
+
+
+def share(run: Callable[..., object], items: int, *x: Any) -> None:
+    """run(first, last, *x) for parts of range(items), a part for each thread that numba may have (numba.set_num_threads); run lets the GIL go.
+
+    prange, which would do this too, compiles all that it calls three times over, and fails when two threads of a program come to it at once."""
+    threads = min(numba.get_num_threads(), items)
+    ends = [items * k // max(threads, 1) for k in range(threads + 1)]
+    others = [_pool(threads - 1).submit(run, a, b, *x) for a, b in pairwise(ends[1:])]
+    try:
+        if items:
+            run(0, ends[1], *x)
+    finally:
+        errors = [future.exception() for future in others]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="gpuredux")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)       # a child has none of its parent's threads
 
 
 class Cupy(Backend):

@@ -1,19 +1,25 @@
 """The tiles of calib.counts for the CPU: all words of a row as if they were counts, then the few that are not."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 TILE = 8192     # pixels whose factors (32 KiB) stay in the cache while a tile walks the frames
 ROW = 256       # pixels that are decided on together
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def counts_tiles(word, factor, knot, energy, pixel_status, limits, codes, bad):
+def counts_tiles(word, *rest):
     """Fill energy and pixel_status (n, npix); return the OR of the data's status bits of each frame."""
+    flags = np.zeros((-(-word.shape[1] // TILE), len(word)), np.uint32)
+    share(_tiles, len(flags), flags, word, *rest)
+    return np.bitwise_or.reduce(flags, axis=0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(first_tile, last_tile, flags, word, factor, knot, energy, pixel_status, limits, codes, bad):
     n, npix = word.shape
-    n_tiles = (npix + TILE - 1) // TILE
-    flags = np.zeros((n_tiles, n), np.uint32)
-    for tile in prange(n_tiles):
+    for tile in range(first_tile, last_tile):
         first, stop = tile * TILE, min(tile * TILE + TILE, npix)
         no_factor = np.zeros(TILE // ROW, np.bool_)
         if factor is not None:
@@ -27,10 +33,6 @@ def counts_tiles(word, factor, knot, energy, pixel_status, limits, codes, bad):
                     pixel_status[f, a:b] = 0
                 if odd:
                     flags[tile, f] |= _odd(word[f], factor, energy[f], None if pixel_status is None else pixel_status[f], limits, codes, bad, a, b)
-    total = np.zeros(n, np.uint32)
-    for tile in range(n_tiles):
-        total |= flags[tile]
-    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
