@@ -6,6 +6,9 @@
  * lz4_place   grid: one block a frame: where its blocks begin, the header, the tail, the size.
  * lz4_gather  grid: as lz4_blocks: the slot's bytes to the payload, in words of the payload. */
 #define SLOT_BYTES 8256u
+#ifndef STEP
+#define STEP BLOCK_BYTES /* of raw bytes, a block to the next: blosc has blocks of fewer */
+#endif
 #define KINDS 4u /* of distances */
 #define MIN_MATCH 4
 #define END_LITERALS 5u
@@ -34,10 +37,10 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
     SHARED u32 literal_at[128], literal_from[128], literal_count[128], sums[4], n_matches[1];
     u32 frame = BLOCK / blocks, block = BLOCK % blocks;
     if (frame >= LIVE_ROWS(live, n)) return;
-    u32 bytes = smaller(BLOCK_BYTES, frame_bytes / UNIT * UNIT - block * BLOCK_BYTES), plane = bytes / UNIT;
+    u32 bytes = smaller(STEP, frame_bytes / UNIT * UNIT - block * STEP), plane = bytes / UNIT;
 
     u32 w[16], v[16];
-    load_piece(code + (u64)frame * frame_bytes + block * BLOCK_BYTES + 64u * LID, 64u * LID < bytes ? bytes - 64u * LID : 0u, w);
+    load_piece(code + (u64)frame * frame_bytes + block * STEP + 64u * LID, 64u * LID < bytes ? bytes - 64u * LID : 0u, w);
     transpose_piece(w, v);
     store_planes(planes, v, plane);
     SYNC;
