@@ -23,7 +23,7 @@ def around(x: np.ndarray) -> np.ndarray:
 
 def quantizable(rng: np.random.Generator, op: compress.Quantize, n: int, npix: int) -> np.ndarray:
     """(n, npix): ties between codes and their neighbours, both ends of the codes, and beyond by just the bound."""
-    low, high = op.code_range
+    low, high = (k - op.zero for k in op.code_range)
     if op.mode == "rel":
         k = np.concatenate([np.arange(5), high - 1 - np.arange(5), rng.integers(0, high, 60)]).astype(np.float64)
         octaves = np.add.outer(k, [0, 0.5, 0.5 - 1e-6, 0.25]).ravel() * op.step + op.inverse().log2_smallest
@@ -80,6 +80,7 @@ def quantize() -> Iterator[Case]:
                                       ((4, 1024), 2, None, "int16", 1e-3)):
         yield quantize_case(f"{code}-rel{rel}-{frame}", frame, n, rows, "good frame" if code == "int16" else "", code=code, rel=rel, capacity=408)
     yield quantize_case("rel-few-octaves", (4, 10), 6, None, "good frame", rel=1e-4, smallest=0.013)
+    yield quantize_case("uint16-zero16", (24, 17), 6, None, "status frame", code="uint16", abs=1 / 3, zero=16)
     for frame, n, rows, code, k in (((24, 17), 35, 20, "int16", 1.0), ((37, 53), 3, None, "int32", 0.25), ((64, 300), 17, None, "int16", 3.3)):
         yield quantize_case(f"{code}-k_sigma{k}-{frame}", frame, n, rows, "good status frame" if code == "int16" else "", code=code, k_sigma=k)
 
@@ -88,7 +89,7 @@ def dequantize_case(name: str, source: Case, **fields: Any) -> Case:
     """What numpy's Quantize writes; then codes and lists that it would not write."""
     code, index, value, count, *_ = source.op(**source.inputs, backend="numpy")
     inverse = source.op.inverse()
-    op = compress.Dequantize(**{**{k: getattr(inverse, k) for k in ("step", "code", "scale", "log2_step", "log2_smallest")}, **fields})
+    op = compress.Dequantize(**{**{k: getattr(inverse, k) for k in ("step", "code", "scale", "log2_step", "log2_smallest", "zero")}, **fields})
     n = len(code)
     listed = np.arange(index.shape[1]) < np.minimum(count, index.shape[1])[:, None] if n else np.zeros(index.shape, bool)
     index, value = np.where(listed, index, np.uint32(0xDEADBEEF)), np.where(listed, value, np.float32(-7e7))
@@ -106,7 +107,7 @@ def live_of_case(case: Case) -> dict[str, np.ndarray]:
 
 def dequantize() -> Iterator[Case]:
     for case in quantize():
-        if case.name.startswith(("rows", "int16-(37", "int16-(3,", "int16-(1", "int32", "uint16-abs", "rel", "int16-rel", "uint16-rel", "int16-k")):
+        if case.name.startswith(("rows", "int16-(37", "int16-(3,", "int16-(1", "int16-k", "int16-rel", "int32", "rel", "uint16-abs", "uint16-rel", "uint16-z")):
             full = Case(case.name, case.op, {k: v for k, v in case.inputs.items() if k != "live"})
             made = dequantize_case(case.name, full, masked_value=0.0 if case.name.startswith("uint16") else np.nan)
             yield Case(case.name, made.op, {**made.inputs, **live_of_case(case)})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import gpuredux
 from gpuredux.calib import Gain
-from gpuredux.compress import Dequantize, Quantize
+from gpuredux.compress import Dequantize, Quantize, hdf5
 from gpuredux.status import Frame
 
 BOUNDS = (0.1, 1 / 3, 1e-3, 90.0, 1.0, 2.0**-100, 2.0**100, 1.7e-20, 3.3e7, float(np.float32(2.0**-5 * (1 + 2.0**-23))))
@@ -225,7 +225,34 @@ def test_fused_equals_unfused(target: Target, code: str, status: bool, shape: tu
         assert set(r._fields) >= set(expected._fields) - {"frame_status"}
 
 
+@pytest.mark.parametrize("zero", [1, 16, 65533])
+def test_another_code_of_zero(target: Target, tmp_path: Any, zero: int) -> None:
+    """Beside codes of both signs: those of int16 plus zero, for the same step; a stock reader's code * scale_factor + add_offset keeps the bound."""
+    op, rng = Quantize(0.1, "uint16", capacity=4000, zero=zero), np.random.default_rng(3)
+    x = np.concatenate([rng.normal(0, 1, 4000), (np.array([-zero - 1, -zero - 0.49, -zero, 0, 65533 - zero, 65534 - zero]) * float(op.step))])
+    x = x.astype(np.float32)[: x.size // 2 * 2].reshape(1, 2, -1)
+    r = run(target, op, {"energy": x})
+    low, high = -zero, 65533 - zero
+    coded, q = r.code < 65534, np.clip(np.rint(x / op.step), low, high)
+    assert np.array_equal(coded, np.abs(x - q * op.step) <= op.error_bound) and np.array_equal(r.code[coded], q[coded] + zero) and not coded.all()
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f["code"] = r.code
+        f["code"].attrs.update(op.attributes())
+    with h5py.File(tmp_path / "a.h5") as f:
+        about, code = f["code"].attrs, f["code"][()]
+        for dtype in (np.float32, np.float64):
+            y = code.astype(dtype) * about["scale_factor"].astype(dtype) + about["add_offset"].astype(dtype)
+            assert np.array_equal(y[coded], (q * op.step)[coded]) and (np.abs(x.astype(np.float64) - y)[coded] <= about["error_bound"]).all()
+    y = run(target, op.inverse(), lists(r))
+    assert np.array_equal(y[coded], (q * op.step)[coded]) and np.array_equal(y[~coded], x[~coded])
+    hdf5.write(tmp_path / "b.h5", "d", x, op)
+    assert hdf5.read(tmp_path / "b.h5", "d").tobytes() == y.tobytes()
+
+
 @pytest.mark.parametrize(("make", "message"), [
+    *((lambda z=z, k=k: Quantize(**k, zero=z), "zero must be 0, or with uint16") for z, k in (
+        (-1, {"abs": 1, "code": "uint16"}), (65534, {"abs": 1, "code": "uint16"}), (1, {"abs": 1}), (1, {"rel": 0.1, "code": "uint16"}))),
+    (lambda: Dequantize(1.0, zero=2), "zero must be 0, or with uint16"), (lambda: Quantize(1, zero=1.5), "zero must be a whole number"),
     *((lambda a=a: Quantize(a), "abs must be") for a in (0, -1, np.nan, np.inf, 7e-31, 1.3e30, 1e-39, 5e-324)),
     (lambda: Quantize(1, "int8"), "code must be"), (lambda: Quantize(1, capacity=0), "capacity must be"),
     (lambda: Quantize(1, good=np.ones((2, 2))), "good must be bool"), (lambda: Quantize(1).plan(np.zeros((2, 3, 4))), "energy must be float32"),

@@ -24,6 +24,11 @@ class Code(NamedTuple):
     step_bits: int
     decode_dtype: np.dtype[Any]
     highest_magnitude: int      # of a relative bound: the codes of both signs reach as far
+    zero: int = 0               # the code of 0: lowest and highest are multiples of the step, and this is added to them
+
+    def shifted(self, zero: int) -> Code:
+        """The same codes, of which this one is 0."""
+        return self._replace(lowest=self.lowest - zero, highest=self.highest - zero, zero=zero)
 
     def word(self, code: int) -> str:
         """The code as an unsigned C literal of its own width."""
@@ -33,7 +38,7 @@ class Code(NamedTuple):
         """What quantize.cl and dequantize.cl must know."""
         bits, signed = 8 * self.dtype.itemsize, self.dtype.kind == "i"
         return {"CODE_BITS": bits, "CODE_SIGNED": signed, "CODE_FILL": self.word(self.fill), "CODE_MASKED": self.word(self.masked),
-                "CODE_LOWEST": f"{self.lowest}.0f", "CODE_HIGHEST": f"{self.highest}.0f"}
+                "CODE_LOWEST": f"{self.lowest}.0f", "CODE_HIGHEST": f"{self.highest}.0f", "CODE_ZERO": self.zero}
 
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -68,14 +73,21 @@ def level_values(k: np.ndarray, origin: int, units: int) -> np.ndarray:
     return y
 
 
+def check_zero(who: str, zero: int, code: str, levels: bool) -> None:
+    """Raises ValueError for a code of 0 that these codes cannot have."""
+    highest = CODES[code].highest
+    if not 0 <= zero <= highest or (zero and (code != "uint16" or levels)):
+        raise ValueError(f"{who}: zero must be 0, or with uint16 and a bound that is not relative 0 to {highest}, got {zero} and {code}")
+
+
 @dataclass(frozen=True, eq=False)
 class Dequantize(Op):
-    """energy = code * step in float32; the listed value where the code is FILL; masked_value where it is MASKED.
+    """energy = (code - zero) * step in float32; the listed value where the code is FILL; masked_value where it is MASKED.
 
     fields: what the codes are of, made by Quantize(...).inverse(): step [the unit of energy], one of Quantize(...).step; or scale (*frame), a step
             for each pixel, NaN where the pixel is masked; or log2_step and log2_smallest [octaves], multiples of 2**-23, of a relative bound:
             energy = sign(code) 2**n (1 + g (11 + 5 g) / 16), n + g = log2_smallest + (|code| - 1) log2_step, 0 <= g < 1; 0 for the code 0.
-            code "int16", "uint16" or "int32"; masked_value 0 or NaN
+            code "int16", "uint16" or "int32"; masked_value 0 or NaN; zero: of uint16 codes that are no levels, the one that means 0
     in:  code (n, *frame) i16, u16 or i32; outlier_index (n, capacity) u32, ascending, and outlier_value (n, capacity) f32, of which
          the first outlier_count (n,) u32 count; live (1,) i32
     out: energy (n, *frame) f32: NaN where the code is FILL and the list, cut off at its capacity, does not hold the pixel
@@ -94,6 +106,7 @@ class Dequantize(Op):
     scale: np.ndarray | None = None
     log2_step: float | None = None
     log2_smallest: float | None = None
+    zero: int = 0
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -116,6 +129,8 @@ class Dequantize(Op):
                     raise ValueError(f"{self.name}: {field} must be {low:.3g} to {high:g} octaves in steps of 2**-23, got {value}")
                 object.__setattr__(self, field, value)
         self.zero_or_nan("masked_value")
+        object.__setattr__(self, "zero", self.number("zero", whole=True))
+        check_zero(self.name, self.zero, self.code, self.log2_step is not None)
 
     def _check_scale(self, scale: np.ndarray) -> None:
         mantissa = np.frexp(scale)[0] * np.float32(2.0**self.kind.step_bits)
@@ -127,7 +142,7 @@ class Dequantize(Op):
 
     @property
     def kind(self) -> Code:
-        return CODES[self.code]
+        return CODES[self.code].shifted(self.zero)
 
     @property
     def spacing(self) -> tuple[int, int]:
@@ -155,7 +170,7 @@ class Dequantize(Op):
             return y
         step = np.float32(self.step) if self.step is not None else self.scale if scale is None else scale
         with np.errstate(over="ignore"):    # the two reserved codes
-            y = code.astype(np.float32) * step
+            y = (code.astype(np.float32) - np.float32(self.zero)) * step
         return np.where(np.isnan(y), np.float32(np.nan), y)
 
     def numpy(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:
@@ -178,7 +193,7 @@ class Dequantize(Op):
             dequantize_levels(*first, float(self.log2_step), float(self.log2_smallest or 0.0), *last)
         else:
             plane = fixed(plan.constants["scale"].reshape(-1)) if self.scale is not None else None
-            dequantize_tiles(*first, np.float32(0 if self.step is None else self.step), plane, *last)
+            dequantize_tiles(*first, np.float32(0 if self.step is None else self.step), plane, np.float32(self.zero), *last)
 
     def device(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:
         n, npix = code.shape[0], math.prod(code.shape[1:])

@@ -7,8 +7,8 @@ TILE = 4096     # pixels of one task
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def dequantize_tiles(code, index, value, count, energy, step, scale, fill, masked, masked_value):
-    """energy = code * step, or code * scale where scale is a plane."""
+def dequantize_tiles(code, index, value, count, energy, step, scale, zero, fill, masked, masked_value):
+    """energy = (code - zero) * step, or the same with scale where that is a plane."""
     n, npix = code.shape
     n_tiles = (npix + TILE - 1) // TILE
     nan = np.float32(np.nan)
@@ -18,7 +18,7 @@ def dequantize_tiles(code, index, value, count, energy, step, scale, fill, maske
         outliers = np.uint32(0)
         for j in range(np.uint64(first), np.uint64(min(first + TILE, npix))):
             c = row[j]
-            y = np.float32(c) * (step if scale is None else scale[j])
+            y = (np.float32(c) - zero) * (step if scale is None else scale[j])
             y = y if y == y else nan
             y = masked_value if c == masked else y
             out[j] = nan if c == fill else y

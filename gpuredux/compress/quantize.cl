@@ -57,7 +57,7 @@ KERNEL(128) quantize_scan(GLOBAL u32 *tile_start, GLOBAL const u32 *tile_error, 
 typedef u16 Code;
 #define load_code load_u16
 #define store_code store_u16
-#define CODE_WORD(q) ((u32)(i32)(q) & 0xffffu)
+#define CODE_WORD(q) ((u32)((i32)(q) + CODE_ZERO) & 0xffffu)
 #else
 typedef u32 Code;
 #define load_code load_u32

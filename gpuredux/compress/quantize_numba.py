@@ -14,8 +14,8 @@ def quantize_tiles(energy, good, status, code, counts, errors, rule, steps, inve
     """Fill code; outliers and largest error (in the dtype of errors) of each tile of each frame.
 
     good, status: of no pixels where there are none; code: as unsigned words; rule: step, inverse and bound of all pixels; steps, inverses: planes in place
-    of it, or of no pixels; limits: lowest, highest, fill, masked, the last two as words; spacing: None, or of levels: step, smallest, most, bound;
-    wide: None, or 0.0 where the decode in float64 is another one."""
+    of it, or of no pixels; limits: lowest, highest, fill, masked, the last two as words, the code of 0; spacing: None, or of levels: step, smallest,
+    most, bound; wide: None, or 0.0 where the decode in float64 is another one."""
     n, group = len(energy), GROUP if len(steps) else 1
     n_tiles = counts.shape[1]
     for job in prange((n + group - 1) // group * n_tiles):
@@ -75,7 +75,7 @@ def _block(energy, use, code, start, width, rule, steps, inverses, limits, wide)
     use, steps, inverses: None is compiled away. Unsigned indices and a maximum of an error's bits, because the vectoriser takes neither numba's
     wraparound nor a maximum of floats; nothing is counted, which costs a third of the speed (tried)."""
     lowest, highest, fill, masked = np.float32(limits[0]), np.float32(limits[1]), np.int32(limits[2]), np.int32(limits[3])
-    step, inverse, bound = rule[0], rule[1], rule[2]
+    step, inverse, bound, zero = rule[0], rule[1], rule[2], np.int32(limits[4])
     none, worst = _bits(np.float32(0), wide), _bits(np.float32(0), wide)
     for i in range(width):
         x = energy[start + i]
@@ -85,7 +85,7 @@ def _block(energy, use, code, start, width, rule, steps, inverses, limits, wide)
         q = q if q < highest else highest
         error = _error(x, q, s, wide)
         fits = error <= (bound if steps is None else np.float32(0.5) * s)
-        c = np.int32(q) if fits else fill
+        c = np.int32(q) + zero if fits else fill
         bits = _bits(error if steps is None else error * r if fits else np.inf, wide)
         if use is not None:
             c, bits = c if use[i] != 0 else masked, bits if use[i] != 0 else none
@@ -98,7 +98,7 @@ def _block(energy, use, code, start, width, rule, steps, inverses, limits, wide)
 def _again(energy, use, code, start, width, rule, steps, inverses, limits, wide):
     """The pixels of such a tile of which some missed the bound, neighbours of the nearest code tried too: the outliers, the largest error of all others."""
     lowest, highest, fill, masked = np.float32(limits[0]), np.float32(limits[1]), np.int32(limits[2]), np.int32(limits[3])
-    step, inverse, bound, one, outliers = rule[0], rule[1], rule[2], np.float32(1), np.uint32(0)
+    step, inverse, bound, one, outliers, zero = rule[0], rule[1], rule[2], np.float32(1), np.uint32(0), np.int32(limits[4])
     none, worst = _bits(np.float32(0), wide), _bits(np.float32(0), wide)
     for i in range(width):
         x, used = energy[start + i], use[i] != 0
@@ -111,7 +111,7 @@ def _again(energy, use, code, start, width, rule, steps, inverses, limits, wide)
         q = q if near else q + (one if x > q * s else -one)
         error = _error(x, q, s, wide)
         fits = (error <= bound) & (q >= lowest) & (q <= highest)
-        code[start + i] = (np.int32(q) if fits else fill) if used else masked
+        code[start + i] = (np.int32(q) + zero if fits else fill) if used else masked
         outliers += np.uint32(used & (not fits))
         worst = max(worst, _bits(error if steps is None else error * r, wide) if fits & used else none)
     return np.int64(outliers), _float(worst, wide)
