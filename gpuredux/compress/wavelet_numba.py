@@ -1,0 +1,219 @@
+"""The numba tiles of compress.wavelet, wavelet_decode and reversible_wavelet, in loops that vectorise. Over 200 lines: the coder, its decoder, one format."""
+
+import numpy as np
+from numba import njit, prange
+
+from .dequantize_numba import listed_in_tile
+
+TILE = 4096     # pixels of one task
+MASKED, LISTED, MOST = 65535, 65534, np.float32(32766)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def fill_tiles(energy, good, status, filled, fill, most):
+    """filled = the values of pixels in use, limited; fill elsewhere. good, status: of no pixels where there are none."""
+    n, npix = energy.shape
+    n_tiles = (npix + TILE - 1) // TILE
+    for job in prange(n * n_tiles):
+        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE     # job is unsigned: mixed, it would become a float
+        _fill(energy[f], good, status, f, filled[f], np.uint64(first), np.uint64(min(first + TILE, npix)), fill, most)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(energy, good, status, f, filled, first, end, fill, most):
+    for i in range(first, end):
+        x = energy[i]
+        y = most if x > most else (-most if x < -most else x)
+        filled[i] = y if abs(x) < np.inf else fill      # not of NaN
+    if len(good):
+        for i in range(first, end):
+            filled[i] = filled[i] if good[i] != 0 else fill
+    if len(status):
+        row = status[f]
+        for i in range(first, end):
+            filled[i] = filled[i] if row[i] == 0 else fill
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def quantise_rows(c, code, levels, steps, inverses, dead_zone):
+    """code (n, 2, images, rows, cols)[:, 0] of the coefficients c (n, images, rows, cols), which become those that a decoder sees."""
+    n, images, rows, _ = c.shape
+    for job in prange(n * images * rows):
+        k, r = np.int64(job) // rows, np.int64(job) % rows
+        _quantise_row(c[k // images, k % images, r], code[k // images, 0, k % images, r], r, rows, levels, steps, inverses, dead_zone)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _quantise_row(c, code, r, rows, levels, steps, inverses, dead_zone):
+    end, level = len(c), 1
+    width = len(c)
+    while level <= levels:
+        rows, width = (rows + 1) // 2, (width + 1) // 2
+        begin = 0 if r >= rows else width
+        _quantise(c, code, np.uint64(begin), np.uint64(end), steps[level], inverses[level], dead_zone)
+        end, level = begin, level + 1 if begin else levels + 1
+    if end:
+        _quantise(c, code, np.uint64(0), np.uint64(end), steps[0], inverses[0], dead_zone)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _quantise(c, code, begin, end, step, inverse, dead_zone):
+    zero, most = np.float32(0), np.float32(32767)
+    for i in range(begin, end):
+        x = c[i]
+        a = abs(x) * inverse
+        q = np.rint(a) if a >= dead_zone else zero
+        q = most if q > most else q
+        size = np.int32(q)
+        code[i] = 2 * size - np.int32((size != 0) & (x < zero))
+        c[i] = (zero - q if x < zero else q) * step      # no -0: a decoder has none
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def check_tiles(energy, good, status, rebuilt, code, counts, errors, bound, step, inverse):
+    """code (n, 2, npix)[:, 1], and of each tile the listed values and the largest error of the others."""
+    n, npix = energy.shape
+    n_tiles = (npix + TILE - 1) // TILE
+    for job in prange(n * n_tiles):
+        f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles
+        use = np.ones(TILE, np.uint8)
+        counts[f, tile], errors[f, tile] = _check(energy[f], good, status, f, use, rebuilt[f], code[f, 1], tile * TILE, bound, step, inverse)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _check(energy, good, status, f, use, rebuilt, code, start, bound, step, inverse):
+    first, width = np.uint64(start), np.uint64(min(TILE, len(energy) - start))
+    if len(good):
+        for i in range(width):
+            use[i] = good[first + i] != 0
+    if len(status):
+        row = status[f]
+        for i in range(width):
+            use[i] &= row[first + i] == 0
+    zero, limit = np.float32(0), np.float32(bound).view(np.int32)
+    listed, worst = np.uint32(0), np.int32(0)
+    for i in range(width):
+        x, y = energy[first + i], rebuilt[first + i]
+        t = (x - y) * inverse
+        t = t if t < MOST else MOST
+        t = t if t > -MOST else -MOST
+        r = zero if _missed(x, y) <= limit else np.rint(t)
+        error = _missed(x, y + r * step)
+        used, fits = use[i] != 0, error <= limit
+        size = np.int32(abs(r))
+        c = 2 * size - np.int32((size != 0) & (r < zero))
+        code[first + i] = (c if fits else LISTED) if used else MASKED
+        listed += np.uint32(used & (not fits))
+        worst = max(worst, error if used & fits else np.int32(0))
+    return np.int64(listed), np.int32(worst).view(np.float32)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _missed(x, y):
+    """|x - y|, exact or rounded up, as the bits of a float: wavelet.cl."""
+    near = x - y
+    back = near - x
+    lost = (x - (near - back)) - (y + back)
+    bits = np.float32(abs(near)).view(np.int32)
+    beyond = ((lost > 0) & (near > 0)) | ((lost < 0) & (near < 0))
+    return bits + np.int32(beyond & (bits < np.int32(0x7F800000)))
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def list_values(energy, code, counts, starts, index, value):
+    """index and value of the pixels whose code (n, 2, npix)[:, 1] says LISTED, in tiles that have any."""
+    n, n_tiles = counts.shape
+    for job in prange(n * n_tiles):
+        f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles
+        if counts[f, tile] > 0 and starts[f, tile] < index.shape[1]:
+            _list(energy[f], code[f, 1], tile * TILE, starts[f, tile], index[f], value[f])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _list(energy, code, first, slot, index, value):
+    for j in range(first, min(first + TILE, len(code))):
+        if code[j] == LISTED and slot < len(index):
+            index[slot] = j
+            value[slot] = energy[j]
+            slot += 1
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def dequantise_rows(code, c, levels, steps):
+    """The coefficients c (n, images, rows, cols) of code (n, 2, images, rows, cols)[:, 0]."""
+    n, images, rows, _ = c.shape
+    for job in prange(n * images * rows):
+        k, r = np.int64(job) // rows, np.int64(job) % rows
+        _dequantise_row(code[k // images, 0, k % images, r], c[k // images, k % images, r], r, rows, levels, steps)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _dequantise_row(code, c, r, rows, levels, steps):
+    end, level = len(c), 1
+    width = len(c)
+    while level <= levels:
+        rows, width = (rows + 1) // 2, (width + 1) // 2
+        begin = 0 if r >= rows else width
+        _unfold(code, c, np.uint64(begin), np.uint64(end), steps[level])
+        end, level = begin, level + 1 if begin else levels + 1
+    if end:
+        _unfold(code, c, np.uint64(0), np.uint64(end), steps[0])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unfold(code, c, begin, end, step):
+    for i in range(begin, end):
+        k = np.int32(code[i])
+        c[i] = np.float32((k >> np.int32(1)) ^ -(k & np.int32(1))) * step
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def finish_tiles(code, rebuilt, index, value, count, energy, step, masked_value):
+    """energy = rebuilt + its correction; the listed value; masked_value."""
+    n, npix = rebuilt.shape
+    n_tiles = (npix + TILE - 1) // TILE
+    for job in prange(n * n_tiles):
+        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE
+        end = min(first + TILE, npix)
+        if _finish(code[f, 1], rebuilt[f], energy[f], np.uint64(first), np.uint64(end), step, masked_value):
+            listed_in_tile(code[f, 1], energy[f], index[f], value[f], np.int64(count[f]), first, end, LISTED)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish(code, rebuilt, energy, first, end, step, masked_value):
+    nan, listed = np.float32(np.nan), np.uint32(0)
+    for i in range(first, end):
+        k = np.int32(code[i])
+        y = rebuilt[i] + np.float32((k >> np.int32(1)) ^ -(k & np.int32(1))) * step
+        y = y if y == y else nan
+        y = masked_value if k == MASKED else y
+        energy[i] = nan if k == LISTED else y
+        listed += np.uint32(k == LISTED)
+    return listed
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def fold_rows(x, code):
+    """0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4 ...: x (m, width) signed, code unsigned of the same width."""
+    for r in prange(len(x)):
+        _fold(x[r], code[r])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fold(x, code):
+    for i in range(np.uint64(len(x))):
+        k = np.int64(x[i])
+        code[i] = (k << np.int64(1)) ^ (k >> np.int64(63))
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def unfold_rows(code, x):
+    for r in prange(len(x)):
+        _unfold_whole(code[r], x[r])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unfold_whole(code, x):
+    for i in range(np.uint64(len(x))):
+        k = np.int64(code[i])
+        x[i] = (k >> np.int64(1)) ^ -(k & np.int64(1))
