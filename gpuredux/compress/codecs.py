@@ -92,6 +92,15 @@ def decoding_of(filters: tuple[Filter, ...], filter_mask: int, shape: tuple[int,
 
     Raises UnknownFilters that names all that a chunk went through."""
     used = [f for i, f in enumerate(filters) if not filter_mask >> i & 1]
+    try:
+        return _decoding(used, shape, dtype)
+    except (TypeError, ValueError) as e:
+        if isinstance(e, UnknownFilters):
+            raise
+        raise UnknownFilters(f"its filters are {described(used)}, which {dtype} {shape} cannot have gone through: {e}") from None
+
+
+def _decoding(used: list[Filter], shape: tuple[int, ...], dtype: str) -> Decoding:
     kinds, kind = [_kind(f, np.dtype(dtype).itemsize) for f in used], np.dtype(dtype)
     order = next((k for k in kinds[:1] if k in ("shuffle", "bitshuffle")), "raw")
     rest = kinds[order != "raw" :]

@@ -18,6 +18,8 @@ import numpy as np
 from ..op import MOST_PIXELS, DecodeError
 from . import hdf5_layout as layout
 from .dequantize import CODES, Dequantize
+from .dequantize_counts import CODES as TABLES
+from .dequantize_counts import DequantizeCounts
 from .hdf5_chunks import BATCH, Chunks, damage, local
 from .quantize import Quantize
 
@@ -52,7 +54,7 @@ class Stored:
         attrs = self.main.dataset.attrs
         self.codes, self.lossless = "quantizer" in attrs, None
         self.committed = self.main.committed()
-        known = layout.LAYOUT_BOUNDS if self.codes and "error_bound" not in attrs else layout.LAYOUT
+        known = layout.LAYOUT_COUNTS if "step_sigma" in attrs else layout.LAYOUT_BOUNDS if self.codes and "error_bound" not in attrs else layout.LAYOUT
         if "gpuredux_layout" in attrs and attrs["gpuredux_layout"] != known:
             raise DecodeError(f"{label} has layout {attrs['gpuredux_layout']}; this version knows {known} of such data")
         if ("gpuredux_layout" in attrs and crc is None) or self.committed > len(self.main):
@@ -72,17 +74,21 @@ class Stored:
         with damage(f"lossless_frame of {label}"):
             self.lossless_rows = {int(row): i for i, row in enumerate(self.lists["lossless_frame"][:])}
 
-    def _dequantize(self, attrs: Any, label: str) -> Dequantize:
+    def _dequantize(self, attrs: Any, label: str) -> Dequantize | DequantizeCounts:
         """The inverse of the Quantize that these attributes describe; they must all be what it would write. Strings are never read: HDF5 keeps
         them without a checksum, and there are bits whose flip sends it into an endless loop."""
+        if "step_sigma" in attrs:
+            return self._of_counts(attrs, label)
         code = next((k for k, kind in CODES.items() if kind.dtype == self.main.dtype), "")
         try:
+            zero = int(attrs.get("zero_code", 0))
             if "error_bound_sigma" in attrs:
-                return Dequantize(code=code, scale=self._scale(label))
+                return Dequantize(code=code, scale=self._scale(label), zero=zero)
             bound = {"rel": float(attrs["error_bound_relative"])} if "error_bound_relative" in attrs else {"abs": float(attrs["error_bound"])}
-            quantize = Quantize(code=code, **bound)
+            quantize = Quantize(code=code, zero=zero, **bound)
             expected = quantize.attributes() if "abs" in bound else {"log2_step": quantize.step}
             wrong = [k for k, value in expected.items() if not isinstance(value, str) and not np.array_equal(attrs[k], value)]
+            wrong += ["add_offset"] if "add_offset" in attrs and not zero else []
             if not wrong and "rel" in bound:
                 return Dequantize(code=code, log2_step=float(attrs["log2_step"]), log2_smallest=float(attrs["log2_smallest"]))
         except (KeyError, ValueError, TypeError, OSError) as e:
@@ -90,6 +96,23 @@ class Stored:
         if wrong:
             raise DecodeError(f"{label}: the attributes {', '.join(wrong)} do not belong to error_bound {next(iter(bound.values()))}")
         return quantize.inverse()
+
+    def _of_counts(self, attrs: Any, label: str) -> DequantizeCounts:
+        """The inverse of a QuantizeCounts: its table lies beside the codes."""
+        stored = local(self.side, "decode_table", h5py.Dataset, label)
+        if stored.ndim != 1 or stored.dtype != np.float32 or not 1 <= stored.size < 1 << 16 or self.main.dtype.name not in TABLES:
+            raise DecodeError(f"{label}: its decode_table must be float32 of less than 65536 entries, got {stored.dtype} {stored.shape}")
+        with damage(f"decode_table of {label}"):
+            table, given = stored[()], {k: attrs[k] for k in ("_FillValue", "missing_value", "valid_range")}
+        try:
+            inverse = DequantizeCounts(table, self.main.dtype.name)
+        except ValueError as e:
+            raise DecodeError(f"{label}: its decode_table is none: {e}") from None
+        expected = {"_FillValue": inverse.fill_code, "missing_value": inverse.masked_code, "valid_range": [0, len(table) - 1]}
+        wrong = [k for k, value in expected.items() if not np.array_equal(given[k], value)]
+        if wrong:
+            raise DecodeError(f"{label}: the attributes {', '.join(wrong)} do not belong to a decode_table of {len(table)} entries")
+        return inverse
 
     def _scale(self, label: str) -> np.ndarray:
         """The step of each pixel."""
@@ -122,7 +145,7 @@ class Stored:
                     raise DecodeError(f"frame {row} of {label} claims the outliers {a} to {b} of {stop}")
             count = np.array([b - a for a, b in spans], np.uint32)
             index = np.zeros((len(rows), max(1, int(count.max(initial=0)))), np.uint32)
-            value = np.zeros(index.shape, np.float32)
+            value = np.zeros(index.shape, self.lists["outlier_value"].dtype)
             for i, (a, b) in enumerate(spans):
                 if b > a:
                     index[i, : b - a], value[i, : b - a] = self.lists["outlier_index"][a:b], self.lists["outlier_value"][a:b]
@@ -155,13 +178,16 @@ class Stored:
         self.main.decode(rows, code)
         index, value, count = self.outliers(rows)
         self.inverse(code, index, value, count, out=out)
-        kind = self.inverse.kind
+        fill, masking = (self.inverse.kind.fill, self.inverse.kind.masked) if isinstance(self.inverse, Dequantize) else \
+            (self.inverse.fill_code, self.inverse.masked_code)
         for i, row in enumerate(rows):
             if row in self.lossless_rows:
-                self.lossless.decode([self.lossless_rows[row]], out[i : i + 1])     # type: ignore[union-attr]
-            elif np.count_nonzero(code[i] == kind.fill) != count[i] or np.any(code[i].reshape(-1)[index[i, : count[i]]] != kind.fill):
+                exact = np.empty((1, *out.shape[1:]), self.lossless.dtype)     # type: ignore[union-attr]
+                self.lossless.decode([self.lossless_rows[row]], exact)     # type: ignore[union-attr]
+                out[i] = exact[0]
+            elif np.count_nonzero(code[i] == fill) != count[i] or np.any(code[i].reshape(-1)[index[i, : count[i]]] != fill):
                 raise DecodeError(f"frame {row} of {self.main.label}: its outliers are not where its codes say")
-            out[i][code[i] == kind.masked] = math.nan if masked is None else masked
+            out[i][code[i] == masking] = math.nan if masked is None else masked
 
 
 def _pick(dataset: Any, rows: Sequence[int]) -> np.ndarray:

@@ -22,16 +22,27 @@ def require(key: str, x: Any, kinds: Any, n: int, axes: int) -> None:
         raise ValueError(f"{WHO}: {key} must have {axes} axes and {n} rows, got {x.shape}")
 
 
-def count_frames(payload: Any, size: Any, chunks_per_frame: int) -> int:
+def count_frames(payload: Any, size: Any, chunks_per_frame: int, least: int = 12) -> int:
     """How many frames these rows of chunks are."""
     require("size", size, (np.uint32, np.uint64, np.int32, np.int64), np.size(size), 1)
     require("payload", payload, (np.uint8,), len(size), 2)
     n, rest = divmod(len(size), chunks_per_frame)
     if rest:
         raise ValueError(f"{WHO}: rows must be a multiple of the {chunks_per_frame} panels of a frame, got {len(size)}")
-    if len(size) and int(size.min()) < 12:
+    if len(size) and int(size.min()) < least:
         raise ValueError(f"{WHO}: row {int(size.argmin())} has {int(size.min())} bytes, which is no chunk")
     return n
+
+
+def chunk_masks(rows: int, filter_mask: Any, filters: int, wanted: bool) -> list[int]:
+    """The filter_mask of each chunk: 0 if none is given, and the encoder gives none."""
+    if filter_mask is None and not wanted:
+        return [0] * rows
+    require("filter_mask", filter_mask, (np.uint32,), rows, 1)
+    if rows and int(filter_mask.max()) >> filters:
+        raise ValueError(f"{WHO}: filter_mask of row {int(filter_mask.argmax())} is {int(filter_mask.max()):#x}, and there are {filters} filters")
+    masks: list[int] = filter_mask.tolist()
+    return masks
 
 
 def frame_words(n: int, frame_status: Any, overflowed: list[int]) -> np.ndarray:
@@ -43,10 +54,11 @@ def frame_words(n: int, frame_status: Any, overflowed: list[int]) -> np.ndarray:
     return words
 
 
-def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossless: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
+def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossless: Mapping[int, np.ndarray],
+               listed: Any = np.float32) -> dict[str, np.ndarray]:
     """Outliers of n frames, one frame's after the other's, and how many each has: none where the frame is kept losslessly."""
     require("outlier_index", index, (np.uint32,), n, 2)
-    require("outlier_value", value, (np.float32,), n, 2)
+    require("outlier_value", value, (listed,), n, 2)
     require("outlier_count", count, (np.uint32,), n, 1)
     require("max_error", max_error, (np.float32,), n, 1)
     if index.shape != value.shape:
@@ -54,15 +66,15 @@ def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossl
     missing = [int(row) for row in np.flatnonzero(count > index.shape[1]) if int(row) not in lossless]
     if missing:
         raise ValueError(f"{WHO}: row {missing[0]} has {int(count[missing[0]])} outliers, its list holds {index.shape[1]}, lossless lacks it")
-    listed = count.astype(np.uint64)
-    listed[sorted(lossless)] = 0
-    inside = np.arange(index.shape[1], dtype=np.uint64) < listed[:, None]
-    return {"outlier_index": index[inside], "outlier_value": value[inside], "outlier_count": listed, "max_error": max_error.copy()}
+    many = count.astype(np.uint64)
+    many[sorted(lossless)] = 0
+    inside = np.arange(index.shape[1], dtype=np.uint64) < many[:, None]
+    return {"outlier_index": index[inside], "outlier_value": value[inside], "outlier_count": many, "max_error": max_error.copy()}
 
 
-def exact_frames(n: int, frame: tuple[int, ...], lossless: Mapping[int, np.ndarray] | None) -> dict[int, np.ndarray]:
+def exact_frames(n: int, frame: tuple[int, ...], dtype: np.dtype[Any], lossless: Mapping[int, np.ndarray] | None) -> dict[int, np.ndarray]:
     """The frames to be kept losslessly, by row, in order."""
     for row, x in (lossless or {}).items():
-        if not 0 <= row < n or x.dtype != np.float32 or x.shape != frame:
-            raise ValueError(f"{WHO}: lossless must map rows below {n} to float32 {frame}, got {row}: {x.dtype} {x.shape}")
+        if not 0 <= row < n or x.dtype != dtype or x.shape != frame:
+            raise ValueError(f"{WHO}: lossless must map rows below {n} to {dtype} {frame}, got {row}: {x.dtype} {x.shape}")
     return {int(row): x for row, x in sorted((lossless or {}).items())}

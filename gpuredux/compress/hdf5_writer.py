@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,29 @@ import h5py
 import numpy as np
 
 from .. import backends
-from ..op import Op
+from ..op import Op, Spec
 from . import hdf5_layout as layout
 from . import hdf5_rows as rows
-from .bitshuffle_lz4 import BitshuffleLZ4
+from .codecs import encoder_of, filters_of
 from .crc32c import crc32c, crc32c_rows
 from .quantize import Quantize
+from .quantize_counts import DTYPES as COUNTS
+from .quantize_counts import QuantizeCounts
+from .zfp import Zfp
 
 BATCH = 64 << 20    # bytes of raw frames that append() encodes at a time: bounds the memory
 
 
 class Writer:
-    """Frames go in, encoded here or before; the file holds them as standard bitshuffle + LZ4 chunks. The layout: hdf5.py.
+    """Frames go in, encoded here or before; the file holds them as chunks of standard filters. The layout: hdf5.py.
 
     where:       a path, of which a new file is made; or an open h5py File or Group, which stays open
-    frame_shape: of one frame, 1 to 4 axes; codec: the dtype of lossless frames, or a Quantize for float32 frames
+    frame_shape: of one frame, 1 to 4 axes
+    codec:       the dtype of lossless frames, or of frames for zfp; or a Quantize, for float32 frames; or a QuantizeCounts, and count_dtype is the frames'
+    encoder:     what makes chunks of frames or codes: a name of codecs.CODECS or an operation, for writers that follow each other the same one, so that its
+                 plan is made once; Zfp takes frames alone, and its bound is the user's affair: frame_status says NOT_HELD where it does not hold
     panels:      one panel (first axis of a frame) a chunk instead of one frame
     attrs:       more attributes of the dataset; provenance: what is known of the data's way, as JSON (append() adds backend and device)
-    encoder:     for writers that follow each other, so that its plan is made once
     counts:      frames, lossless_frames, stored_bytes: all appended since the writer was made
 
     A frame counts as committed when commit() or flush() returned; readers know these by the length of chunk_crc32c. All objects and attributes
@@ -38,14 +44,15 @@ class Writer:
     """
 
     def __init__(self, where: Any, name: str, frame_shape: tuple[int, ...], codec: Any, *, panels: bool = False, attrs: Mapping[str, Any] | None = None,
-                 provenance: dict[str, Any] | None = None, backend: str | None = None, encoder: Op | None = None) -> None:
+                 provenance: dict[str, Any] | None = None, backend: str | None = None, encoder: Op | str = "bitshuffle_lz4", count_dtype: Any = None) -> None:
         self.name, self.panels, self.backend = name.strip("/"), panels, backend
         if not self.name:
             raise ValueError("hdf5.Writer: name must name a dataset, got an empty one")
-        if isinstance(codec, Op) and not isinstance(codec, Quantize):
-            raise TypeError(f"hdf5.Writer: codec must be a dtype (lossless) or a compress.Quantize, got {codec.name}")
-        self.codec = codec if isinstance(codec, Quantize) else None
-        kind = self.codec.kind.dtype if self.codec else codec
+        if isinstance(codec, Op) and not isinstance(codec, (Quantize, QuantizeCounts)):
+            raise TypeError(f"hdf5.Writer: codec must be a dtype (lossless) or a compress.Quantize or QuantizeCounts, got {codec.name}; encoder= takes others")
+        self.codec = codec if isinstance(codec, Op) else None
+        self.taken = _taken(codec, count_dtype)
+        kind = np.dtype(codec.code) if self.codec else self.taken
         self.frame, self.dtype = layout.check_frame("hdf5.Writer", frame_shape, kind, panels)
         for field in ("good", "sigma"):
             plane = getattr(self.codec, field, None)
@@ -56,12 +63,19 @@ class Writer:
         self.frames = self.lossless_frames = self.stored_bytes = self._outliers = 0
         self._pending: dict[str, list[np.ndarray]] = {}
         self._failed = self._closed = False
-        self._provenance, self._encoder = dict(provenance or {}), encoder or BitshuffleLZ4()
+        self._provenance, self._encoder = dict(provenance or {}), encoder_of(encoder, "hdf5.Writer")
+        self._lossy = isinstance(self._encoder, Zfp)
+        if self._lossy and self.codec:
+            raise TypeError(f"hdf5.Writer: {self._encoder.name} loses bits of codes: {codec.name} wants an encoder that does not")
+        self._filters = filters_of(self._encoder, self.chunk_shape, self.dtype)
+        self._masked = "filter_mask" in self._encoder.writes
+        self._bounded = self.codec is not None or "max_error" in {o.name for o in self._outputs()}
         hosts = backends.owners(np.empty(0))
         self._host = next((b for b in hosts if b.name == backend), hosts[0])     # encodes the lossless frames beside codes
-        number = layout.LAYOUT if self.codec is None or self.codec.mode == "abs" else layout.LAYOUT_BOUNDS
+        number = layout.LAYOUT if self.codec is None else layout.LAYOUT_COUNTS if isinstance(codec, QuantizeCounts) else \
+            layout.LAYOUT if codec.mode == "abs" else layout.LAYOUT_BOUNDS
         own = {"gpuredux_layout": number, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
-               **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
+               **_of_zfp(self._encoder), **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
         clash = sorted(own.keys() & (attrs or {}).keys())
         if clash:
             raise ValueError(f"hdf5.Writer: attrs must leave {', '.join(clash)} to the writer")
@@ -89,17 +103,21 @@ class Writer:
             raise
 
     def _fill(self, group: Any, side: str, attrs: dict[str, Any]) -> None:
-        self.dataset = layout.create_chunks(group, self.name, self.frame, self.dtype, self.panels, self.codec.fill_code if self.codec else None)
+        self.dataset = layout.create_chunks(group, self.name, self.frame, self.dtype, self.panels, self.codec.fill_code if self.codec else None,
+                                            self._filters)
         self.dataset.attrs.update(attrs)
         self.side = group.create_group(side)
         lists: dict[str, Any] = {"frame_status": np.uint32, "chunk_crc32c": np.uint32}
+        lists |= {"max_error": np.float32} if self._bounded else {}
         if self.codec:
-            lists |= {"max_error": np.float32, "outlier_index": np.uint32, "outlier_value": np.float32, "outlier_offset": np.uint64,
+            listed = np.dtype({"f": np.float32, "i": np.int32, "u": np.uint32}[self.taken.kind])
+            lists |= {"outlier_index": np.uint32, "outlier_value": listed, "outlier_offset": np.uint64,
                       "lossless_frame": np.uint64, "lossless_crc32c": np.uint32}
             for key, plane in self.codec.maps().items():
                 self.side.create_dataset(key, data=plane, chunks=plane.shape, fletcher32=True)
-            self._lossless = layout.create_chunks(self.side, "lossless", self.frame, np.float32)
-            self._lossless.attrs.update(layout.provenance([self._encoder], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
+            self._exact = _of_any_frames(self._encoder)
+            self._lossless = layout.create_chunks(self.side, "lossless", self.frame, self.taken, filters=filters_of(self._exact, self.frame, self.taken))
+            self._lossless.attrs.update(layout.provenance([self._exact], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
         for key, dtype in lists.items():
             layout.create_list(self.side, key, dtype, [0] if key == "outlier_offset" else [])
 
@@ -115,7 +133,7 @@ class Writer:
         owners = backends.owners(frames)
         if not owners:
             raise TypeError(f"hdf5.append: frames must be an array of {', '.join(backends.BACKENDS)}, got {type(frames).__name__}")
-        wanted = np.dtype(np.float32) if self.codec else self.dtype
+        wanted = self.taken
         if frames.dtype != wanted or tuple(frames.shape[1:]) != self.frame or frames.ndim != len(self.frame) + 1:
             error = TypeError if frames.dtype != wanted else ValueError
             raise error(f"hdf5.append: frames must be {wanted} (n, {', '.join(map(str, self.frame))}), got {frames.dtype} {tuple(frames.shape)}")
@@ -142,32 +160,44 @@ class Writer:
             code = out.code
             parts = {key: owner.get(getattr(out, key)) for key in ("outlier_index", "outlier_value", "outlier_count", "max_error")}
             lossless = {int(row): owner.get(frames[row]) for row in np.flatnonzero(parts["outlier_count"] > self.codec.capacity)}
-        payload, size = self._encoder(code.reshape((-1, *self.chunk_shape)), backend=self.backend)
+        made = self._encoder(code.reshape((-1, *self.chunk_shape)), backend=self.backend)
         status = None if frame_status is None else owner.get(frame_status)
-        self.append_encoded(owner.get(payload), owner.get(size), frame_status=status, lossless=lossless, **parts)
+        named = {key: owner.get(a) for key, a in made._asdict().items()}
+        per_frame = {key: named[key].reshape(-1, self.chunks_per_frame) for key in ("max_error", "frame_status") if key in named}
+        if self._lossy:
+            status = np.bitwise_or.reduce(per_frame["frame_status"], axis=1) | (0 if status is None else status)
+            parts |= {"max_error": per_frame["max_error"].max(axis=1)} if "max_error" in per_frame else {}
+        self.append_encoded(named["payload"], named["size"], filter_mask=named.get("filter_mask"), frame_status=status, lossless=lossless, **parts)
 
-    def append_encoded(self, payload: np.ndarray, size: np.ndarray, *, outlier_index: Any = None, outlier_value: Any = None, outlier_count: Any = None,
-                       max_error: Any = None, frame_status: Any = None, lossless: Mapping[int, np.ndarray] | None = None) -> None:
-        """Store chunks that BitshuffleLZ4 made, with what Quantize said of their frames.
+    def _outputs(self) -> tuple[Any, ...]:
+        return self._encoder.outputs(*self._encoder.bind((Spec("frames", (1, *self.chunk_shape), self.dtype),), {}))
 
-        in: payload (rows, capacity) u8, size (rows,): a row is a frame, or a panel of a frame, in order; with a Quantize outlier_index and
-            outlier_value (n, capacity), outlier_count and max_error (n,), and lossless {row: float32 frame} for each frame that has more
-            outliers than its list holds; frame_status (n,) u32
+    def append_encoded(self, payload: np.ndarray, size: np.ndarray, *, filter_mask: Any = None, outlier_index: Any = None, outlier_value: Any = None,
+                       outlier_count: Any = None, max_error: Any = None, frame_status: Any = None, lossless: Mapping[int, np.ndarray] | None = None) -> None:
+        """Store chunks that the encoder made, with what Quantize or QuantizeCounts said of their frames.
+
+        in: payload (rows, capacity) u8, size (rows,): a row is a frame, or a panel of a frame, in order; filter_mask (rows,) u32, where the encoder gives
+            one; with a Quantize outlier_index and outlier_value (n, capacity), outlier_count and max_error (n,), and lossless {row: frame as it
+            was given} for each frame that has more outliers than its list holds; with zfp's tolerance max_error; frame_status (n,) u32
         """
         if self._failed or self._closed:
             raise OSError(f"hdf5.append_encoded: {self.name} takes no more frames: the writer {'is closed' if self._closed else 'failed before'}")
-        n = rows.count_frames(payload, size, self.chunks_per_frame)
-        exact = rows.exact_frames(n, self.frame, lossless)
+        n = rows.count_frames(payload, size, self.chunks_per_frame, 12 if self._filters[0].number == layout.BITSHUFFLE and len(self._filters) == 1 else 1)
+        masks = rows.chunk_masks(len(size), filter_mask, len(self._filters), self._masked)
+        exact = rows.exact_frames(n, self.frame, self.taken, lossless)
         parts = {"frame_status": rows.frame_words(n, frame_status, list(exact)), "chunk_crc32c": crc32c_rows(payload, size)}
-        chunks, exact_chunks = [payload[i, : size[i]] for i in range(len(size))], []
+        chunks, exact_chunks = [(payload[i, : size[i]], masks[i]) for i in range(len(size))], []
         if self.codec:
-            parts |= rows.side_lists(n, outlier_index, outlier_value, outlier_count, max_error, exact)
+            parts |= rows.side_lists(n, outlier_index, outlier_value, outlier_count, max_error, exact, self.side["outlier_value"].dtype)
             exact_chunks = [self._chunk(frame) for frame in exact.values()]
             parts["lossless_frame"] = np.array(list(exact), np.uint64) + np.uint64(self.frames)
-            parts["lossless_crc32c"] = np.array([crc32c(c) for c in exact_chunks], np.uint32)
+            parts["lossless_crc32c"] = np.array([crc32c(c) for c, _ in exact_chunks], np.uint32)
+        elif self._bounded:
+            rows.require("max_error", max_error, (np.float32,), n, 1)
+            parts["max_error"] = max_error.copy()
         elif exact or any(x is not None for x in (outlier_index, outlier_value, outlier_count, max_error)):
             raise TypeError(f"hdf5.append_encoded: {self.name} is lossless {self.dtype}: no outliers, max_error or lossless frames belong to it")
-        stored = sum(c.nbytes for c in chunks) + sum(c.nbytes for c in exact_chunks)
+        stored = sum(c.nbytes for c, _ in (*chunks, *exact_chunks))
         waiting = sum(a.nbytes for held in self._pending.values() for a in held) + sum(a.nbytes for a in parts.values())
         layout.reserve(self.file, stored + waiting + 64 * len(chunks))
         if self._own and not self.file.swmr_mode:
@@ -180,19 +210,18 @@ class Writer:
             self._pending.setdefault(key, []).append(part)
         self.frames, self.lossless_frames, self.stored_bytes = self.frames + n, self.lossless_frames + len(exact), self.stored_bytes + stored
 
-    def _chunk(self, frame: np.ndarray) -> np.ndarray:
-        payload, size = self._encoder(np.ascontiguousarray(frame)[None], backend=self._host.name)
-        chunk: np.ndarray = payload[0, : size[0]]
-        return chunk
+    def _chunk(self, frame: np.ndarray) -> tuple[np.ndarray, int]:
+        made = self._exact(np.ascontiguousarray(frame)[None], backend=self._host.name)
+        return made.payload[0, : made.size[0]], int(made.filter_mask[0]) if self._masked else 0
 
-    def _put(self, dataset: Any, first: int, chunks: list[np.ndarray], per_frame: int) -> None:
+    def _put(self, dataset: Any, first: int, chunks: list[tuple[np.ndarray, int]], per_frame: int) -> None:
         """Write whole chunks as they are, behind the first frames."""
         if chunks:
             dataset.resize(first + len(chunks) // per_frame, axis=0)
-        for i, chunk in enumerate(chunks):
+        for i, (chunk, mask) in enumerate(chunks):
             frame, panel = divmod(i, per_frame)
             start = (first + frame, panel) if self.panels and dataset is self.dataset else (first + frame,)
-            dataset.id.write_direct_chunk(start + (0,) * (dataset.ndim - len(start)), chunk)
+            dataset.id.write_direct_chunk(start + (0,) * (dataset.ndim - len(start)), chunk, mask)
 
     @contextmanager
     def _storing(self, what: str) -> Iterator[None]:
@@ -246,6 +275,28 @@ class Writer:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         with nullcontext() if error is None else suppress(OSError):     # the first error is the one to be seen
             self.close()
+
+
+def _taken(codec: Any, count_dtype: Any) -> np.dtype[Any]:
+    """Of the frames that a writer takes."""
+    if not isinstance(codec, QuantizeCounts):
+        if count_dtype is not None:
+            raise TypeError(f"hdf5.Writer: count_dtype belongs to a compress.QuantizeCounts, got {count_dtype}")
+        return np.dtype(np.float32 if isinstance(codec, Quantize) else codec)
+    if count_dtype is None or np.dtype(count_dtype) not in COUNTS:
+        raise TypeError(f"hdf5.Writer: count_dtype must say what frames QuantizeCounts is to take: {', '.join(map(str, COUNTS))}; got {count_dtype}")
+    return np.dtype(count_dtype)
+
+
+def _of_any_frames(encoder: Any) -> Op:
+    """An encoder like this, of frames of another shape and dtype: those beside codes."""
+    made: Op = encoder if getattr(encoder, "shape", None) is None else replace(encoder, shape=None, dtype=None)
+    return made
+
+
+def _of_zfp(encoder: Op) -> dict[str, float]:
+    """Attributes of frames that zfp made chunks of."""
+    return {f"zfp_{k}": v for k, v in encoder.config().items() if k in ("tolerance", "rate", "precision") and v is not None} if isinstance(encoder, Zfp) else {}
 
 
 def _new_file(path: Any) -> Any:
