@@ -9,6 +9,7 @@ from .bitshuffle_zstd_decode import BitshuffleZstdDecode, decode_bitshuffle_zstd
 from .dequantize import Dequantize
 from .dequantize_counts import DequantizeCounts
 from .plain_decode import PlainDecode
+from .pack import Pack
 from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
 from .roibin import Roibin
@@ -22,14 +23,14 @@ from .zfp import Zfp
 from .zfp_decode import ZfpDecode, decode_zfp
 
 OPS = (
-    Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
+    Pack, Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
     ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Roibin, RoibinDecode, Bitshuffle, BitshuffleDecode,
     PlainDecode,
 )
 
 __all__ = [
     "OPS", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
-    "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Quantize", "QuantizeCounts",
+    "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Pack", "Quantize", "QuantizeCounts",
     "Roibin", "RoibinDecode",
     "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstd", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
     "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",
