@@ -74,7 +74,7 @@ INLINE f32 rounded_up(f64 x) {
 #endif
 
 #ifdef BIN
-/* grid: a thread a bin: the mean of its pixels in no window, its code, the largest error of a frame's means. Warp operations: no thread leaves early. */
+/* grid: a thread a bin: the mean of its pixels in no window or, where all are in one, of these; its code, the largest error of a frame's means. Warp operations: no thread leaves early. */
 KERNEL(128) bin(GLOBAL const WORD *image, GLOBAL const u8 *good, GLOBAL const u8 *pixel_status, GLOBAL const u32 *bits, GLOBAL const i32 *live,
                 GLOBAL Code *code, GLOBAL f32 *background_error, f64 step, f64 inverse, f64 most, u32 n, u32 panels, u32 rows, u32 cols, u32 words) {
     WARP_SCRATCH(w, 128);
@@ -82,12 +82,12 @@ KERNEL(128) bin(GLOBAL const WORD *image, GLOBAL const u8 *good, GLOBAL const u8
     if (frame >= LIVE_ROWS(live, n)) return;
     if (at < panels * down * across) {
         u64 base = (u64)frame * panels * rows * cols;
-        u32 panel = at / (down * across), top = at / across % down * BIN_ROWS, left = at % across * BIN_COLS, used = 0u;
+        u32 panel = at / (down * across), top = at / across % down * BIN_ROWS, left = at % across * BIN_COLS, used = 0u, kept = 0u;
         u32 bottom = smaller(top + BIN_ROWS, rows), right = smaller(left + BIN_COLS, cols);
 #if WORD_KIND == 2
-        f64 total = 0.0;
+        f64 total = 0.0, inner = 0.0; /* of pixels in no window, and of those in one */
 #else
-        i64 total = 0;
+        i64 total = 0, inner = 0;
 #endif
         for (u32 r = top; r < bottom; r++) {
             IN_ORDER
@@ -95,15 +95,20 @@ KERNEL(128) bin(GLOBAL const WORD *image, GLOBAL const u8 *good, GLOBAL const u8
                 u32 pixel = (panel * rows + r) * cols + c;
                 WORD x = image[base + pixel];
                 bool inside = (bits[(u64)frame * words + pixel / 32u] >> (pixel % 32u) & 1u) != 0u;
-                bool use = !inside & FINITE(x) & IS_GOOD(pixel) & UNMARKED(base + pixel);
+                bool use = FINITE(x) & IS_GOOD(pixel) & UNMARKED(base + pixel), plain = use & !inside, within = use & inside;
 #if WORD_KIND == 2
-                total += use ? (f64)x : 0.0;
+                total += plain ? (f64)x : 0.0;
+                inner += within ? (f64)x : 0.0;
 #else
-                total += use ? (i64)x : (i64)0;
+                total += plain ? (i64)x : (i64)0;
+                inner += within ? (i64)x : (i64)0;
 #endif
-                used += use ? 1u : 0u;
+                used += plain ? 1u : 0u;
+                kept += within ? 1u : 0u;
             }
         }
+        total = used == 0u ? inner : total;
+        used = used == 0u ? kept : used;
         f64 mean = (f64)total / (f64)(used == 0u ? 1u : used), q = rint(mean * inverse);
         q = q < (f64)CODE_LOWEST ? (f64)CODE_LOWEST : q;
         q = q > (f64)CODE_HIGHEST ? (f64)CODE_HIGHEST : q;

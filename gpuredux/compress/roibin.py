@@ -46,8 +46,8 @@ class Roibin(AroundPeaks):
          there; those that overlap are one area, each pixel of which is stored once
          pixel_status (n, *frame) u8: pixels that are not 0 are in no bin and kept exactly, wherever they lie, and so are NaN and Inf
          frame_status (n,) u32; live (1,) i32
-    out: code (n, [panels,] R, C): bins at the last rows and columns have what is left there; MASKED where a bin has no pixel but kept or bad ones; FILL where
-         no code fits: then all its pixels are kept
+    out: code (n, [panels,] R, C), of the mean over the pixels in no window or, where all are in one, over these; bins at the last rows and columns have what is
+         left there; MASKED where a bin has no measurement; FILL where no code fits: then all its good pixels are kept
          roi_bits (n, ceil(npix / 32)) u32: bit k of word w: the flat pixel 32 w + k is kept; 0 behind the last
          roi (n, capacity) as energy: the kept pixels, in raster order; entries at and beyond roi_count are not written; roi_count (n,) i32, the true count
          background_error (n,) f32: the largest |mean - code * step|; max_error (n,) f32: the largest |pixel - rebuilt| of good pixels that are not kept,
@@ -172,7 +172,8 @@ class Roibin(AroundPeaks):
 
     def _reduced(self, x: np.ndarray, good: np.ndarray | None, marks: np.ndarray | None, inside: np.ndarray) -> Reduced:
         use = measured(x, good, marks)
-        mean, count = self._means(x, use & ~inside)
+        (mean, count), (all_mean, all_count) = self._means(x, use & ~inside), self._means(x, use)
+        mean, count = np.where(count > 0, mean, all_mean), np.where(count > 0, count, all_count)
         code, error = self._nearest(mean, count)
         spread = np.repeat(np.repeat(code, self.size[0], -2), self.size[1], -1)[..., : x.shape[-2], : x.shape[-1]]
         with np.errstate(invalid="ignore", over="ignore"):      # of values that are kept

@@ -18,15 +18,34 @@ def reduce_frames(frames, good, status, panel, top, left, peaks, side, size, rul
 @fast
 def reduce_frame(f, frames, good, status, panel, top, left, peaks, side, size, rule, limits, code, bits, roi, count, background_error, max_error):
     x = frames[f]
-    kept = np.zeros(x.shape, np.uint8)
+    kept = np.zeros(x.shape, np.uint8)      # bits: 1: no measurement, or too far from its code; 2: not good; 4: in a window
+    mark(kept.reshape(-1), x.reshape(-1), good.reshape(-1), status[f].reshape(-1) if len(status) else good.reshape(-1)[:0])
     cover(kept, panel[f], top[f], left[f], peaks[f], side)
+    bin_of = np.arange(x.shape[2]) // size[1]
+    total, used, y = np.empty((2, code.shape[3])), np.empty((2, code.shape[3])), np.empty(code.shape[3])
     worst, far = 0.0, 0.0
     for p in range(x.shape[0]):
         for row in range(code.shape[2]):
-            near, e = reduce_bins(f, x, good, status, p, row, size, rule, limits, code[f], kept)
-            worst, far = max(worst, near), max(far, e)
+            first, last = row * size[0], min(row * size[0] + size[0], x.shape[1])
+            total[:], used[:] = 0.0, 0.0    # of pixels in no window, and of those in one
+            for r in range(first, last):
+                add_row(x[p, r], kept[p, r], bin_of, total, used)
+            worst = max(worst, code_row(total, used, rule, limits, code[f, p, row], y))
+            for r in range(first, last):
+                far = max(far, keep_row(x[p, r], kept[p, r], bin_of, y, rule[3]))
     background_error[f], max_error[f] = rounded_up(worst), rounded_up(far)
     count[f] = pack(x.reshape(-1), kept.reshape(-1), bits[f], roi[f])
+
+
+@fast
+def mark(kept, x, good, status):
+    """What is no measurement, and what is not good."""
+    for k in range(len(x)):
+        kept[k] = not np.isfinite(x[k])
+    for k in range(len(status)):
+        kept[k] |= status[k] != 0
+    for k in range(len(good)):
+        kept[k] |= 2 * (good[k] == 0)
 
 
 @fast
@@ -36,63 +55,49 @@ def cover(kept, panel, top, left, peaks, side):
     for k in range(min(peaks, len(panel))):
         if 0 <= panel[k] < panels:
             for r in range(max(top[k], 0), min(top[k] + side, rows)):
-                kept[panel[k], r, max(left[k], 0) : max(min(left[k] + side, cols), 0)] = 1
+                for c in range(max(left[k], 0), min(left[k] + side, cols)):
+                    kept[panel[k], r, c] |= 4
 
 
 @fast
-def reduce_bins(f, x, good, status, p, row, size, rule, limits, code, kept):
-    """One row of bins: codes and kept pixels; the largest errors of means and pixels."""
-    a, b = size
-    first, last = row * a, min(row * a + a, x.shape[1])
-    bound, worst, far = rule[3], 0.0, 0.0
-    for col in range(code.shape[2]):
-        total, used = 0.0, 0
-        begin, end = col * b, min(col * b + b, x.shape[2])
-        for r in range(first, last):
-            for c in range(begin, end):
-                v = x[p, r, c]
-                use = kept[p, r, c] == 0 and np.isfinite(v)
-                if len(good):
-                    use = use and good[p, r, c] != 0
-                if len(status):
-                    use = use and status[f, p, r, c] == 0
-                if use:
-                    total += v
-                    used += 1
-                else:
-                    kept[p, r, c] = 1
-        word, e, y = code_of(total / used, rule, limits) if used else (limits[3], 0.0, 0.0)
-        worst = max(worst, e)
-        code[p, row, col] = word
-        coded = word != limits[2]
-        for r in range(first, last):
-            for c in range(begin, end):
-                if kept[p, r, c] == 0:
-                    e = abs(np.float64(x[p, r, c]) - y)
-                    if coded and e <= bound:
-                        far = max(far, e)
-                    else:
-                        kept[p, r, c] = 1
-                elif len(good) and good[p, r, c] == 0:
-                    kept[p, r, c] = 0
-    return worst, far
+def add_row(x, kept, bin_of, total, used):
+    for c in range(np.uint64(len(x))):
+        if kept[c] & 3 == 0:
+            total[kept[c] >> 2, bin_of[c]] += x[c]
+            used[kept[c] >> 2, bin_of[c]] += 1.0
 
 
 @fast
-def code_of(mean, rule, limits):
-    """As a word, FILL where none fits; what it is off, and what pixels it makes."""
-    step, most = rule[0], rule[2]
-    q = min(max(np.rint(mean * rule[1]), np.float64(limits[0])), np.float64(limits[1]))
-    e = abs(mean - q * step)
-    if not e <= most:
-        q += 1.0 if mean > q * step else -1.0
+def code_row(total, used, rule, limits, code, y):
+    """Fill code, and y with what pixels it makes, NaN of which none is within a bound; the largest error of the means."""
+    step, most, worst = rule[0], rule[2], 0.0
+    lowest, highest = np.float64(limits[0]), np.float64(limits[1])
+    for col in range(len(y)):
+        some = used[0, col] if used[0, col] > 0.0 else used[1, col]
+        mean = (total[0, col] if used[0, col] > 0.0 else total[1, col]) / max(some, 1.0)
+        q = min(max(np.rint(mean * rule[1]), lowest), highest)
         e = abs(mean - q * step)
-    if not (e <= most and limits[0] <= q <= limits[1]):
-        return limits[2], 0.0, 0.0
-    y = q * step
-    if rule[4] > -np.inf:
-        y = min(max(np.rint(y), rule[4]), rule[5])
-    return np.int64(q) & 0xFFFF, e, y
+        if not e <= most:
+            q += 1.0 if mean > q * step else -1.0
+            e = abs(mean - q * step)
+        fits = e <= most and lowest <= q <= highest and some > 0.0
+        code[col] = np.int64(q) & 0xFFFF if fits else limits[2] if some > 0.0 else limits[3]
+        worst = max(worst, e) if fits else worst
+        whole = min(max(np.rint(q * step), rule[4]), rule[5]) if rule[4] > -np.inf else q * step
+        y[col] = whole if fits else np.nan
+    return worst
+
+
+@fast
+def keep_row(x, kept, bin_of, y, bound):
+    """The largest distance of pixels from what their code makes; those beyond the bound are kept."""
+    far = 0.0
+    for c in range(np.uint64(len(x))):
+        e = abs(np.float64(x[c]) - y[bin_of[c]])
+        within = e <= bound
+        far = max(far, e) if within and kept[c] == 0 else far
+        kept[c] |= not within
+    return far
 
 
 @fast
@@ -102,7 +107,7 @@ def pack(x, kept, bits, roi):
     for w in range(len(bits)):
         word = np.uint32(0)
         for k in range(32 * w, min(32 * w + 32, npix)):
-            if kept[k]:
+            if kept[k] & 5 and not kept[k] & 2:
                 word |= np.uint32(1) << np.uint32(k & 31)
                 if some < room:
                     roi[some] = x[k]
