@@ -103,6 +103,7 @@ SAME_CODE = {           # tests that compile the same functions; an op or a file
     "test_deflate": ("compress.shuffle_deflate", "compress.shuffle_deflate_decode"), "test_quantize": ("compress.quantize", "compress.dequantize"),
     "test_quantize_counts": ("compress.quantize_counts", "compress.dequantize_counts"),
     "test_bitshuffle": ("compress.bitshuffle", "compress.bitshuffle_decode"),
+    "test_blosc": ("compress.blosc_bitshuffle_lz4", "compress.blosc_decode"),
     "test_bitshuffle_lz4": ("compress.bitshuffle_lz4", "compress.bitshuffle_lz4_decode"), "test_assembly": ("calib.assemble", "calib.assemble_tiles"),
 }
 

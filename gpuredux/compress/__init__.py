@@ -6,6 +6,8 @@ from .bitshuffle_lz4 import BitshuffleLZ4
 from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
 from .bitshuffle_zstd import BitshuffleZstd
 from .bitshuffle_zstd_decode import BitshuffleZstdDecode, decode_bitshuffle_zstd
+from .blosc_bitshuffle_lz4 import BloscBitshuffleLZ4
+from .blosc_decode import BloscDecode, decode_blosc
 from .dequantize import Dequantize
 from .dequantize_counts import DequantizeCounts
 from .plain_decode import PlainDecode
@@ -25,12 +27,14 @@ from .zfp_decode import ZfpDecode, decode_zfp
 OPS = (
     Pack, Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
     ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Roibin, RoibinDecode, Bitshuffle, BitshuffleDecode,
+    BloscBitshuffleLZ4, BloscDecode,
     PlainDecode,
 )
 
 __all__ = [
     "OPS", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
-    "BitshuffleLZ4", "BitshuffleLZ4Decode", "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Pack", "Quantize", "QuantizeCounts",
+    "BitshuffleLZ4", "BitshuffleLZ4Decode", "BloscBitshuffleLZ4", "BloscDecode", "decode_blosc",
+    "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Pack", "Quantize", "QuantizeCounts",
     "Roibin", "RoibinDecode",
     "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstd", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
     "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",

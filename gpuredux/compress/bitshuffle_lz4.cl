@@ -1,14 +1,11 @@
 /* Frames to HDF5 filter-32008 chunks: blocks of 8 KiB to slots, a prefix sum of their lengths, slots to payload.
  *
- * lz4_blocks  grid: one block a (frame, 8 KiB of it). The 128 threads transpose 64 bytes each in registers, keep the bit planes and the
+ * lz4_blocks  grid: one block a (frame, `step` bytes of it, 8 KiB but for blosc). The 128 threads transpose 64 bytes each in registers, keep the bit planes and the
  *             equality bitmaps (one bit a byte and distance) in shared memory; thread 0 walks the runs by bit scans and lists the
  *             matches; then all compute where each sequence goes and write it to the slot.
  * lz4_place   grid: one block a frame: where its blocks begin, the header, the tail, the size.
  * lz4_gather  grid: as lz4_blocks: the slot's bytes to the payload, in words of the payload. */
 #define SLOT_BYTES 8256u
-#ifndef STEP
-#define STEP BLOCK_BYTES /* of raw bytes, a block to the next: blosc has blocks of fewer */
-#endif
 #define KINDS 4u /* of distances */
 #define MIN_MATCH 4
 #define END_LITERALS 5u
@@ -27,7 +24,7 @@ INLINE u32 put_extension(GLOBAL u8 *p, u32 at, u32 length) {
     return at;
 }
 
-KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *block_size, GLOBAL const i32 *live, u32 n, u32 blocks, u32 frame_bytes, u32 cap,
+KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *block_size, GLOBAL const i32 *live, u32 n, u32 blocks, u32 frame_bytes, u32 step,
                        u32 row, u32 second) {
     WARP_SCRATCH(warp, 128);
     SHARED u32 planes[BLOCK_BYTES / 4 + 1];
@@ -37,10 +34,10 @@ KERNEL(128) lz4_blocks(GLOBAL const u8 *code, GLOBAL u8 *slots, GLOBAL u32 *bloc
     SHARED u32 literal_at[128], literal_from[128], literal_count[128], sums[4], n_matches[1];
     u32 frame = BLOCK / blocks, block = BLOCK % blocks;
     if (frame >= LIVE_ROWS(live, n)) return;
-    u32 bytes = smaller(STEP, frame_bytes / UNIT * UNIT - block * STEP), plane = bytes / UNIT;
+    u32 bytes = smaller(step, frame_bytes / UNIT * UNIT - block * step), plane = bytes / UNIT;
 
     u32 w[16], v[16];
-    load_piece(code + (u64)frame * frame_bytes + block * STEP + 64u * LID, 64u * LID < bytes ? bytes - 64u * LID : 0u, w);
+    load_piece(code + (u64)frame * frame_bytes + block * step + 64u * LID, 64u * LID < bytes ? bytes - 64u * LID : 0u, w);
     transpose_piece(w, v);
     store_planes(planes, v, plane);
     SYNC;

@@ -79,8 +79,8 @@ class BitshuffleLZ4(ChunkEncoder):
         count = [np.uint32(k) for k in (n, blocks, layout.nbytes, layout.cap)]
         defines = {"SIZE": code.dtype.itemsize, "ALIGN": layout.align, "LIVE": live is not None}
         file = "compress/bitshuffle_lz4.cl"
-        reach = (np.uint32(width // 8), np.uint32(second_row(width)))
-        plan.launch(file, "lz4_blocks", (n * blocks,), 128, (code, slots, block_size, have_live, *count, *reach), **defines)
+        step = [np.uint32(k) for k in (BLOCK, width // 8, second_row(width))]
+        plan.launch(file, "lz4_blocks", (n * blocks,), 128, (code, slots, block_size, have_live, *count[:3], *step), **defines)
         plan.launch(file, "lz4_place", (n,), 128, (code, block_size, block_start, payload, size, have_live, *count), **defines)
         plan.launch(file, "lz4_gather", (n * blocks,), 128, (slots, block_size, block_start, payload, have_live, *count), **defines)
 

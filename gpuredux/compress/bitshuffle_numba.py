@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
+from ..backends import share
 from .lz4_numba import _read, _write, copy_bytes, fast
 
 PART = 8192     # bytes of a block where nobody says how many
@@ -73,17 +73,24 @@ def _join_span(p, length, size, step, raw, part, spans):
             raw[usable:] = 0
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def split_frames(raw, size, step, payload, spans):
     """Chunks of all frames raw (n, bytes) u8; a frame is cut into spans of blocks."""
-    for item in prange(raw.shape[0] * spans):
-        f = item // spans
-        _split_span(raw[f], size, step, payload[f], item % spans, spans)
+    share(_split, len(raw) * spans, raw, size, step, payload, spans)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def join_frames(payload, sizes, size, step, code, spans):
     """Frames code (n, bytes) u8 of all chunks."""
-    for item in prange(code.shape[0] * spans):
+    share(_join, len(code) * spans, payload, sizes, size, step, code, spans)
+
+
+@fast
+def _split(first, last, raw, size, step, payload, spans):
+    for item in range(first, last):
+        _split_span(raw[item // spans], size, step, payload[item // spans], item % spans, spans)
+
+
+@fast
+def _join(first, last, payload, sizes, size, step, code, spans):
+    for item in range(first, last):
         f = item // spans
         _join_span(payload[f], np.int64(sizes[f]), size, step, code[f], item % spans, spans)

@@ -28,7 +28,8 @@ class BloscBitshuffleLZ4(ChunkEncoder):
     chunk's bytes; where each block begins (u32); for each block its size (i32) and the LZ4 block of its bit planes, made as BitshuffleLZ4 makes it. A block
     that would not be smaller than its planes is its planes; a chunk that would not be smaller than the frame with a header is that, flags 0x36.
     Blocks have 8 KiB, the last one less. Blosc leaves a block whose elements are no multiple of 8 as it is, and so is it stored. Where a frame's are none,
-    blocks have the size, of 6 to 8 KiB, that leaves the last one smallest, the largest of equals; of a frame below 8 KiB all whole units of 8 elements.
+    blocks have the size, of whole units of 8 elements from 6 to 8 KiB, that makes the last one and 16 bytes for each other one fewest, the largest of equals;
+    of a frame below 8 KiB all its whole units.
 
     fields: shape, dtype of the frames: wanted only for inverse(), checked where given
     in:  code (n, *frame) of 1, 2, 4 or 8 bytes each; live (1,) i32
@@ -81,11 +82,11 @@ class BloscBitshuffleLZ4(ChunkEncoder):
             raise ValueError(f"{self.name}: {n} frames of {layout.blocks} blocks are more than one launch holds; plan for fewer frames")
         slots, block_size, block_start = (plan.scratch[k] if plan.scratch else None for k in ("slots", "block_size", "block_start"))
         have_live = payload if live is None else live      # stands in where the kernels never look
-        defines = {"SIZE": code.dtype.itemsize, "ALIGN": layout.align, "LIVE": live is not None, "STEP": f"{layout.step}u"}
+        defines = {"SIZE": code.dtype.itemsize, "ALIGN": layout.align, "LIVE": live is not None}
         if layout.coded:
-            count = [np.uint32(k) for k in (n, layout.coded, layout.nbytes, layout.cap, width // 8, second_row(width))]
+            count = [np.uint32(k) for k in (n, layout.coded, layout.nbytes, layout.step, width // 8, second_row(width))]
             plan.launch("compress/bitshuffle_lz4.cl", "lz4_blocks", (n * layout.coded,), 128, (code, slots, block_size, have_live, *count), **defines)
-        file, count = "compress/blosc_bitshuffle_lz4.cl", [np.uint32(k) for k in (n, layout.coded, layout.nbytes, layout.cap)]
+        file, count = "compress/blosc_bitshuffle_lz4.cl", [np.uint32(k) for k in (n, layout.coded, layout.nbytes, layout.cap, layout.step)]
         plan.launch(file, "blosc_place", (n,), 128, (block_size, block_start, payload, size, have_live, *count), **defines)
         args = (code, slots, block_size, block_start, payload, size, have_live, *count)
         plan.launch(file, "blosc_gather", (n * layout.blocks,), 128, args, **defines)
@@ -116,7 +117,7 @@ def frame_layout(who: str, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layo
     elif units == 0:
         step, coded = nbytes, 0
     else:
-        each = min(range(min(units, most * 3 // 4), min(units, most) + 1), key=lambda k: (units % k, -k))
+        each = min(range(min(units, most * 3 // 4), min(units, most) + 1), key=lambda k: (units % k * unit + 16 * (units // k), -k))
         step, coded = each * unit, units // each
     align = next(k for k in (16, 8, 4, 2, 1) if nbytes % k == 0 and step % k == 0)
     return Layout(nbytes, step, -(-nbytes // step), coded, -(-(nbytes + HEADER) // 16) * 16, align)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
+from ..backends import share
 from .lz4_numba import BLOCK, MARGIN, SLOT, _read, copy_bytes, fast, lz4_block, shuffle, unlz4
 
 # What can be wrong with a chunk, besides what can be wrong with an LZ4 block; blosc_decode.REASONS has the words.
@@ -83,22 +83,30 @@ def _place(f, s, spans, step, coded, length, raw, size, payload, sizes, slots, b
     sizes[f] = total
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def encode_frames(raw, size, reach, step, coded, payload, sizes, slots, block_size, spans):
     """Chunks of all frames raw (n, bytes) u8. The first span of a frame's blocks is written in its place, the others to slots, and then moved."""
-    n, nbytes = raw.shape
+    length = np.zeros((len(raw), spans), np.int64)
+    share(_encode, length.size, raw, size, reach, step, coded, payload, slots, block_size, length)
+    share(_place_all, length.size, raw, size, step, coded, payload, sizes, slots, block_size, length)
+
+
+@fast
+def _encode(first, last, raw, size, reach, step, coded, payload, slots, block_size, length):
+    nbytes, spans = raw.shape[1], length.shape[1]
     begin = 16 + 4 * ((nbytes + step - 1) // step)
-    length = np.zeros((n, spans), np.int64)
-    for item in prange(n * spans):
+    for item in range(first, last):
         f, s = item // spans, item % spans
-        first, last = coded * s // spans, coded * (s + 1) // spans
-        if s == 0:
-            length[f, s] = _encode_span(raw[f], first, last, size, reach, step, payload[f], begin, nbytes + 16 - begin, block_size[f])
-        else:
-            length[f, s] = _encode_span(raw[f], first, last, size, reach, step, slots[f], SLOT * first, 1 << 40, block_size[f])
-    for item in prange(n * spans):
-        f, s = item // spans, item % spans
-        _place(f, s, spans, step, coded, length, raw[f], size, payload, sizes, slots, block_size)
+        a, b = coded * s // spans, coded * (s + 1) // spans
+        to, at, room = (payload[f], begin, nbytes + 16 - begin) if s == 0 else (slots[f], SLOT * a, 1 << 40)
+        length[f, s] = _encode_span(raw[f], a, b, size, reach, step, to, at, room, block_size[f])
+
+
+@fast
+def _place_all(first, last, raw, size, step, coded, payload, sizes, slots, block_size, length):
+    spans = length.shape[1]
+    for item in range(first, last):
+        f = item // spans
+        _place(f, item % spans, spans, step, coded, length, raw[f], size, payload, sizes, slots, block_size)
 
 
 # ----------------------------------------------------------------------------------------------------------- decoder
@@ -219,25 +227,23 @@ def _decode_span(p, size, nbytes, itemsize, framing, first, last, low, high, cod
     return problem, bad, where
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def decode_frames(payload, sizes, nbytes, itemsize, low, code, planes, spans):
     """Fill code (n, bytes) u8 with the bytes of the frames from low on; for each frame (error, block, place): the first one, 0 = none."""
-    n, high = code.shape[0], low + code.shape[1]
-    framing, found = np.zeros((n, 4), np.int64), np.zeros((n, spans, 3), np.int64)
-    for f in range(n):
-        framing[f, 3], framing[f, 0], framing[f, 1], framing[f, 2] = parse_header(payload[f], np.int64(sizes[f]), nbytes, itemsize)
-    for item in prange(n * spans):
+    found = np.zeros((len(code), spans, 3), np.int64)
+    share(_decode, len(code) * spans, payload, sizes, nbytes, itemsize, low, code, planes, found)
+    first = (found[:, :, 0] != 0).argmax(axis=1)
+    return found[np.arange(len(code)), first]
+
+
+@fast
+def _decode(begin, end, payload, sizes, nbytes, itemsize, low, code, planes, found):
+    spans, high = found.shape[1], low + code.shape[1]
+    for item in range(begin, end):
         f, s = item // spans, item % spans
-        first, last = low // framing[f, 0], (high - 1) // framing[f, 0] + 1
-        begin, end = first + (last - first) * s // spans, first + (last - first) * (s + 1) // spans
-        found[f, s, 0], found[f, s, 1], found[f, s, 2] = _decode_span(
-            payload[f], np.int64(sizes[f]), nbytes, itemsize, framing[f], begin, end, low, high, code[f], planes[f]
+        error, block, kind, streams = parse_header(payload[f], np.int64(sizes[f]), nbytes, itemsize)
+        first, last = low // block, (high - 1) // block + 1
+        first, last = first + (last - first) * s // spans, first + (last - first) * (s + 1) // spans
+        problem, bad, where = _decode_span(
+            payload[f], np.int64(sizes[f]), nbytes, itemsize, (block, kind, streams), first, last, low, high, code[f], planes[f]
         )
-    errors = np.zeros((n, 3), np.int64)
-    for f in range(n):
-        errors[f, 0] = framing[f, 3]
-        for s in range(spans):
-            if found[f, s, 0]:
-                errors[f] = found[f, s]
-                break
-    return errors
+        found[f, s, 0], found[f, s, 1], found[f, s, 2] = (error, 0, 0) if error else (problem, bad, where)
