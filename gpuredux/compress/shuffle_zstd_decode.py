@@ -102,10 +102,10 @@ class ShuffleZstdDecode(ZstdDecode):
         plan.launch("compress/shuffle_zstd_decode.cl", "join_planes", (grid,), 128, args, **defines)
 
 
-def first_errors(payload: np.ndarray, size: np.ndarray, itemsize: int, kind: int, raw: np.ndarray, planes: np.ndarray, spans: int) -> np.ndarray:
-    """Fill raw (n, bytes); for each frame (error, block, place): the first error, 0 = none."""
-    found = np.zeros((len(raw), spans, 3), np.int64)
-    numba_zstd.decode_frames(read_only(payload), size.astype(np.int64), itemsize, kind, raw, planes, spans, found)
+def first_errors(payload: np.ndarray, size: np.ndarray, itemsize: int, kind: Any, raw: np.ndarray, planes: np.ndarray, spans: int) -> np.ndarray:
+    """Fill raw (n, bytes); for each frame (error, block, place): the first error, 0 = none. kind: of all chunks, or of each."""
+    found, kinds = np.zeros((len(raw), spans, 3), np.int64), np.broadcast_to(np.int64(kind), (len(raw),)).copy()
+    numba_zstd.decode_frames(read_only(payload), size.astype(np.int64), itemsize, kinds, raw, planes, spans, found)
     return found[np.arange(len(raw)), (found[:, :, 0] != 0).argmax(axis=1)]
 
 

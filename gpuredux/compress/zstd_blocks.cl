@@ -12,14 +12,11 @@
 #include "compress/zstd_fse.cl"
 #include "compress/huffman_lengths.cl"
 #include "compress/gather.cl"
+#include "compress/zstd_frame.cl"
 #define MATCH_WORDS 256u
 #define MATCH_POS(m) ((m) & 0x3fffu)
 #define MATCH_WHICH(m) ((m) >> 14 & 3u)
 #define MATCH_LENGTH(m) ((m) >> 16 & 0x3fffu)
-#define KIND_RAW 0x80000000u
-#define KIND_RLE 0x40000000u
-#define KIND_OPEN 0x20000000u /* its sequences are to be closed */
-#define SIZE_OF(s) ((s) & 0x1fffffffu)
 #define FOUR_STREAMS 256u
 #define CODE_MOST 11u
 
@@ -60,11 +57,6 @@ INLINE u64 literals_of(GLOBAL const u32 *mask, bool first_too) {
     return first_too && LID == 0u ? bits | 1u : bits;
 }
 INLINE u32 count_literals(u64 bits) { return count_ones((u32)bits) + count_ones((u32)(bits >> 32)); }
-
-INLINE u32 put_bytes(GLOBAL u8 *to, u32 at, u64 value, u32 count) {
-    for (u32 k = 0u; k < count; k++) to[at + k] = (u8)(value >> 8u * k);
-    return at + count;
-}
 
 /* -------------------------------------------------------------------------------------------------------- literals
  * one thread: the weights' description to `tree`; its bytes, 0 where there is none */
@@ -556,14 +548,6 @@ KERNEL(128) zstd_close(GLOBAL const u32 *blocks, GLOBAL u32 *slots, GLOBAL u32 *
 }
 
 /* ------------------------------------------------------------------------------------------------------- the chunk */
-INLINE u32 header_bytes(u32 size) { return size < 256u ? 6u : size < 256u + (1u << 16) ? 7u : 9u; }
-INLINE u32 put_header(GLOBAL u8 *to, u32 at, u32 size) {
-    at = put_bytes(to, at, 0xfd2fb528u, 4u);
-    if (size < 256u) return put_bytes(to, at, 0x20u | size << 8, 2u);
-    if (size < 256u + (1u << 16)) return put_bytes(to, at, 0x60u | (size - 256u) << 8, 3u);
-    return put_bytes(to, at, 0xa0u | (u64)size << 8, 5u);
-}
-
 KERNEL(128) zstd_place(GLOBAL const u8 *code, GLOBAL const u32 *blocks, GLOBAL const u32 *block_size, GLOBAL u32 *block_start, GLOBAL u8 *payload,
                        GLOBAL u32 *size, GLOBAL const i32 *live, u32 n, u32 units, u32 total, u32 frame_bytes, u32 cap) {
     WARP_SCRATCH(warp, 128);
@@ -614,7 +598,7 @@ KERNEL(128) zstd_gather(GLOBAL const u8 *shuffled, GLOBAL const u32 *slots, GLOB
     u32 sized = block_size[BLOCK], count = SIZE_OF(sized), raw = smaller(many * UNIT_BYTES, total - unit * UNIT_BYTES), begin = block_start[BLOCK];
     bool last = unit + many == units || (PLANES && (unit + many) % UNITS == 0u);
     GLOBAL u8 *to = payload + (u64)frame * cap + begin;
-    if (LID == 0u) put_bytes(to, 0u, ((sized & KIND_RLE ? raw : count) << 3) | (sized & KIND_RLE ? 1u : sized & KIND_RAW ? 0u : 2u) << 1 | (last ? 1u : 0u), 3u);
+    if (LID == 0u) put_block_header(to, sized, raw, last);
     GLOBAL const u32 *words = slots + (u64)BLOCK * (SLOT_BYTES / 4u) + 1;
     if (sized & KIND_RAW) words = (GLOBAL const u32 *)(shuffled + (u64)frame * pitch + unit * UNIT_BYTES);
     gather(to + 3, begin + 3u, words, count);

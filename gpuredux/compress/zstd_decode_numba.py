@@ -50,7 +50,7 @@ REASONS = {
 }
 
 fast = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)     # not called from Python: half the compiling
-SHUFFLE, BITSHUFFLE = 0, 1
+SHUFFLE, BITSHUFFLE, PLANES = 0, 1, 2      # one zstd frame of bytes by rank; a frame for the bit planes of each block; one of those of every 128 KiB
 MARGIN = 128                        # spare bytes behind a block's literals and behind output that is ours
 PAIRS_FROM = 6144                   # so many literals pay for a table of two symbols at once
 OFFSETS, ROWS, LOGS, TREE_IS, PAIRS_ARE, STATE = 0, 3, 6, 9, 10, 11    # in state: the last offsets, the tables in use, their logs ...
@@ -764,7 +764,7 @@ def framing(p, size, element, frame_bytes):
 
 @fast
 def _item(f, s, spans, payload, sizes, element, kind, code, planes, found):
-    """Span s of the blocks of frame f: one block if it is a shuffled frame. found[f, s] = the first error, its block and place. Every span walks by all
+    """Span s of the blocks of frame f: one block if it is a single zstd frame. found[f, s] = the first error, its block and place. Every span walks by all
     lengths before its own. Long: as unzstd."""
     state, tree, pairs = np.zeros(STATE, np.int64), np.empty(2048, np.uint16), np.empty(2048, np.uint32)
     tables, literals = np.empty(7 * ROW, np.uint64), np.empty(z.MOST_BLOCK + MARGIN, np.uint8)
@@ -795,7 +795,7 @@ def _item(f, s, spans, payload, sizes, element, kind, code, planes, found):
         if b >= first:
             begin, n, d, start = length * b, min(length, usable - length * b), buffer, 0
             room = buffer.shape[0]
-            if not bits and element == 1:
+            if kind == SHUFFLE and element == 1:
                 d, room = raw, n
             elif n > z.MOST_BLOCK:
                 d, start, room = planes[f], begin, begin + n if bits else planes.shape[1]     # the next block may be another thread's
@@ -804,8 +804,12 @@ def _item(f, s, spans, payload, sizes, element, kind, code, planes, found):
                 fill(raw, begin, 0, n)
                 if found[f, s, 0] == 0:
                     found[f, s, 0], found[f, s, 1], found[f, s, 2] = wrong, b, place
-            elif bits:
-                unshuffle(d, start, n, element, raw, begin, spare)
+            elif kind != SHUFFLE:
+                part = z.MOST_BLOCK if kind == PLANES else n
+                whole = n // (8 * element) * (8 * element)
+                for k in range(0, whole, part):
+                    unshuffle(d, start + k, min(part, whole - k), element, raw, begin + k, spare)
+                copy_bytes(raw, begin + whole, d, start + whole, n - whole)
             elif element > 1:
                 join_planes(d, n // element, element, raw)
         at = stop
@@ -826,8 +830,8 @@ def _item(f, s, spans, payload, sizes, element, kind, code, planes, found):
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def decode_frames(payload, sizes, element, kind, code, planes, spans, found):
-    """Fill code (n, bytes) u8; found (n, spans, 3), zeros before: of each span (error, block, place), 0 = none. planes: MARGIN bytes longer a frame
+def decode_frames(payload, sizes, element, kinds, code, planes, spans, found):
+    """Fill code (n, bytes) u8; kinds (n,) i64; found (n, spans, 3), zeros before: of each span (error, block, place), 0 = none. planes: MARGIN bytes longer a frame
     than code."""
     for item in prange(code.shape[0] * spans):
-        _item(item // spans, item % spans, spans, payload, sizes, element, kind, code, planes, found)
+        _item(item // spans, item % spans, spans, payload, sizes, element, kinds[item // spans], code, planes, found)

@@ -923,11 +923,11 @@ def frame_header(size, to, at):
     return little_endian(to, at + 4, form, np.int64(count))
 
 
-def read_region(raw, octets_at, bits_at, numbers_at, stages_at, r, n, size, pixels, planes):
-    """Region r, of n bytes, of a frame of so many pixels, as far as its blocks are known; their estimates together."""
+def read_region(raw, octets_at, bits_at, numbers_at, stages_at, at, n, size, pixels, planes):
+    """The region of n bytes at and on of a frame of so many pixels, as far as its blocks are known; their estimates together."""
     octets, bits, numbers = carray(octets_at, (OCTETS,)), carray(bits_at, (BITS,)), carray(numbers_at, (NUMBERS,))
     stages, units, plane = carray(stages_at, (STAGES,)), (n + UNIT - 1) // UNIT, n // (8 * size) if planes else 0
-    call(stages[4], (raw, octets, REGION * r, n, size, pixels, planes))
+    call(stages[4], (raw, octets, at, n, size, pixels, planes))
     put32(numbers, FIRST_MATCH, 0)
     put32(numbers, FIRST_LITERAL, 0)
     for u in range(units):
@@ -954,7 +954,7 @@ def span(raw, to_at, stages_at, first, last, size, pixels, planes):
     for r in range(first, last):
         n, start = min(REGION, total - REGION * r), at
         plane = n // (8 * size) if planes else 0
-        call(stages[6], (raw, octets, bits, numbers, stages, r, n, size, pixels, planes))
+        call(stages[6], (raw, octets, bits, numbers, stages, REGION * r, n, size, pixels, planes))
         if planes:
             at = frame_header(n, to, at + 4)
         at = call(stages[7], (to, octets, bits, numbers, stages, n, plane, np.int64(planes or REGION * (r + 1) >= total), at))

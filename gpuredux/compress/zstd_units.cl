@@ -1,7 +1,8 @@
 /* Matches of shuffled bytes in units of 8 KiB, and the units that make a block: steps 1 and 2 of zstd_encode.py.
  *
  * zstd_units    grid: one block a unit: equality bitmaps in SHARED, thread 0 walks the runs, all count literals and codes
- * zstd_merge    grid: one block a region: a unit joins the block before it where the estimate says so; two or three columns of the counts a thread */
+ * zstd_merge    grid: one block a region: a unit joins the block before it where the estimate says so, about: all estimates together;
+ *               two or three columns of the counts a thread */
 #if PLANES
 #define KINDS 2u
 #define MIN_MATCH 8
@@ -144,11 +145,11 @@ INLINE u32 estimate(SHARED_PTR const u32 (*sum)[128], u32 row, u32 extra, u32 ra
     return smaller(size + 48u * BIT, BIT * (8u * raw + 24u));
 }
 
-KERNEL(128) zstd_merge(GLOBAL const u32 *counts, GLOBAL u32 *blocks, GLOBAL const i32 *live, u32 n, u32 units) {
+KERNEL(128) zstd_merge(GLOBAL const u32 *counts, GLOBAL u32 *blocks, GLOBAL u32 *about, GLOBAL const i32 *live, u32 n, u32 units) {
     SHARED u32 part[2 * ROWS][128];
     u32 regions = (units + UNITS - 1u) / UNITS, frame = BLOCK / regions, first_unit = BLOCK % regions * UNITS;
     if (frame >= LIVE_ROWS(live, n)) return;
-    u32 here = smaller(UNITS, units - first_unit), begin = 0u, size = 0u, extra = 0u, raw = 0u, first = SEVERAL;
+    u32 here = smaller(UNITS, units - first_unit), begin = 0u, size = 0u, before = 0u, extra = 0u, raw = 0u, first = SEVERAL;
     u32 block0 = 0u, block1 = 0u, block2 = 0u; /* columns LID, LID + 128, LID + 256 of the block */
     GLOBAL const u32 *unit = counts + ((u64)frame * units + first_unit) * COLUMNS;
     GLOBAL u32 *out = blocks + (u64)frame * units + first_unit;
@@ -168,6 +169,7 @@ KERNEL(128) zstd_merge(GLOBAL const u32 *counts, GLOBAL u32 *blocks, GLOBAL cons
         SYNC; /* before part is written again */
         bool joins = k != 0u && both <= size + alone;
         begin = joins ? begin : k;
+        before += joins ? 0u : size;
         size = joins ? both : alone;
         first = k == 0u || !joins || its_first == first ? its_first : SEVERAL;
         extra = its_extra + (joins ? extra : 0u);
@@ -178,6 +180,7 @@ KERNEL(128) zstd_merge(GLOBAL const u32 *counts, GLOBAL u32 *blocks, GLOBAL cons
         if (LID == 0u) {
             out[k] = 0u;
             out[begin] = k + 1u - begin;
+            about[BLOCK] = before + size; /* here: behind the loop PoCL may lose it */
         }
         unit += COLUMNS;
     }
