@@ -1,5 +1,7 @@
 """Bounded error and standard chunks."""
 
+from .auto import Auto
+from .auto_decode import AutoDecode
 from .bitshuffle import Bitshuffle
 from .bitshuffle_decode import BitshuffleDecode
 from .bitshuffle_lz4 import BitshuffleLZ4
@@ -29,10 +31,11 @@ OPS = (
     ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Roibin, RoibinDecode, Bitshuffle, BitshuffleDecode,
     BloscBitshuffleLZ4, BloscDecode,
     PlainDecode,
+    Auto, AutoDecode,
 )
 
 __all__ = [
-    "OPS", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
+    "OPS", "Auto", "AutoDecode", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
     "BitshuffleLZ4", "BitshuffleLZ4Decode", "BloscBitshuffleLZ4", "BloscDecode", "decode_blosc",
     "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Pack", "Quantize", "QuantizeCounts",
     "Roibin", "RoibinDecode",
