@@ -38,6 +38,7 @@ from . import (
     cases_sparsify,
     cases_waveform,
     cases_wavelet,
+    cases_wavelet_codec,
     cases_zfp,
     cases_zstd,
     cases_zstd_decode,
@@ -506,7 +507,7 @@ CASES: dict[str, Callable[[], Iterator[Case]]] = {
     **cases_azimuthal.CASES, **cases_beam.CASES, **cases_dispersion.CASES, **cases_sparsify.CASES, **cases_psana_peaks.CASES,
     "features.peak_finder8": peak_finder8, "features.droplets": droplets,
     **cases_wavelet.CASES, **cases_quantize_counts.CASES, **cases_pack.CASES,
-    **cases_zfp.CASES, **cases_zstd.CASES, **cases_zstd_decode.CASES, **cases_auto.CASES, **cases_plain.CASES, **cases_roibin.CASES,
+    **cases_wavelet_codec.CASES, **cases_zfp.CASES, **cases_zstd.CASES, **cases_zstd_decode.CASES, **cases_auto.CASES, **cases_plain.CASES, **cases_roibin.CASES,
     **cases_deflate.CASES, **cases_bitshuffle.CASES, **cases_blosc.CASES,
     "veto.lit_pixels": lit_pixels, "veto.compact": compact, "compress.quantize": quantize, "compress.dequantize": dequantize,
     "compress.bitshuffle_lz4": bitshuffle_lz4, "compress.bitshuffle_lz4_decode": bitshuffle_lz4_decode,
@@ -521,7 +522,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
     **cases_azimuthal.SIZED, **cases_beam.SIZED, **cases_dispersion.SIZED, **cases_sparsify.SIZED, **cases_psana_peaks.SIZED,
     "features.peak_finder8": sized_peak_finder8, "features.droplets": sized_droplets,
     **cases_wavelet.SIZED, **cases_quantize_counts.SIZED, **cases_pack.SIZED,
-    **cases_zfp.SIZED, **cases_zstd.SIZED, **cases_zstd_decode.SIZED, **cases_auto.SIZED, **cases_plain.SIZED, **cases_roibin.SIZED,
+    **cases_wavelet_codec.SIZED, **cases_zfp.SIZED, **cases_zstd.SIZED, **cases_zstd_decode.SIZED, **cases_auto.SIZED, **cases_plain.SIZED, **cases_roibin.SIZED,
     **cases_deflate.SIZED, **cases_bitshuffle.SIZED, **cases_blosc.SIZED,
     "veto.lit_pixels": sized_lit_pixels, "veto.compact": sized_compact,
     "compress.quantize": sized_quantize, "compress.dequantize": sized_dequantize,
@@ -529,7 +530,7 @@ SIZED: dict[str, Callable[[tuple[int, ...], int, bool], Case]] = {
 }
 FEEDING: dict[str, Callable[[tuple[int, ...], int], Iterator[Case]]] = {
     **{name: lambda frame, n, name=name, fed=module.fed: fed(name, frame) for module in FAMILIES if hasattr(module, "fed") for name in module.MAKERS},
-    **cases_beam.FEEDING,
+    **cases_beam.FEEDING, **cases_wavelet_codec.FEEDING,
     "calib.status_count": lambda frame, n: iter([Case("count", calib.StatusCount(), {})] if frame in ((24, 17), (16, 40)) else []),
     "veto.lit_pixels": fed_lit_pixels, "compress.quantize": fed_quantize, "calib.common_mode": fed_common_mode, "calib.photons": fed_photons,
 }

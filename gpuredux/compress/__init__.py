@@ -16,6 +16,7 @@ from .plain_decode import PlainDecode
 from .pack import Pack
 from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
+from .reversible_wavelet import ReversibleWavelet
 from .roibin import Roibin
 from .roibin_decode import RoibinDecode
 from .shuffle_deflate import ShuffleDeflate
@@ -23,6 +24,8 @@ from .shuffle_deflate_decode import ShuffleDeflateDecode, inflate_chunk
 from .shuffle_zstd import ShuffleZstd
 from .shuffle_zstd_decode import ShuffleZstdDecode, decode_shuffle_zstd
 from .verify import Verification, verify
+from .wavelet import Wavelet
+from .wavelet_decode import WaveletDecode
 from .zfp import Zfp
 from .zfp_decode import ZfpDecode, decode_zfp
 
@@ -32,13 +35,14 @@ OPS = (
     BloscBitshuffleLZ4, BloscDecode,
     PlainDecode,
     Auto, AutoDecode,
+    Wavelet, WaveletDecode, ReversibleWavelet,
 )
 
 __all__ = [
     "OPS", "Auto", "AutoDecode", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
     "BitshuffleLZ4", "BitshuffleLZ4Decode", "BloscBitshuffleLZ4", "BloscDecode", "decode_blosc",
     "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Pack", "Quantize", "QuantizeCounts",
-    "Roibin", "RoibinDecode",
+    "ReversibleWavelet", "Roibin", "RoibinDecode", "Wavelet", "WaveletDecode",
     "ShuffleDeflate", "ShuffleDeflateDecode", "ShuffleZstd", "ShuffleZstdDecode", "Verification", "Zfp", "ZfpDecode", "decode_bitshuffle_zstd", "decode_chunk",
     "decode_shuffle_zstd", "decode_zfp", "inflate_chunk", "verify",
 ]
