@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 
 from ..op import DecodeError, Op
+from .auto import Auto
+from .auto_decode import AutoDecode
 from .bitshuffle import Bitshuffle
 from .bitshuffle_decode import BitshuffleDecode
 from .bitshuffle_lz4 import BitshuffleLZ4
 from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, decode_chunk
 from .bitshuffle_zstd import BitshuffleZstd
 from .bitshuffle_zstd_decode import BitshuffleZstdDecode, decode_bitshuffle_zstd
+from .blosc_bitshuffle_lz4 import BloscBitshuffleLZ4
+from .blosc_decode import BloscDecode, decode_blosc
 from .chunk_encoder import Filter
 from .plain_decode import PlainDecode
 from .shuffle_deflate import ShuffleDeflate
@@ -28,7 +32,8 @@ from .zfp_decode import ZfpDecode, decode_zfp
 from .zfp_format import HDF5_FILTER, MIN_EXP, MOST_PRECISION, given_values
 
 CODECS: dict[str, type[Op]] = {"bitshuffle_lz4": BitshuffleLZ4, "bitshuffle_zstd": BitshuffleZstd, "shuffle_zstd": ShuffleZstd,
-                               "shuffle_deflate": ShuffleDeflate, "bitshuffle": Bitshuffle}
+                               "shuffle_deflate": ShuffleDeflate, "bitshuffle": Bitshuffle, "blosc_bitshuffle_lz4": BloscBitshuffleLZ4,
+                               "auto": Auto}
 NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle",
          32013: "zfp", 32015: "zstd", 32017: "sz", 32024: "sz3", 32026: "blosc2"}
 # Raw bytes that a stored byte can stand for, at most: what claims more is refused before anything is allocated for it.
@@ -82,6 +87,53 @@ class Decoding:
         return after
 
 
+@dataclass(frozen=True)
+class Filters:
+    """Of a dataset, as the file keeps them, in the order in which they encode; and the frames that its chunks hold."""
+
+    filters: tuple[Filter, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    def decoding(self, filter_mask: int) -> Decoding:
+        """Of chunks with this mask. Raises UnknownFilters."""
+        return decoding_of(self.filters, int(filter_mask), self.shape, self.dtype)
+
+    def check(self) -> None:
+        """Raise UnknownFilters if there is one that nothing here undoes, whatever the masks are."""
+        itemsize = np.dtype(self.dtype).itemsize
+        if any(_kind(f, itemsize) == "unknown" for f in self.filters):
+            self.decoding(0)
+
+    @property
+    def auto(self) -> Op | None:
+        """What decodes chunks of more than one mask, where they are those of compress.Auto."""
+        own = Auto().filters(np.dtype(self.dtype).itemsize)
+        stored = [f.values[3] if f.number == 32008 and len(f.values) > 3 else 0 for f in self.filters[:1]]
+        same = [f.number for f in own] == [f.number for f in self.filters] and stored == [own[0].values[0]]
+        return AutoDecode(self.shape, self.dtype) if same else None
+
+    def decode(self, payload: np.ndarray, size: np.ndarray, filter_mask: np.ndarray, out: Any, backend: Any, device: Any = None) -> Any:
+        """Fill out (n, *frame), and return frame_status (n,): arrays of the backend; payload, size and filter_mask lie on the host."""
+        masks = np.unique(filter_mask).tolist()
+        if len(masks) < 2:
+            return self.decoding(masks[0] if masks else 0).run(backend, backend.put(payload, device), backend.put(size, device), out, device)
+        auto = self.auto
+        if auto is not None and set(masks) <= set(auto.masks):      # type: ignore[attr-defined]
+            status = backend.empty((len(size),), np.uint32, device)
+            auto(*(backend.put(a, device) for a in (payload, size, filter_mask)), out=(out, status), backend=backend.name)
+            return status
+        found = np.zeros(len(size), np.uint32)
+        for mask in masks:      # each by itself, then to its rows
+            rows = np.flatnonzero(filter_mask == mask)
+            part = backend.empty((len(rows), *out.shape[1:]), out.dtype, device)
+            given = (backend.put(np.ascontiguousarray(a[rows]), device) for a in (payload, size))
+            found[rows] = backend.get(self.decoding(mask).run(backend, *given, part, device))
+            for i, row in enumerate(rows.tolist()):
+                out[row] = part[i]
+        return backend.put(found, device)
+
+
 class UnknownFilters(ValueError):
     """Of a dataset whose chunks nothing here decodes."""
 
@@ -112,6 +164,8 @@ def _decoding(used: list[Filter], shape: tuple[int, ...], dtype: str) -> Decodin
         return Decoding((BitshuffleLZ4Decode(shape, dtype),), MOST["lz4"], 12, partial(decode_chunk, shape=shape, dtype=kind))
     if kinds == ["bitshuffle_zstd"]:
         return Decoding((BitshuffleZstdDecode(shape, dtype),), MOST["zstd"], 12, partial(decode_bitshuffle_zstd, shape=shape, dtype=kind))
+    if kinds == ["blosc"]:
+        return Decoding((BloscDecode(shape, dtype),), MOST["lz4"], 16, partial(decode_blosc, shape=shape, dtype=kind))
     if not rest:
         return Decoding((_in_order(used, order, shape, kind),), 1, 1, partial(_plain_words, many=math.prod(shape) * kind.itemsize))
     if rest in (["zstd"], ["deflate"]):
@@ -121,7 +175,7 @@ def _decoding(used: list[Filter], shape: tuple[int, ...], dtype: str) -> Decodin
         ops = (make(inner, of), *(() if fused or order == "raw" else (_in_order(used, order, shape, kind),)))
         return Decoding(ops, MOST[rest[0]], 1, partial(words, shape=inner, dtype=of))
     raise UnknownFilters(f"its filters are {described(used)}; decoded are bitshuffle (32008: with LZ4, zstd, or before zstd or deflate), shuffle or nothing "
-                         f"before zstd (32015), deflate (1) or nothing, and zfp (32013)")
+                         f"before zstd (32015), deflate (1) or nothing, blosc with LZ4 (32001), and zfp (32013)")
 
 
 def described(filters: Sequence[Filter]) -> str:
@@ -137,7 +191,7 @@ def _kind(f: Filter, itemsize: int) -> str:
         return {0: "bitshuffle", 2: "bitshuffle_lz4", 3: "bitshuffle_zstd"}.get(packed, "unknown") if known else "unknown"
     if f.number == 2:
         return "shuffle" if not f.values or f.values[0] == itemsize else "unknown"
-    return {1: "deflate", 32015: "zstd", HDF5_FILTER: "zfp"}.get(f.number, "unknown")
+    return {1: "deflate", 32001: "blosc", 32015: "zstd", HDF5_FILTER: "zfp"}.get(f.number, "unknown")
 
 
 def _in_order(used: Sequence[Filter], order: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Op:

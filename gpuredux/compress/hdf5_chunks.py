@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from .. import backends
 from ..op import DecodeError
 from . import hdf5_layout as layout
 from .chunk_encoder import Filter
-from .codecs import Decoding, UnknownFilters, decoding_of
+from .codecs import Decoding, Filters, UnknownFilters
 from .crc32c import crc32c
 
 BATCH = 32 << 20    # bytes that are decoded at a time: bounds the memory
@@ -30,7 +29,7 @@ class Chunks:
         plist = dataset.id.get_create_plist()
         if dataset.is_virtual or plist.get_layout() != h5py.h5d.CHUNKED:
             raise ValueError(f"{label} is {'virtual' if dataset.is_virtual else 'not chunked'}: its chunks are not here; read the parts, or use plain h5py")
-        self.filters = tuple(Filter(f[0], tuple(f[2])) for f in map(plist.get_filter, range(plist.get_nfilters())))
+        filters = tuple(Filter(f[0], tuple(f[2])) for f in map(plist.get_filter, range(plist.get_nfilters())))
         if dataset.dtype not in layout.DTYPES:
             raise ValueError(f"{label} is {dataset.dtype.str}; read() knows {', '.join(map(str, layout.DTYPES))} in this machine's byte order")
         self.shape, self.dtype = tuple(int(k) for k in dataset.shape), dataset.dtype
@@ -39,7 +38,11 @@ class Chunks:
             raise ValueError(f"{label} of {self.shape} has chunks of {dataset.chunks}; read() knows one frame or one panel a chunk")
         self.chunk_shape, self.per_frame = self.shape[self.lead :], math.prod(self.shape[1 : self.lead])
         self.nbytes = layout.frame_nbytes(self.chunk_shape, self.dtype)
-        self.decoding(0)
+        self.filters = Filters(filters, self.chunk_shape, self.dtype.name)
+        try:
+            self.filters.check()
+        except UnknownFilters as e:
+            raise UnknownFilters(f"{label}: {e}") from None
         self.file_size = dataset.file.id.get_filesize()
         self._held: tuple[int, int, np.ndarray] = (0, 0, np.empty(0, np.uint32))
 
@@ -79,14 +82,12 @@ class Chunks:
             raise DecodeError(f"{chunk} claims {info.size} bytes, which cannot be {self.nbytes} bytes compressed")
         return int(info.size)
 
-    def decoding(self, filter_mask: int, chunk: str = "") -> Decoding:
-        """How chunks with this mask are decoded. ValueError if the dataset, DecodeError if this one chunk, went through what is not known."""
+    def decoding(self, filter_mask: int, chunk: str) -> Decoding:
+        """How chunks with this mask are decoded. DecodeError if this one went through what is not known."""
         try:
-            return decoding_of(self.filters, filter_mask, self.chunk_shape, self.dtype.name)
+            return self.filters.decoding(filter_mask)
         except UnknownFilters as e:
-            if not chunk:
-                raise UnknownFilters(f"{self.label}: {e}") from None
-            raise DecodeError(f"{chunk} was stored past some of its filters (filter_mask {filter_mask:#x}): {e}") from None
+            raise DecodeError(f"{chunk} (filter_mask {filter_mask:#x}): {e}") from None
 
     def chunk(self, row: int, k: int) -> tuple[int, bytes]:
         """filter_mask and stored bytes of a chunk whose sizes were checked; DecodeError if their CRC is another."""
@@ -118,21 +119,21 @@ class Chunks:
             self._decode(keys[a : a + step], flat[a : a + step], there, device)
 
     def _decode(self, keys: list[tuple[int, int]], out: Any, backend: Any, device: Any) -> None:
-        """Runs of chunks with one filter_mask, one after the other."""
+        """Some chunks, in one go."""
         held = [self.chunk(*key) for key in keys]
-        for mask, run in itertools.groupby(range(len(held)), lambda i: held[i][0]):
-            at = list(run)
-            chunks = [held[i][1] for i in at]
-            payload, size = padded(chunks, self.nbytes)
-            how = self.decoding(mask, self._name(*keys[at[0]]))
-            status = how.run(backend, backend.put(payload, device), backend.put(size, device), out[at[0] : at[-1] + 1], device)
-            for i in np.flatnonzero(backend.get(status)):
-                try:
-                    how.words(chunks[i])    # the same decoder, and what it finds in words
-                    reason = "it cannot be decoded"
-                except DecodeError as e:
-                    reason = str(e)
-                raise DecodeError(f"{self._name(*keys[at[i]])}: {reason}")
+        payload, size = padded([data for _, data in held], self.nbytes)
+        status = self.filters.decode(payload, size, np.array([mask for mask, _ in held], np.uint32), out, backend, device)
+        for i in np.flatnonzero(backend.get(status)):
+            self.complain(held[i], *keys[i])
+
+    def complain(self, held: tuple[int, bytes], row: int, k: int) -> None:
+        """Raise DecodeError: what is wrong with a chunk, in words, as the same decoder finds it."""
+        reason = "it cannot be decoded"
+        try:
+            self.filters.decoding(held[0]).words(held[1])
+        except DecodeError as e:
+            reason = str(e)
+        raise DecodeError(f"{self._name(row, k)}: {reason}")
 
 
 def padded(chunks: Sequence[bytes], nbytes: int) -> tuple[np.ndarray, np.ndarray]:
