@@ -1,21 +1,30 @@
 """The numba tiles of compress.wavelet, wavelet_decode and reversible_wavelet, in loops that vectorise. Over 200 lines: the coder, its decoder, one format."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .dequantize_numba import listed_in_tile
 
 TILE = 4096     # pixels of one task
 MASKED, LISTED, MOST = 65535, 65534, np.float32(32766)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _tiles(x):
+    return -(-x.shape[1] // TILE)
+
+
 def fill_tiles(energy, good, status, filled, fill, most):
     """filled = the values of pixels in use, limited; fill elsewhere. good, status: of no pixels where there are none."""
-    n, npix = energy.shape
+    share(_fill_tiles, len(energy) * _tiles(energy), energy, good, status, filled, fill, most)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_tiles(first_job, last_job, energy, good, status, filled, fill, most):
+    npix = energy.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
-    for job in prange(n * n_tiles):
-        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE     # job is unsigned: mixed, it would become a float
+    for job in range(first_job, last_job):
+        f, first = job // n_tiles, job % n_tiles * TILE
         _fill(energy[f], good, status, f, filled[f], np.uint64(first), np.uint64(min(first + TILE, npix)), fill, most)
 
 
@@ -34,12 +43,16 @@ def _fill(energy, good, status, f, filled, first, end, fill, most):
             filled[i] = filled[i] if row[i] == 0 else fill
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def quantise_rows(c, code, levels, steps, inverses, dead_zone):
     """code (n, 2, images, rows, cols)[:, 0] of the coefficients c (n, images, rows, cols), which become those that a decoder sees."""
-    n, images, rows, _ = c.shape
-    for job in prange(n * images * rows):
-        k, r = np.int64(job) // rows, np.int64(job) % rows
+    share(_quantise_rows, c.size // c.shape[-1], c, code, levels, steps, inverses, dead_zone)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _quantise_rows(first_job, last_job, c, code, levels, steps, inverses, dead_zone):
+    images, rows = c.shape[1:3]
+    for job in range(first_job, last_job):
+        k, r = job // rows, job % rows
         _quantise_row(c[k // images, k % images, r], code[k // images, 0, k % images, r], r, rows, levels, steps, inverses, dead_zone)
 
 
@@ -69,13 +82,17 @@ def _quantise(c, code, begin, end, step, inverse, dead_zone):
         c[i] = (zero - q if x < zero else q) * step      # no -0: a decoder has none
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def check_tiles(energy, good, status, rebuilt, code, counts, errors, bound, step, inverse):
     """code (n, 2, npix)[:, 1], and of each tile the listed values and the largest error of the others."""
-    n, npix = energy.shape
+    share(_check_tiles, len(energy) * _tiles(energy), energy, good, status, rebuilt, code, counts, errors, bound, step, inverse)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _check_tiles(first_job, last_job, energy, good, status, rebuilt, code, counts, errors, bound, step, inverse):
+    npix = energy.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
-    for job in prange(n * n_tiles):
-        f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles
+    for job in range(first_job, last_job):
+        f, tile = job // n_tiles, job % n_tiles
         use = np.ones(TILE, np.uint8)
         counts[f, tile], errors[f, tile] = _check(energy[f], good, status, f, use, rebuilt[f], code[f, 1], tile * TILE, bound, step, inverse)
 
@@ -119,12 +136,16 @@ def _missed(x, y):
     return bits + np.int32(beyond & (bits < np.int32(0x7F800000)))
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def list_values(energy, code, counts, starts, index, value):
     """index and value of the pixels whose code (n, 2, npix)[:, 1] says LISTED, in tiles that have any."""
-    n, n_tiles = counts.shape
-    for job in prange(n * n_tiles):
-        f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles
+    share(_list_values, counts.size, energy, code, counts, starts, index, value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _list_values(first_job, last_job, energy, code, counts, starts, index, value):
+    n_tiles = counts.shape[1]
+    for job in range(first_job, last_job):
+        f, tile = job // n_tiles, job % n_tiles
         if counts[f, tile] > 0 and starts[f, tile] < index.shape[1]:
             _list(energy[f], code[f, 1], tile * TILE, starts[f, tile], index[f], value[f])
 
@@ -138,12 +159,16 @@ def _list(energy, code, first, slot, index, value):
             slot += 1
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def dequantise_rows(code, c, levels, steps):
     """The coefficients c (n, images, rows, cols) of code (n, 2, images, rows, cols)[:, 0]."""
-    n, images, rows, _ = c.shape
-    for job in prange(n * images * rows):
-        k, r = np.int64(job) // rows, np.int64(job) % rows
+    share(_dequantise_rows, c.size // c.shape[-1], code, c, levels, steps)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _dequantise_rows(first_job, last_job, code, c, levels, steps):
+    images, rows = c.shape[1:3]
+    for job in range(first_job, last_job):
+        k, r = job // rows, job % rows
         _dequantise_row(code[k // images, 0, k % images, r], c[k // images, k % images, r], r, rows, levels, steps)
 
 
@@ -167,13 +192,17 @@ def _unfold(code, c, begin, end, step):
         c[i] = np.float32((k >> np.int32(1)) ^ -(k & np.int32(1))) * step
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def finish_tiles(code, rebuilt, index, value, count, energy, step, masked_value):
     """energy = rebuilt + its correction; the listed value; masked_value."""
-    n, npix = rebuilt.shape
+    share(_finish_tiles, len(rebuilt) * _tiles(rebuilt), code, rebuilt, index, value, count, energy, step, masked_value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish_tiles(first_job, last_job, code, rebuilt, index, value, count, energy, step, masked_value):
+    npix = rebuilt.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
-    for job in prange(n * n_tiles):
-        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE
+    for job in range(first_job, last_job):
+        f, first = job // n_tiles, job % n_tiles * TILE
         end = min(first + TILE, npix)
         if _finish(code[f, 1], rebuilt[f], energy[f], np.uint64(first), np.uint64(end), step, masked_value):
             listed_in_tile(code[f, 1], energy[f], index[f], value[f], np.int64(count[f]), first, end, LISTED)
@@ -192,10 +221,14 @@ def _finish(code, rebuilt, energy, first, end, step, masked_value):
     return listed
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def fold_rows(x, code):
     """0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4 ...: x (m, width) signed, code unsigned of the same width."""
-    for r in prange(len(x)):
+    share(_fold_rows, len(x), x, code)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fold_rows(first_job, last_job, x, code):
+    for r in range(first_job, last_job):
         _fold(x[r], code[r])
 
 
@@ -206,9 +239,13 @@ def _fold(x, code):
         code[i] = (k << np.int64(1)) ^ (k >> np.int64(63))
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def unfold_rows(code, x):
-    for r in prange(len(x)):
+    share(_unfold_rows, len(x), code, x)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unfold_rows(first_job, last_job, code, x):
+    for r in range(first_job, last_job):
         _unfold_whole(code[r], x[r])
 
 
