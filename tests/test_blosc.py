@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import h5py
 import hdf5plugin
-import numcodecs
 import numpy as np
 import pytest
 
@@ -18,6 +16,9 @@ from gpuredux.compress.blosc_bitshuffle_lz4 import frame_layout
 from gpuredux.compress.blosc_decode import bytes_of
 from gpuredux.compress.hdf5_layout import create_chunks
 from gpuredux.datasets.cases_blosc import chunks_of, damaged, foreign, frames_of, rows_of
+
+blosc2 = pytest.importorskip("blosc2", reason="blosc2 is not installed")
+numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed")
 
 GOLDEN = Path(__file__).parent / "golden"
 FRAMES = (("uint8", (3, 5)), ("int16", (7,)), ("uint16", (37, 53)), ("float32", (61, 301)), ("float64", (9, 17)), ("uint16", (64, 256)))

@@ -1,0 +1,180 @@
+"""Codecs of numcodecs and Zarr: what other codecs read, both versions of Zarr, golden bytes, wrong buffers, damaged chunks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed")
+zarr = pytest.importorskip("zarr", minversion="3.0", reason="zarr 3 is not installed")
+
+from gpuredux import DecodeError  # noqa: E402
+from gpuredux.compress import numcodecs as ours  # noqa: E402
+from gpuredux.compress import zarr as ours_v3  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SHAPE = (2, 37, 53)
+LOSSLESS = [c for c in ours.CODECS if c not in (ours.ZfpCodec, ours.QuantizeCodec)]
+FIELDS: dict[str, list[dict[str, Any]]] = {
+    "gpuredux_bitshuffle": [{}, {"block": 64}], "gpuredux_auto": [{}, {"profile": "fast"}], "gpuredux_zfp": [{"tolerance": 0.01}, {"rate": 12.0}],
+    "gpuredux_quantize": [{"abs": 0.01}, {"rel": 0.01, "code": "int32", "codec": {"id": "zstd", "level": 1}}],
+}
+EACH = [(c, f) for c in ours.CODECS for f in FIELDS.get(c.codec_id, [{}])]
+ours.register()
+ours_v3.register()
+
+
+def counts(shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> np.ndarray:
+    """Numbers that depend on no random generator: mostly 0, some up to 15."""
+    v = np.arange(int(np.prod(shape)), dtype=np.uint32) * np.uint32(2654435761) >> np.uint32(28)
+    return np.where(v > 12, v, 0).astype(dtype).reshape(shape)
+
+
+def values_of(codec: type[ours.ChunkCodec], shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Of the codec's kind; whole eighths, so that a float32 is a float32 everywhere."""
+    return counts(shape) if codec in LOSSLESS else (counts(shape, "float32") - 3) / np.float32(8)
+
+
+def made(codec: type[ours.ChunkCodec], fields: dict[str, Any], shape: tuple[int, ...] = SHAPE) -> ours.ChunkCodec:
+    return codec(values_of(codec, shape).dtype, shape, **fields)
+
+
+def close(codec: ours.ChunkCodec, got: Any, want: np.ndarray) -> bool:
+    x = np.asarray(got).reshape(-1).view(want.dtype).reshape(want.shape)
+    allowed = codec._fields.get("abs", codec._fields.get("tolerance", 0.05 if "rate" in codec._fields else 0))
+    return bool(np.all(np.abs(x.astype(float) - want) <= allowed + codec._fields.get("rel", 0) * np.abs(want)))
+
+
+@pytest.mark.parametrize(("codec", "fields"), EACH, ids=str)
+def test_round_trip_of_buffers_and_configuration(codec: type[ours.ChunkCodec], fields: dict[str, Any]) -> None:
+    one, x = made(codec, fields), values_of(codec)
+    again = numcodecs.get_codec(json.loads(json.dumps(one.get_config())))
+    assert again == one and type(again) is codec and again != made(codec, fields, (1, *SHAPE)) and repr(one).startswith(codec.__name__)
+    chunk = one.encode(x)
+    for buffer in (x.reshape(-1), x.tobytes(), bytearray(x.tobytes()), memoryview(x), x.view(np.uint8).reshape(-1)):
+        assert again.encode(buffer) == chunk
+    for buffer in (chunk, bytearray(chunk), memoryview(chunk), np.frombuffer(chunk, np.uint8)):
+        got = one.decode(buffer)
+        assert got.dtype == x.dtype and got.shape == (x.size,) and close(one, got, x)
+    for out in (np.empty_like(x), np.empty(x.size, x.dtype), bytearray(x.nbytes)):
+        assert one.decode(chunk, out) is out and close(one, np.frombuffer(out, x.dtype), x)
+
+
+def test_numcodecs_own_codecs_read_ours_and_we_read_theirs() -> None:
+    x = counts()
+    shuffle = numcodecs.Shuffle(2)
+    pairs = (
+        (ours.ShuffleZstdCodec, lambda b: shuffle.decode(numcodecs.Zstd().decode(b)), numcodecs.Zstd(3).encode(shuffle.encode(x))),
+        (ours.ShuffleDeflateCodec, lambda b: shuffle.decode(numcodecs.Zlib().decode(b)), numcodecs.Zlib(6).encode(shuffle.encode(x))),
+        (ours.BloscCodec, lambda b: numcodecs.Blosc().decode(b), numcodecs.Blosc("lz4", 5, numcodecs.Blosc.SHUFFLE).encode(x)),
+    )
+    for codec, theirs, chunk in pairs:
+        one = made(codec, {})
+        assert bytes(theirs(one.encode(x))) == x.tobytes() and one.decode(chunk).tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize(("codec", "fields"), EACH, ids=str)
+def test_zarr_of_both_versions(tmp_path: Path, codec: type[ours.ChunkCodec], fields: dict[str, Any]) -> None:
+    """Several chunks, the last one cut off by the array's end; both orders; in shards; read by what the metadata alone say."""
+    x, chunks = values_of(codec, (5, *SHAPE[1:])), (2, *SHAPE[1:])
+    one, v3 = made(codec, fields), next(c for c in ours_v3.CODECS if c.codec is codec)(**fields)
+    for order in ("C", "F"):
+        a = zarr.create_array(tmp_path / f"v2{order}", shape=x.shape, chunks=chunks, dtype=x.dtype, zarr_format=2, compressors=one, order=order)
+        a[:] = x
+        assert close(one, np.ascontiguousarray(zarr.open_array(tmp_path / f"v2{order}")[:]), x)
+    for name, shards in (("v3", None), ("shards", (6, *SHAPE[1:]))):
+        a = zarr.create_array(tmp_path / name, shape=x.shape, chunks=chunks, shards=shards, dtype=x.dtype, serializer=v3, compressors=None)
+        a[:] = x
+        again = zarr.open_array(tmp_path / name)
+        assert close(one, again[:], x) and close(one, again[3], x[3])
+    metadata = json.loads((tmp_path / "v3" / "zarr.json").read_text())
+    assert metadata["codecs"] == [{"name": codec.codec_id, "configuration": fields}]
+    assert (tmp_path / "v3" / "c" / "0" / "0" / "0").read_bytes() == one.encode(x[:2]) == (tmp_path / "v2C" / "0.0.0").read_bytes()
+
+
+def test_shuffle_zstd_in_zarr_is_read_without_this_package(tmp_path: Path) -> None:
+    """By plain numcodecs: the array's metadata are told to name its Shuffle and Zstd."""
+    x = counts((4, 37, 53))
+    a = zarr.create_array(tmp_path / "a", shape=x.shape, chunks=SHAPE, dtype=x.dtype, zarr_format=2, compressors=made(ours.ShuffleZstdCodec, {}))
+    a[:] = x
+    said = json.loads((tmp_path / "a" / ".zarray").read_text())
+    said |= {"filters": [{"id": "shuffle", "elementsize": 2}], "compressor": {"id": "zstd", "level": 0}}
+    (tmp_path / "a" / ".zarray").write_text(json.dumps(said))
+    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], x)
+
+
+def test_golden_bytes() -> None:
+    """Of what only this package writes; chunks of filters have their own."""
+    golden = json.loads((ROOT / "tests" / "golden" / "numcodecs.json").read_text())
+    assert {entry["config"]["id"] for entry in golden} == {"gpuredux_quantize", "gpuredux_auto"}
+    for entry in golden:
+        codec = numcodecs.get_codec(entry["config"])
+        x, chunk = values_of(type(codec), (5, 9)), bytes.fromhex(entry["bytes"])
+        assert codec.encode(x) == chunk and close(codec, codec.decode(chunk), x)
+
+
+def test_quantised_chunks_hold_outliers_and_their_bound() -> None:
+    x = np.linspace(-3, 3, 5000, dtype=np.float32).reshape(50, 100)
+    x[::3] = np.nan
+    x[1, :7] = (np.inf, -np.inf, 1e30, -1e30, 3e38, 0, -0.0)
+    one = ours.QuantizeCodec("float32", x.shape, abs=0.01)
+    y = one.decode(one.encode(x)).reshape(x.shape)
+    coded = np.abs(x) < 100
+    assert np.array_equal(y[~coded].view(np.uint32), x[~coded].view(np.uint32)) and (~coded).sum() > 1024
+    assert np.abs(y[coded].astype(float) - x[coded]).max() <= 0.01
+    with pytest.raises(ValueError, match="cannot be held"):
+        ours.ZfpCodec("float32", x.shape, tolerance=0.01).encode(x)
+
+
+@pytest.mark.parametrize(("codec", "fields"), EACH, ids=str)
+def test_wrong_buffers_and_damaged_chunks(codec: type[ours.ChunkCodec], fields: dict[str, Any]) -> None:
+    one, x = made(codec, fields), values_of(codec)
+    chunk = one.encode(x)
+    for wrong, error, words in (
+        (x.astype(np.int64), TypeError, "must hold"), (x[:1], ValueError, "must be"), (x.tobytes() + b"1", ValueError, "must be"),
+        (x.transpose(0, 2, 1).copy(), ValueError, "must be"), (x[:, ::2], ValueError, "contiguous"), (x.astype(object), TypeError, "object"),
+    ):
+        with pytest.raises(error, match=words):
+            one.encode(wrong)
+    read_only = np.empty_like(x)
+    read_only.setflags(write=False)
+    for out in (np.empty(x.size - 1, x.dtype), read_only, bytes(x.nbytes)):
+        with pytest.raises(ValueError, match="out must be"):
+            one.decode(chunk, out)
+    for damaged in (b"", chunk[:3], chunk[: len(chunk) // 2], chunk + b"12345678"):
+        with pytest.raises(DecodeError):
+            one.decode(damaged)
+
+
+def test_misuse_is_refused(tmp_path: Path) -> None:
+    for wrong, error in (
+        (lambda: ours.BitshuffleLZ4Codec(">u2", (3, 5)), TypeError), (lambda: ours.BitshuffleLZ4Codec("complex128", (3, 5)), TypeError),
+        (lambda: ours.BitshuffleLZ4Codec("uint16", (3, 0)), ValueError), (lambda: ours.BitshuffleLZ4Codec("uint16", (3, 5), block=8), TypeError),
+        (lambda: ours.QuantizeCodec("float64", (3, 5), abs=1), TypeError), (lambda: ours.QuantizeCodec("float32", (3, 5)), ValueError),
+        (lambda: ours.QuantizeCodec("float32", (3, 5), abs=1, codec={"id": "none"}), ValueError), (lambda: ours.ZfpCodec("float32", (3, 5)), ValueError),
+        (lambda: zarr.create_array(tmp_path, shape=(3, 5), chunks=(3, 5), dtype="uint16", serializer=ours_v3.Zfp(rate=8.0), compressors=None), TypeError),
+    ):
+        with pytest.raises(error):
+            wrong()
+    head = ours.QuantizeCodec("float32", (3, 5), abs=1).encode(np.full((3, 5), np.nan, np.float32))
+    for damaged in (b"GRQ2" + head[4:], head[:4] + b"\x0e" + head[5:], head[:-64] + bytes(4) + head[-60:]):
+        with pytest.raises(DecodeError, match="quantised chunk"):
+            ours.QuantizeCodec("float32", (3, 5), abs=1).decode(damaged)
+
+
+def test_entry_points_name_every_codec() -> None:
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert points["numcodecs.codecs"] == {c.codec_id: f"gpuredux.compress.numcodecs:{c.__name__}" for c in ours.CODECS}
+    assert points["zarr.codecs"] == {c.codec.codec_id: f"gpuredux.compress.zarr:{c.__name__}" for c in ours_v3.CODECS}
+
+
+def test_neither_is_imported_unasked() -> None:
+    code = "import sys, gpuredux; sys.exit(bool({'numcodecs', 'zarr'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
