@@ -1,7 +1,8 @@
 /* Which of two codecs makes the smaller chunk, and that chunk: the rule of auto.py. zstd_units.cl and zstd_blocks.cl make what it chooses from.
  *
- * auto_first   grid: one block a frame: the codec of the smaller estimate; its blocks alone are to be made
- * auto_other   grid: one block a frame: where the other one may be smaller still, its blocks are to be made; else none
+ * auto_first   grid: one block a frame: the codec of the smaller estimate
+ * auto_now     grid: a thread a unit of one codec: the blocks that are to be made: of frames that chose it first; again: of those that try it too
+ * auto_other   grid: one block a frame: whether the other one may be smaller still
  * auto_choose  grid: one block a frame: the smaller one, the filter mask
  * auto_place   grid: one block a frame: where its blocks begin, the frame's header, the last elements, the size
  * auto_gather  grid: units x frames: a block to the payload, from its slot, or raw from the shuffled bytes
@@ -20,19 +21,6 @@
 #define V_HIGH 3u
 #define V_FIRST 4u   /* bytes of the blocks of the first one */
 
-/* the sum over the threads of a block; all are past it when it is returned. sums: 129 words */
-INLINE u64 sum_of(SHARED_PTR u64 *sums, u64 mine) {
-    sums[LID] = mine;
-    SYNC;
-    if (LID == 0u) {
-        u64 all = 0u;
-        for (u32 k = 0u; k < 128u; k++) all += sums[k];
-        sums[128] = all;
-    }
-    SYNC;
-    return sums[128];
-}
-
 /* this thread's share of the bytes of blocks, headers included, of one frame */
 INLINE u64 bytes_of(GLOBAL const u32 *blocks, GLOBAL const u32 *block_size, u32 units) {
     u64 bytes = 0u;
@@ -40,60 +28,77 @@ INLINE u64 bytes_of(GLOBAL const u32 *blocks, GLOBAL const u32 *block_size, u32 
     return bytes;
 }
 
-KERNEL(128) auto_first(GLOBAL const u32 *s_about, GLOBAL const u32 *b_about, GLOBAL const u32 *s_blocks, GLOBAL const u32 *b_blocks, GLOBAL u32 *s_now,
-                       GLOBAL u32 *b_now, GLOBAL u32 *verdict, GLOBAL const i32 *live, u32 n, u32 s_units, u32 b_units, u32 tail) {
-    SHARED u64 sums[129];
+/* one thread alone */
+INLINE u64 sum_of(SHARED_PTR const u64 *shares) {
+    u64 all = 0u;
+    for (u32 k = 0u; k < 128u; k++) all += shares[k];
+    return all;
+}
+
+KERNEL(128) auto_first(GLOBAL const u32 *s_about, GLOBAL const u32 *b_about, GLOBAL u32 *verdict, GLOBAL const i32 *live, u32 n, u32 s_units, u32 b_units,
+                       u32 tail) {
+    SHARED u64 shares[2][128];
     u32 frame = BLOCK, s_regions = (s_units + UNITS - 1u) / UNITS, b_regions = (b_units + UNITS - 1u) / UNITS;
     if (frame >= LIVE_ROWS(live, n)) return;
     u64 s = 0u, b = 0u;
     for (u32 k = LID; k < s_regions; k += 128u) s += s_about[(u64)frame * s_regions + k];
     for (u32 k = LID; k < b_regions; k += 128u) b += b_about[(u64)frame * b_regions + k];
-    s = sum_of(sums, s);
-    SYNC; /* before sums is written again */
-    b = sum_of(sums, b) + (tail ? 8u * BIT * (3u + tail) : 0u);
-    u32 first = s <= b ? 0u : 1u;
-    u64 other = first ? s : b, least = other - other / 64u, slack = 64u * 8u * BIT;
-    least = least > slack ? least - slack : 0u;
+    shares[0][LID] = s;
+    shares[1][LID] = b;
+    SYNC;
     if (LID == 0u) {
         GLOBAL u32 *v = verdict + (u64)frame * VERDICT;
-        v[V_CODEC] = first;
+        u64 of_s = sum_of(shares[0]), of_b = sum_of(shares[1]) + (tail ? 8u * BIT * (3u + tail) : 0u), slack = 64u * 8u * BIT;
+        u64 other = of_s <= of_b ? of_b : of_s, least = other - other / 64u;
+        least = least > slack ? least - slack : 0u;
+        v[V_CODEC] = of_s <= of_b ? 0u : 1u;
+        v[V_TRIED] = 0u;
         v[V_LOW] = (u32)least;
         v[V_HIGH] = (u32)(least >> 32);
     }
-    for (u32 k = LID; k < s_units; k += 128u) s_now[(u64)frame * s_units + k] = first ? 0u : s_blocks[(u64)frame * s_units + k];
-    for (u32 k = LID; k < b_units; k += 128u) b_now[(u64)frame * b_units + k] = first ? b_blocks[(u64)frame * b_units + k] : 0u;
 }
 
-KERNEL(128) auto_other(GLOBAL const u32 *s_blocks, GLOBAL const u32 *b_blocks, GLOBAL const u32 *s_size, GLOBAL const u32 *b_size, GLOBAL u32 *s_now,
-                       GLOBAL u32 *b_now, GLOBAL u32 *verdict, GLOBAL const i32 *live, u32 n, u32 s_units, u32 b_units, u32 tail) {
-    SHARED u64 sums[129];
+KERNEL(128) auto_now(GLOBAL const u32 *verdict, GLOBAL const u32 *blocks, GLOBAL u32 *now, GLOBAL const i32 *live, u32 n, u32 units, u32 codec, u32 again) {
+    u64 item = (u64)BLOCK * 128u + LID;
+    u32 frame = (u32)(item / units);
+    if (frame >= LIVE_ROWS(live, n)) return;
+    GLOBAL const u32 *v = verdict + (u64)frame * VERDICT;
+    now[item] = again ? (v[V_TRIED] & (v[V_CODEC] ^ codec) ? blocks[item] : 0u) : v[V_CODEC] == codec ? blocks[item] : 0u;
+}
+
+KERNEL(128) auto_other(GLOBAL const u32 *s_blocks, GLOBAL const u32 *b_blocks, GLOBAL const u32 *s_size, GLOBAL const u32 *b_size, GLOBAL u32 *verdict,
+                       GLOBAL const i32 *live, u32 n, u32 s_units, u32 b_units, u32 tail) {
+    SHARED u64 shares[128];
     u32 frame = BLOCK;
     if (frame >= LIVE_ROWS(live, n)) return;
     GLOBAL u32 *v = verdict + (u64)frame * VERDICT;
     u32 first = v[V_CODEC], units = first ? b_units : s_units;
-    u64 at = (u64)frame * units, least = (u64)v[V_HIGH] << 32 | v[V_LOW];
-    u64 bytes = sum_of(sums, bytes_of((first ? b_blocks : s_blocks) + at, (first ? b_size : s_size) + at, units)) + (first & (tail != 0u) ? 3u + tail : 0u);
-    bool tried = least < 8u * BIT * bytes;
+    u64 at = (u64)frame * units;
+    shares[LID] = bytes_of((first ? b_blocks : s_blocks) + at, (first ? b_size : s_size) + at, units);
+    SYNC;
     if (LID == 0u) {
-        v[V_TRIED] = tried ? 1u : 0u;
-        v[V_FIRST] = (u32)bytes;
+        GLOBAL u32 *w = verdict + (u64)frame * VERDICT;
+        u64 bytes = sum_of(shares) + (w[V_CODEC] & (tail ? 1u : 0u) ? 3u + tail : 0u), least = (u64)w[V_HIGH] << 32 | w[V_LOW];
+        w[V_TRIED] = least < 8u * BIT * bytes ? 1u : 0u;
+        w[V_FIRST] = (u32)bytes;
     }
-    for (u32 k = LID; k < s_units; k += 128u) s_now[(u64)frame * s_units + k] = tried & (first == 1u) ? s_blocks[(u64)frame * s_units + k] : 0u;
-    for (u32 k = LID; k < b_units; k += 128u) b_now[(u64)frame * b_units + k] = tried & (first == 0u) ? b_blocks[(u64)frame * b_units + k] : 0u;
 }
 
 KERNEL(128) auto_choose(GLOBAL const u32 *s_blocks, GLOBAL const u32 *b_blocks, GLOBAL const u32 *s_size, GLOBAL const u32 *b_size, GLOBAL u32 *verdict,
                         GLOBAL u32 *filter_mask, GLOBAL const i32 *live, u32 n, u32 s_units, u32 b_units, u32 tail) {
-    SHARED u64 sums[129];
+    SHARED u64 shares[128];
     u32 frame = BLOCK;
     if (frame >= LIVE_ROWS(live, n)) return;
     GLOBAL u32 *v = verdict + (u64)frame * VERDICT;
-    u32 first = v[V_CODEC], tried = v[V_TRIED], units = tried ? first ? s_units : b_units : 0u, one = v[V_FIRST];
+    u32 first = v[V_CODEC], units = first ? s_units : b_units;
     u64 at = (u64)frame * units;
-    u32 two = (u32)sum_of(sums, bytes_of((first ? s_blocks : b_blocks) + at, (first ? s_size : b_size) + at, units)) + (first == 0u & tail != 0u ? 3u + tail : 0u);
-    u32 s = first ? two : one, b = first ? one : two, codec = tried ? (s <= b ? 0u : 1u) : first;
+    shares[LID] = bytes_of((first ? s_blocks : b_blocks) + at, (first ? s_size : b_size) + at, v[V_TRIED] ? units : 0u);
+    SYNC;
     if (LID == 0u) {
-        v[V_CODEC] = codec;
+        GLOBAL u32 *w = verdict + (u64)frame * VERDICT;
+        u32 was = w[V_CODEC], one = w[V_FIRST], two = (u32)sum_of(shares) + (was ? 0u : tail ? 3u + tail : 0u);
+        u32 smaller_one = (was ? two : one) <= (was ? one : two) ? 0u : 1u, codec = w[V_TRIED] ? smaller_one : was;
+        w[V_CODEC] = codec;
         filter_mask[frame] = codec ? B_MASK : S_MASK;
     }
 }

@@ -17,8 +17,8 @@ def scratch(n: int, s_units: int, b_units: int, slots: int) -> tuple[Spec, ...]:
     """For n frames of so many units; slots: of a frame's slots for numba, which uses nothing else."""
     u32 = np.dtype(np.uint32)
     return (
-        *zstd_device.scratch(n, s_units, slots, "s_"), *zstd_device.scratch(n, b_units, slots, "b_"), Spec("s_now", (n, max(s_units, 1)), u32),
-        Spec("b_now", (n, max(b_units, 1)), u32), Spec("verdict", (n, VERDICT), u32),
+        *zstd_device.scratch(n, s_units, slots, "s_"), *zstd_device.scratch(n, b_units, slots, "b_"), Spec("now", (n, max(s_units, 1)), u32),
+        Spec("verdict", (n, VERDICT), u32),
     )
 
 
@@ -28,23 +28,29 @@ def encode(plan: Plan, layout: Any, code: Any, live: Any, payload: Any, size: An
     b = zstd_device.Frames(plan, True, layout.usable, code, live, payload, "b_")
     s.read(layout.align)
     b.read(layout.align)
-    s_now, b_now, verdict = ((plan.scratch or {}).get(k) for k in ("s_now", "b_now", "verdict"))
+    now, verdict = ((plan.scratch or {}).get(k) for k in ("now", "verdict"))
     n, s_units, b_units, tail = s.count[0], s.count[1], b.count[1], np.uint32(layout.nbytes - layout.usable)
     blocks, sizes, every = ((s.work[k], b.work[k]) for k in ("blocks", "block_size", "about"))
-    grid = (s.n,)
-    plan.launch(FILE, "auto_first", grid, 128, (*every, *blocks, s_now, b_now, verdict, s.rows, n, s_units, b_units, tail), **s.live)
-    s.write(s_now)
-    b.write(b_now)
-    plan.launch(FILE, "auto_other", grid, 128, (*blocks, *sizes, s_now, b_now, verdict, s.rows, n, s_units, b_units, tail), **s.live)
-    s.write(s_now)
-    b.write(b_now)
-    plan.launch(FILE, "auto_choose", grid, 128, (*blocks, *sizes, verdict, filter_mask, s.rows, n, s_units, b_units, tail), **s.live)
+    grid, count = (s.n,), (n, s_units, b_units, tail)
+    plan.launch(FILE, "auto_first", grid, 128, (*every, verdict, s.rows, *count), **s.live)
+    write(s, b, verdict, now, 0)
+    plan.launch(FILE, "auto_other", grid, 128, (*blocks, *sizes, verdict, s.rows, *count), **s.live)
+    write(s, b, verdict, now, 1)
+    plan.launch(FILE, "auto_choose", grid, 128, (*blocks, *sizes, verdict, filter_mask, s.rows, *count), **s.live)
     start, sized, cap = s.work["block_start"], np.uint32(layout.nbytes), np.uint32(payload.shape[1])
     args = (code, *blocks, *sizes, verdict, start, payload, size, s.rows, n, s_units, b_units, sized, tail, cap)
     plan.launch(FILE, "auto_place", grid, 128, args, **s.live)
     both = (s.work["shuffled"], b.work["shuffled"], s.work["slots"], b.work["slots"], *blocks, *sizes)
     args = (*both, verdict, start, payload, s.rows, n, s_units, b_units, sized, tail, cap)
     plan.launch(FILE, "auto_gather", (s.n * s.units,), 128, args, **s.live)
+
+
+def write(s: zstd_device.Frames, b: zstd_device.Frames, verdict: Any, now: Any, again: int) -> None:
+    """Of each frame the blocks of the codec that it chose first; again: of the other one, where it tries that."""
+    for codec, frames in enumerate((s, b)):
+        args = (verdict, frames.work["blocks"], now, frames.rows, frames.count[0], frames.count[1], np.uint32(codec), np.uint32(again))
+        frames.plan.launch(FILE, "auto_now", (-(-frames.n * frames.units // 128),), 128, args, **frames.live)
+        frames.write(now)
 
 
 def no_mask(plan: Plan, live: Any, filter_mask: Any) -> None:
