@@ -17,7 +17,7 @@ from .wavelet_decode import MOST_LEVELS
 from .wavelet_numba import fold_rows, unfold_rows
 
 LIFTED = {"uint8": "uint8", "int16": "int16", "uint16": "int16", "int32": "int32", "uint32": "int32"}     # of 16 and 32 bits: modulo, so no bit is added
-CODES = {"int16": np.dtype(np.uint16), "int32": np.dtype(np.uint32)}
+CODES: dict[str, np.dtype[Any]] = {"int16": np.dtype(np.uint16), "int32": np.dtype(np.uint32)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class ReversibleWavelet(FrameOp):
 
     def device(self, plan: Plan, x: Any, live: Any, out: Any) -> None:
         n, npix, c = x.shape[0], math.prod(x.shape[1:]), plan.scratch["coefficients"]
-        defines = {"VECTOR": vector(npix), "LIVE": live is not None, "BITS": 8 * self.kept.itemsize, "BACK": self.back}
+        defines: dict[str, Any] = {"VECTOR": vector(npix), "LIVE": live is not None, "BITS": 8 * self.kept.itemsize, "BACK": self.back}
         if not self.back:
             self.lifting.device(plan, viewed(x, LIFTED[self.words]), live, c)
         pair = (x, c) if self.back else (c, out)

@@ -102,14 +102,13 @@ class WaveletDecode(Op):
         shape = (n, npix // (rows * cols), rows, cols)
         dequantise_rows(read_only(code[:n].reshape(n, 2, *shape[1:])), c.reshape(shape), self.levels, read_only(plan.constants["steps"]))
         self.lifting.numba(plan, read_only(c), None, rebuilt)
-        lists = (read_only(k) for k in (index, value, count))
-        finish_tiles(read_only(code[:n].reshape(n, 2, npix)), read_only(rebuilt.reshape(n, npix)), *lists, energy[:n].reshape(n, npix),
-                     np.float32(self.residual_step), np.float32(self.masked_value))
+        finish_tiles(read_only(code[:n].reshape(n, 2, npix)), read_only(rebuilt.reshape(n, npix)), read_only(index), read_only(value), read_only(count),
+                     energy[:n].reshape(n, npix), np.float32(self.residual_step), np.float32(self.masked_value))
 
     def device(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:
         n, npix, (rows, cols) = code.shape[0], math.prod(code.shape[2:]), code.shape[-2:]
         c, rebuilt, alive, grid = plan.scratch["coefficients"], plan.scratch["rebuilt"], code if live is None else live, frame_grid(n, npix)
-        defines = {"VECTOR": vector(npix), "LIVE": live is not None, "MASKED_VALUE": bits_define(self.masked_value)}
+        defines: dict[str, Any] = {"VECTOR": vector(npix), "LIVE": live is not None, "MASKED_VALUE": bits_define(self.masked_value)}
         frames, pixels, *shape, cap = (np.uint32(k) for k in (n, npix, rows, cols, self.levels, index.shape[1]))
         file = "compress/wavelet_decode.cl"
         plan.launch(file, "wavelet_dequantise", grid, 128, (code, c, plan.constants["steps"], alive, frames, pixels, *shape), **defines)
