@@ -39,7 +39,8 @@ TABLE = [
     ("type: calib.gain\n    input: jf.raw", "input: jf.raw",
      ["run.yaml:16: stages[0].type: missing; choose from calib.gain, calib.counts, calib.polynomial, calib.breakpoint, calib.look_up, calib.common_mode, "
       "calib.scale, calib.variance, calib.stencil, calib.recursive, veto.lit_pixels, calib.photons, calib.shared_photons, calib.assemble, "
-      "compress.quantize, compress.bitshuffle_lz4, features.*"]),
+      "compress.quantize, compress.bitshuffle_lz4, compress.bitshuffle_zstd, compress.shuffle_zstd, compress.shuffle_deflate, compress.bitshuffle, "
+      "compress.blosc_bitshuffle_lz4, compress.auto, features.*"]),
     ("input: jf.raw", "input: jff.raw", ["run.yaml:17: stages[0].input: 'jff.raw' is not what calib.gain can read here; did you mean 'jf.raw'?"]),
     ("    input: jf.raw\n", "", ["run.yaml:16: stages[0].input: missing: write 'input: jf.raw'"]),
     ("  detector: jf", "  detector: fj", ["run.yaml:11: source.detector: no detector 'fj'; choose from jf"]),

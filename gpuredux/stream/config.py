@@ -90,13 +90,15 @@ class SinkBlock(Block):
 
 
 class RunBlock(Block):
-    """How it runs; nothing here changes what is written, but where pedestals are tracked: they are swapped between batches."""
+    """How it runs; nothing here changes what is written, but where pedestals are tracked: they are swapped between batches. verify: N: the chunk of every
+    N-th reduced frame is decoded again, on the host, before it is written; if it is not what was encoded, its event failed."""
 
     batch: Annotated[int, Field(ge=1, le=65536)] = 32
     slots: Annotated[int, Field(ge=1, le=1024)] = 3
     backend: Literal[tuple(BACKENDS)] = "numba"  # type: ignore[valid-type]
     device: Annotated[int, Field(ge=0)] = 0
     max_frames: Count | None = None
+    verify: Count | None = None
 
 
 class Config(Block):

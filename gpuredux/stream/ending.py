@@ -8,6 +8,7 @@ from typing import Any
 from . import constants_status, part_features
 from .event import CORRUPT, DROPPED, FAILED
 from .part_bytes import SinkFailed
+from .recheck import WORDS
 from .runner import Runner
 from .sink import VERSIONS
 from .source import SourceLost
@@ -29,13 +30,14 @@ def finish(run: Runner) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "exit": code, "reason": reason, "account": account, "closes": closes, "problems": problems, "expected": run.expected, "missing": missing, **done,
         "bytes_in": run.rates.bytes_in, "bytes_out": done["bytes"], "ratio": run.rates.bytes_in / done["bytes"] if done["bytes"] else None,
-        "tracking": _tracking(run), "seconds": seconds, "folder": str(run.folder), "part_files": verdict.files, **_provenance(run),
+        "tracking": _tracking(run), "verified": _verified(run), "seconds": seconds, "folder": str(run.folder), "part_files": verdict.files, **_provenance(run),
         "warnings": [*constants_status.warnings(run.pipeline.about_constants), *part_features.warnings(run.pipeline)],
         "rates": {"frames_per_s": run.rates.frames / seconds, "gb_per_s_in": run.rates.bytes_in / seconds / 1e9,
                   "gb_per_s_out": done["bytes"] / seconds / 1e9, "busy": {k: v / seconds for k, v in run.rates.busy.items()}},
     }
     try:
-        run.sink.note({"kind": "end", "account": account, "closes": closes, "expected": run.expected, "exit": code, "reason": reason})
+        run.sink.note({"kind": "end", "account": account, "closes": closes, "expected": run.expected, "exit": code, "reason": reason,
+                       "verified": summary["verified"]})
     except SinkFailed as e:
         problems.append(f"{e}: the journal has no last record")
         refuse(summary, problems[-1])
@@ -49,6 +51,12 @@ def _tracking(run: Runner) -> dict[str, Any] | None:
     if follower is None:
         return None
     return {"swaps": len(follower.tracker.moves), "moves": [asdict(m) for m in follower.tracker.moves]}
+
+
+def _verified(run: Runner) -> dict[str, int] | None:
+    """How many chunks were decoded again while it ran, of how many, and how many of them were wrong."""
+    recheck = run.pipeline.recheck
+    return None if recheck is None else {"each": recheck.each, "of": recheck.rows, "chunks": recheck.chunks, "failed": recheck.failed}
 
 
 def _provenance(run: Runner) -> dict[str, Any]:
@@ -76,4 +84,6 @@ def _ending(run: Runner, account: dict[str, int], closes: bool, missing: int) ->
     if run.interrupted and (missing or account[DROPPED]):
         return INTERRUPTED, "interrupted; all that was taken in is accounted for"
     lost = [f"{account[k]} {k}" for k in (DROPPED, FAILED, CORRUPT) if account[k]] + ([f"{missing} missing"] if missing else [])
-    return (INCOMPLETE, f"frames lost: {', '.join(lost)}") if lost else (COMPLETE, "complete and accounted")
+    wrong = run.pipeline.recheck.failed if run.pipeline.recheck else 0
+    more = f"; of {wrong} of them {WORDS}" if wrong else ""
+    return (INCOMPLETE, f"frames lost: {', '.join(lost)}{more}") if lost else (COMPLETE, "complete and accounted")

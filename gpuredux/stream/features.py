@@ -23,8 +23,8 @@ from .rings import geometry_of, normalisation_of, radius_of, rings_of
 from .stages import FEATURES, NormalisationBlock, RingsBlock
 from .wiring import PHOTONS, QUANTIZE, SOURCES, VETO
 
-OWN = ("raw", "code", "live", "source", "decision", "pulse_id", "payload", "size", *BESIDE, "outlier_index", "outlier_value", "outlier_count", "max_error",
-       "image", "image_status", "variance")         # names of arrays that the run makes
+OWN = ("raw", "code", "live", "source", "decision", "pulse_id", "payload", "size", "filter_mask", *BESIDE, "outlier_index", "outlier_value", "outlier_count",
+       "max_error", "image", "image_status", "variance")         # names of arrays that the run makes
 MARKS = ("energy", "pixel_status", "frame_status")
 FRAMES = ("energy", "raw", "photons", "signal")
 PLACES = ("all", "kept", "photons")      # in front of the veto, behind it, behind the photons

@@ -117,6 +117,7 @@ def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("account", f"{account['seen']} seen = {total}: {'closes, and the files agree' if summary['closes'] else 'DOES NOT CLOSE'}"),
         *([("missing", f"{summary['missing']} of {summary['expected']} expected frames")] if summary["missing"] else []),
         ("stored", f"{kinds}, in {summary['parts']} parts"),
+        *([("verified", f"1 chunk in {v['each']} decoded again: {v['chunks']} of {v['of']}, {v['failed']} wrong")] if (v := summary["verified"]) else []),
         ("bytes", f"{summary['bytes_in'] / 1e6:.1f} MB in, {summary['bytes_out'] / 1e6:.1f} MB out{ratio}"),
         ("speed", f"{rates['frames_per_s']:.1f} frames/s, {rates['gb_per_s_in']:.3f} GB/s in, {summary['seconds']:.1f} s"),
         ("busy", ", ".join(f"{k} {v:.0%}" for k, v in rates["busy"].items())),

@@ -14,9 +14,9 @@ from .config import Document
 from .constants import Known, of_stage
 from .faults import ConfigError
 from .features import PLACES, Feature, features
-from .image import IMAGE, PIXELS, Packed, QuantizeImage, assembled
+from .image import IMAGE, PIXELS, QuantizeImage, assembled, packed
 from .stages import FEATURES
-from .wiring import ASSEMBLE, COMMON_MODE, CROSSTALK, CURVES, PACK, PHOTONS, QUANTIZE, SCALE, SOURCES, VARIANCE, VETO
+from .wiring import ASSEMBLE, COMMON_MODE, CROSSTALK, CURVES, PACKS, PHOTONS, QUANTIZE, SCALE, SOURCES, VARIANCE, VETO
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Operations:
     beam: tuple[float, float] | None        # (row, col) in the image
     quantize: Any
     pack: Any                               # None: no frames are stored, features alone
+    encoder: Any                            # as pack, of whatever it is given
     features: tuple[Feature, ...] = ()
     said: tuple[str, ...] = ()              # what the source says of each event
 
@@ -74,7 +75,7 @@ class Operations:
         front, late, last = ([f.op for f in self.features if f.place == place] for place in PLACES)
         coded = [*late, *(op for op in (self.photons,) if op), *last]
         coded += [op for op in (self.assemble, self.assemble and self.variance and self.assemble.variance(), self.quantize) if op]
-        packs = [*([self.pack] if self.pack else ()), *([Packed(array=self.beside, beside=True)] if self.beside else ())]
+        packs = [*([self.pack] if self.pack else ()), *([packed(self.encoder, self.beside, beside=True)] if self.beside else ())]
         if self.veto is None:
             return [*(self.noisy if coded or front else ()), *front, *coded, *packs]
         given = {*self.said, "pulse_id", *(n for op in front for n in op.writes)} - {"energy", "pixel_status"}
@@ -130,14 +131,16 @@ def _operations(stages: Stages, assemble: Assembly | None, beam: tuple[float, fl
     if stages.late and not {COMMON_MODE, SCALE} & set(stages.kinds):
         front.append(Scale(plane(stages, {"divide": [], "multiply": []})))
     photons: Any = next(iter(stages.ops(*PHOTONS)), None)
-    one: dict[str, Any] = {k: next(iter(stages.ops(k)), None) for k in (QUANTIZE, VETO, VARIANCE, PACK)}
-    quantize, veto, variance, pack = one.values()
+    one: dict[str, Any] = {k: next(iter(stages.ops(k)), None) for k in (QUANTIZE, VETO, VARIANCE)}
+    quantize, veto, variance = one.values()
+    pack: Any = next(iter(stages.ops(*PACKS)), None)
+    encoder = pack
     if quantize is not None and assemble is not None:
         quantize = QuantizeImage(**stages.of(QUANTIZE) or {})
     if photons is not None:
         assemble = replace(assemble, status=photons.status).photons() if assemble is not None else None
-        pack = pack and Packed(array="photons" if assemble is None else "image")
-    return Operations(tuple(front), tuple(stages.ops(*CROSSTALK)), variance, veto, photons, assemble, beam, quantize, pack)
+        pack = pack and packed(pack, "photons" if assemble is None else "image")
+    return Operations(tuple(front), tuple(stages.ops(*CROSSTALK)), variance, veto, photons, assemble, beam, quantize, pack, encoder)
 
 
 def refused(document: Document, said: str, at: int | None = None) -> str:

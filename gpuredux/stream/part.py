@@ -72,17 +72,18 @@ class Part:
         self.beside: Writer | None = None
         if pipeline.beside:
             second, dtype, attrs = beside_of(pipeline)
-            self.beside = Writer(data, second, pipeline.stored_frame, dtype, attrs=attrs, provenance=where, backend=host.name)
+            self.beside = Writer(data, second, pipeline.stored_frame, dtype, attrs=attrs, provenance=where, backend=host.name, encoder=pipeline.encoder)
         self.raw: Writer | None = None
         if pipeline.keeps_raw:
             group = _group(entry, "unreduced", "NXdata", signal="data", axes=[".", *["."] * len(pipeline.frame)])
-            self.raw = Writer(group, "data", pipeline.frame, np.dtype(np.uint16), provenance={"backend": host.name, "device": str(host.devices()[0])})
+            self.raw = Writer(group, "data", pipeline.frame, np.dtype(np.uint16), provenance={"backend": host.name, "device": str(host.devices()[0])},
+                              encoder=pipeline.encoder)
         _describe(entry, document, pipeline, {**about, **where, "part": self.number})
 
     def append(self, slot: Slot, start: int, stop: int) -> None:
         """The events start to stop of a batch."""
         out, (j, k) = slot.out, np.searchsorted(slot.source, [start, stop]).tolist()
-        lists = ("outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status")
+        lists = ("outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status", "filter_mask")
         with self._storing():
             self.features.append(slot, (start, stop), (j, k))
             for a, b in pairwise(sorted({j, k, *(row for row in slot.overflowed if j < row < k)})) if self.codes else ():      # of each the first row at most
@@ -90,11 +91,11 @@ class Part:
                 named = {name: out[name][a:b] for name in lists if name in out}
                 self.codes.append_encoded(out["payload"][a:b], out["size"][a:b], lossless=lossless, **named)
                 if self.beside is not None:
-                    self.beside.append_encoded(*(out[name][a:b] for name in BESIDE))
+                    self.beside.append_encoded(*(out[name][a:b] for name in BESIDE[:2]), filter_mask=out[BESIDE[2]][a:b] if BESIDE[2] in out else None)
             self.reduced.append(slot.pulse_id[slot.source[j:k]])
             if self.raw is not None:
                 a, b = np.searchsorted(slot.raw_source, [start, stop]).tolist()
-                self.raw.append_encoded(slot.raw_payload[a:b], slot.raw_size[a:b])
+                self.raw.append_encoded(slot.raw_payload[a:b], slot.raw_size[a:b], filter_mask=None if slot.raw_mask is None else slot.raw_mask[a:b])
                 self.unreduced.append(slot.pulse_id[slot.raw_source[a:b]])
         decision = slot.decision[start:stop].copy()
         self.events.append((slot.pulse_id[start:stop].copy(), decision))

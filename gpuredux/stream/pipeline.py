@@ -1,4 +1,4 @@
-"""What a run is built from: constants, operations as one planned Chain, and the slots, whose memory is all that a run uses."""
+"""What a run is built from: constants, operations as one planned Chain, and the slots. Over 200 lines: plans, their memory and the way through them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from .features import Feature, start_of, stored
 from .follow import Follower, follower
 from .image import BESIDE
 from .operations import operations, refused
+from .recheck import Recheck
 from .said import event_specs, unfed
 from .slot import Slot
 from .source import Source
-from .wiring import PACK, VARIANCE
+from .wiring import PACKS, VARIANCE
 
 Array = Any
 
@@ -51,6 +52,7 @@ class Pipeline:
         self.gain = made.calibration[0] if made.calibration else None
         self.veto, self.quantize, self.pack = made.veto, made.quantize, made.pack
         self.photons, self.beside = made.photons, made.beside
+        self.encoder: Any = made.encoder or OPS[PACKS[0]]()
         self.features: tuple[Feature, ...] = made.features
         self.computed: list[tuple[Ids, Ids]] = []       # pulse ids that the chain has taken in, of batches: all, and those kept
         self.values, self.beam, self.stored_frame = made.values, made.beam, made.assemble.shape if made.assemble else self.frame
@@ -66,7 +68,8 @@ class Pipeline:
 
     def _build(self, values: dict[str, Spec]) -> None:
         """The plan, the arrays of the device, and a plan on the host for events that are kept unreduced."""
-        n, frame = self.batch, self.frame
+        n, frame, run = self.batch, self.frame, self.document.config.run
+        packed = self.pack.inputs[0] if self.pack else ""
         shapes = {"raw": ((n, *frame), np.uint16), "code": ((n, *frame), np.uint16), "pulse_id": ((n,), np.uint64), "live": ((1,), np.int32)}
         specs = {k: Spec(k, shape, np.dtype(dtype)) for k, (shape, dtype) in shapes.items()} | values
         chain, start = Chain(self.ops), start_of(self.features, self.ops, specs)
@@ -81,7 +84,7 @@ class Pipeline:
             raise ConfigError([self.document.at(("stages",), "nothing would be stored: no frames, and of no feature an output")])
         keep: list[str | Taken] = [*start, *dict.fromkeys(t for f in self.features for t in f.taken.values())]
         keep += [k for k in ("decision", "source", "live", "frame_status", "outlier_index", "outlier_value", "outlier_count", "max_error", "payload", "size",
-                            *BESIDE) if k in written]
+                            "filter_mask", *BESIDE, *([packed] if run.verify and self.pack else [])) if k in written]
         self.chain = Chain(self.ops, keep=keep)
         self.plan: Plan = self.chain.plan(backend=self.backend.name, device=self.device, **wired)
         self.inputs = tuple(k for k in wired if k not in start)
@@ -91,9 +94,12 @@ class Pipeline:
         self.device_out: dict[str, Array] = {k: a for k, a in outs.items() if k not in start}
         self.state: dict[str, Array] = start if self.on_host else {k: self.backend.put(a, self.device) for k, a in start.items()}
         self._next_state = {k: np.empty_like(a) if self.on_host else outs[k] for k, a in start.items()}
+        self.recheck = Recheck(run.verify, self.encoder, packed, packed in written, self.stored_frame if packed in written else frame, self.stored,
+                               "numpy" if self.backend.name == "numpy" else "numba") if run.verify and self.pack else None
         self.keeps_raw = bool(self.veto is not None and self.veto.config()["raw_every"])
         self.host = backends.get("numpy" if self.backend.name == "numpy" else "numba")     # what encodes the frames that the chain does not
-        self.raw_plan: Plan | None = OPS[PACK]().plan(code=specs["code"], live=specs["live"], backend=self.host.name) if self.keeps_raw else None
+        self.raw_plan: Plan | None = None if not self.keeps_raw else \
+            self.encoder.plan(code=specs["code"], live=specs["live"], backend=self.host.name)
         self.raw_rows = np.zeros((n if self.keeps_raw else 0, *frame), np.uint16)
         one = Spec("raw", (1, *frame), np.dtype(np.uint16))     # frames that overflow, one at a time; on the host the constants are those of the chain
         self.exact_plan: Plan | None = self.energies.plan(raw=one, backend=self.host.name) if self.energies and self.quantize else None
@@ -111,10 +117,10 @@ class Pipeline:
         """A new slot."""
         n = self.batch
         out = {s.name: np.zeros(s.shape, s.dtype) for s in self.plan.outs if s.name not in self.state}
-        payload, size = self.raw_plan.outs if self.raw_plan else (Spec("payload", (0, 0), np.dtype(np.uint8)), Spec("size", (0,), np.dtype(np.uint32)))
-        raw_payload, raw_size = (np.zeros(s.shape, s.dtype) for s in (payload, size))
-        return Slot(np.zeros((n, *self.frame), np.uint16), np.zeros(n, np.uint64), np.zeros(1, np.int32), out, raw_payload, raw_size,
-                    values={k: np.zeros(s.shape, s.dtype) for k, s in self.said.items()})
+        none = (Spec("payload", (0, 0), np.dtype(np.uint8)), Spec("size", (0,), np.dtype(np.uint32)))
+        raw = [np.zeros(s.shape, s.dtype) for s in (self.raw_plan.outs if self.raw_plan else none)]
+        return Slot(np.zeros((n, *self.frame), np.uint16), np.zeros(n, np.uint64), np.zeros(1, np.int32), out, raw[0], raw[1],
+                    raw[2] if len(raw) > 2 else None, values={k: np.zeros(s.shape, s.dtype) for k, s in self.said.items()})
 
     # ------------------------------------------------------------------ a batch
     def run(self, slot: Slot) -> None:
@@ -131,6 +137,8 @@ class Pipeline:
             if self.state:
                 self.computed.append((slot.pulse_id[: slot.n].copy(), slot.pulse_id[slot.source]))
             self._pack_raw(slot)
+            if self.recheck is not None:
+                self.recheck.look(slot)
         overflowed = slot.out["frame_status"][: slot.kept] & Frame.OUTLIER_OVERFLOW if self.exact_plan else ()
         slot.overflowed = np.flatnonzero(overflowed).tolist()
         if self.follower is not None:
@@ -157,7 +165,7 @@ class Pipeline:
         found = self.device_out
         lists = {"payload": "size", BESIDE[0]: BESIDE[1], "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
         for name, array in found.items():
-            if name not in lists:
+            if name not in lists and not (self.recheck and name == self.recheck.name):
                 slot.out[name][...] = self.backend.get(array)
         rows = int(slot.out["live"][0]) if "live" in slot.out else slot.n
         for name, count in lists.items():
@@ -166,6 +174,9 @@ class Pipeline:
                 for i, k in enumerate(np.minimum(slot.out[count][:rows], to.shape[1]).tolist()):
                     if k:
                         to[i, :k] = self.backend.get(found[name][i, :k])
+        if (recheck := self.recheck) is not None and recheck.made:
+            for i in recheck.turns(rows):
+                slot.out[recheck.name][i] = self.backend.get(found[recheck.name][i])
 
     def _pack_raw(self, slot: Slot) -> None:
         """Events to be kept unreduced: their raw words, losslessly, on the host."""
@@ -175,7 +186,7 @@ class Pipeline:
         slot.raw_source = np.flatnonzero(slot.decision["raw"])
         m = len(slot.raw_source)
         np.take(slot.raw[: slot.n], slot.raw_source, axis=0, out=self.raw_rows[:m], mode="clip")   # nothing to clip; any other mode copies `out`
-        self.raw_plan(code=self.raw_rows, live=np.array([m], np.int32), out=[slot.raw_payload, slot.raw_size])
+        self.raw_plan(code=self.raw_rows, live=np.array([m], np.int32), out=[a for a in (slot.raw_payload, slot.raw_size, slot.raw_mask) if a is not None])
 
     def exact(self, slot: Slot, row: int) -> Array:
         """The energies of a row that has more outliers than its list holds, anew from its raw words; masked is no number, as codes say it.

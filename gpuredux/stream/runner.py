@@ -1,6 +1,7 @@
-"""The run: source -> compute -> sink, three threads and a fixed set of slots between them; order is kept, and no event is lost unseen.
+"""The run: source -> compute -> sink, three threads and a fixed set of slots between them. Over 200 lines: all that becomes of an event.
 
-Only the compute thread runs the plan; the sink takes turns with it, by the lock of the pipeline, for the rare frames that it encodes itself.
+Order is kept, and no event is lost unseen. Only the compute thread runs the plan; the sink takes turns with it, by the lock of the pipeline, for
+the rare frames that it encodes itself.
 Every wait is on a queue that is closed when its sender ends, for whatever reason. A failure stops the intake; what is whole is still
 written, the rest is counted as failed, with its pulse ids.
 """
@@ -19,6 +20,7 @@ from .config import Document
 from .event import CORRUPT, DROPPED, DUPLICATE, FAILED, Account, Ids, PulseSet, Rates, pack_ids
 from .part_bytes import SinkFailed
 from .pipeline import Pipeline
+from .recheck import WORDS
 from .sink import Sink
 from .slot import Slot
 from .source import Source, SourceLost
@@ -97,12 +99,13 @@ class Runner:
         finally:
             after.close()
 
-    def _lose(self, ids: Ids, step: str, outcome: str = FAILED) -> None:
+    def _lose(self, ids: Ids, step: str, outcome: str = FAILED, words: str = "") -> None:
         """Count events that will not be written, and try to say so in the journal."""
         if not len(ids):
             return
         self.account.settle(outcome, len(ids))
-        why = f"{step}: {self.failure[1]}" if self.failure and outcome == FAILED else "aborted"
+        said = words or (self.failure[1] if self.failure and outcome == FAILED else None)
+        why = f"{step}: {said}" if said else "aborted"
         try:
             self.sink.note({"kind": "lost", "outcome": outcome, "ids": pack_ids(ids), "why": why})
         except SinkFailed as e:
@@ -173,6 +176,7 @@ class Runner:
         broken = False
         for slot in self._done:
             begun = time.monotonic()
+            self._lose(slot.pulse_id[slot.source[slot.failed]], "verify", words=WORDS)
             if not (broken or self._abort):
                 try:
                     with self.pipeline.parallel if slot.overflowed else nullcontext():     # such frames are made anew and encoded there
@@ -180,9 +184,9 @@ class Runner:
                         self.sink.write(slot)
                 except Exception as e:
                     broken = self._break(e)
-                    self._lose(slot.pulse_id[self.sink.taken : slot.n], "sink")
+                    self._lose(slot.ids(self.sink.taken), "sink")
             else:
-                self._lose(slot.pulse_id[: slot.n], "sink", FAILED if broken else DROPPED)
+                self._lose(slot.ids(), "sink", FAILED if broken else DROPPED)
             if self.pipeline.follower is not None:
                 self.pipeline.follower.settled(bool(slot.overflowed))
             self.rates.busy["sink"] += time.monotonic() - begun

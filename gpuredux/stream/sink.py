@@ -98,14 +98,18 @@ class Sink:
         limit = self._document.config.sink.part_frames
         self.taken = 0
         kept = np.cumsum(stored(slot.decision))
-        start = 0
-        while start < slot.n:
+        for start, stop in slot.whole:
+            self._write(slot, start, stop, limit, kept)
+
+    def _write(self, slot: Slot, start: int, end: int, limit: int, kept: Any) -> None:
+        """A run of events, none of which failed."""
+        while start < end:
             if self._part is None:
                 self._part = self._new_part()
             part, before = self._part, int(kept[start - 1]) if start else 0
             room = limit - part.n_written
             full = int(np.searchsorted(kept, before + room)) + 1        # the event that fills the part, and it
-            stop = min(slot.n, full, start + limit * EVENTS_PER_FRAME - part.n_events)
+            stop = min(end, full, start + limit * EVENTS_PER_FRAME - part.n_events)
             part.append(slot, start, stop)
             self.taken = stop
             if part.n_written == limit or part.n_events == limit * EVENTS_PER_FRAME:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ class Slot:
     out: dict[str, Array]           # host copies of the chain's outputs
     raw_payload: Array              # (batch, capacity) u8: events to be kept unreduced
     raw_size: Array
+    raw_mask: Array | None          # of codecs that have one: the filter_mask of each
     n: int = 0                      # events in the batch
     kept: int = 0                   # rows of out["payload"]
     source: Array = None            # (kept,) the event of each row
     raw_source: Array = None        # the event of each row of raw_payload
     overflowed: list[int] = field(default_factory=list)     # rows with more outliers than their list holds
+    failed: list[int] = field(default_factory=list)         # rows whose chunk does not decode to what was encoded; they are not written
     values: dict[str, Array] = field(default_factory=dict)  # (batch, ...) what the source says of each event
 
     def keep(self, n: int, wanted: Array) -> None:
@@ -41,9 +44,21 @@ class Slot:
         self.pulse_id[: len(rows)] = self.pulse_id[rows]
         self.n = len(rows)
 
+    def ids(self, start: int = 0) -> Ids:
+        """Of the events from this one on, without those that failed."""
+        events = np.arange(start, self.n)
+        return self.pulse_id[events[~np.isin(events, self.source[self.failed])]]
+
+    @property
+    def whole(self) -> list[tuple[int, int]]:
+        """Runs of events (start, stop) without those that failed."""
+        ends = [-1, *sorted(int(self.source[row]) for row in self.failed), self.n]
+        return [(a + 1, b) for a, b in pairwise(ends) if a + 1 < b]
+
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.raw, self.pulse_id, self.live, self.raw_payload, self.raw_size, *self.out.values(), *self.values.values()))
+        return sum(a.nbytes for a in (self.raw, self.pulse_id, self.live, self.raw_payload, self.raw_size, *([] if self.raw_mask is None else [self.raw_mask]),
+                                       *self.out.values(), *self.values.values()))
 
     @property
     def decision(self) -> Array:

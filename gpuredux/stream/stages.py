@@ -14,17 +14,18 @@ from pydantic_core import PydanticCustomError
 
 from .. import OPS, Op
 from ..calib.tracking import Tracking
+from ..compress.codecs import CODECS
 from ..features import Hook, Rings
 from .document import Block
 
 STAGE_OPS = ("calib.gain", "calib.counts", "calib.polynomial", "calib.breakpoint", "calib.look_up", "calib.common_mode", "calib.scale", "calib.variance",
              "calib.stencil", "calib.recursive", "veto.lit_pixels", "calib.photons", "calib.shared_photons", "calib.assemble", "compress.quantize",
-             "compress.bitshuffle_lz4")
+             *(f"compress.{name}" for name in CODECS))
 SET_BY_STREAM: dict[str, set[str]] = {      # by the rest of a configuration, or kept as they are
     "calib.gain": {"pedestal", "gain", "good", "detector", "status", "cells", "gain_stage"}, "calib.counts": {"good", "codes", "status"},
     "calib.common_mode": {"gain", "report"}, "calib.scale": {"plane"}, "calib.variance": {"noise", "gain", "cells"}, "calib.stencil": {"full_scale"},
     "calib.recursive": {"full_scale"}, "calib.assemble": {"frame", "source", "fill", "status"}, "veto.lit_pixels": {"good"},
-    "compress.quantize": {"good"}, "compress.bitshuffle_lz4": {"shape", "dtype"},
+    "compress.quantize": {"good"}, **{f"compress.{name}": {"shape", "dtype"} for name in CODECS},
     "features.histogram": {"over"}, "features.region_sums": {"regions", "frame"}, "features.jet_streak": {"x", "y"}, "features.hook": {"declared"},
 }
 FEATURE_OPS: dict[str, type[Op]] = {**{name: op for name, op in OPS.items() if name.startswith("features.")}, Hook.name: Hook}

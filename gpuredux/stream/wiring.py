@@ -7,6 +7,7 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from ..compress.codecs import CODECS
 from ..detectors import DETECTORS
 from .faults import did_you_mean
 from .stages import FEATURES
@@ -15,16 +16,18 @@ if TYPE_CHECKING:
     from .config import Document, PanelsBlock
     from .document import Text
 
-PACK, QUANTIZE, VETO = "compress.bitshuffle_lz4", "compress.quantize", "veto.lit_pixels"
+PACKS = tuple(f"compress.{name}" for name in CODECS)       # what makes chunks
+QUANTIZE, VETO = "compress.quantize", "veto.lit_pixels"
 ASSEMBLE, COMMON_MODE, SCALE, VARIANCE = "calib.assemble", "calib.common_mode", "calib.scale", "calib.variance"
 SOURCES, PHOTONS = ("calib.gain", "calib.counts"), ("calib.photons", "calib.shared_photons")
 CURVES, CROSSTALK = ("calib.polynomial", "calib.breakpoint", "calib.look_up"), ("calib.stencil", "calib.recursive")      # several of each, in any order
-GROUPS = (SOURCES, CURVES, (COMMON_MODE,), (SCALE,), (VARIANCE,), CROSSTALK, (VETO,), PHOTONS, (ASSEMBLE,), (QUANTIZE,), (PACK,))
+GROUPS = (SOURCES, CURVES, (COMMON_MODE,), (SCALE,), (VARIANCE,), CROSSTALK, (VETO,), PHOTONS, (ASSEMBLE,), (QUANTIZE,), PACKS)
 FEATURE = "features.*"      # all of them, in any order, in these places
 WORDS = ", ".join((" and " if g in (CURVES, CROSSTALK) else " or ").join(g) for g in GROUPS[1:-1])
-ORDER = (f"{PACK} alone; or {' or '.join(SOURCES)}, then what is wanted of {WORDS} in this order, {VETO}, {QUANTIZE} or photons at least, one of the last "
+PACK = f"{PACKS[0]} (or another codec: {', '.join(k.removeprefix('compress.') for k in PACKS[1:])})"
+ORDER = (f"{PACKS[0]} alone; or {' or '.join(SOURCES)}, then what is wanted of {WORDS} in this order, {VETO}, {QUANTIZE} or photons at least, one of the last "
          f"two of which {ASSEMBLE} needs, and {PACK}; {FEATURE} behind all that calibrates and in front of {ASSEMBLE} and {QUANTIZE}; with one of them "
-         f"{QUANTIZE}, {PACK} and calibration may be left out")
+         f"{QUANTIZE}, the codec and calibration may be left out")
 
 
 def wiring(document: Document) -> list[str]:
@@ -41,7 +44,7 @@ def wiring(document: Document) -> list[str]:
     faults += _room(document)
     faults += panels(document, name, config.detectors.get(name))
     kinds = [s.type for s in config.stages]
-    if kinds != [PACK] and not _in_order(kinds):
+    if not (len(kinds) == 1 and kinds[0] in PACKS) and not _in_order(kinds):
         return [*faults, document.at(("stages",), f"{', '.join(kinds)} make no pipeline; possible: {ORDER}")]
     faults += _inputs(document, kinds) if name in config.detectors else []
     if name in config.detectors and config.detectors[name].type in DETECTORS:
@@ -55,14 +58,15 @@ def _in_order(kinds: list[str]) -> bool:
     ranks = [next(i for i, group in enumerate(GROUPS) if k in group) for k in frames]
     once = all(a < b or (a == b and GROUPS[a] in (CURVES, CROSSTALK)) for a, b in pairwise(ranks))
     places = [i for i, k in enumerate(kinds) if k not in FEATURES and k not in (VETO, *PHOTONS)]
-    if features and any((i > min(features)) != (kinds[i] in (ASSEMBLE, QUANTIZE, PACK)) or min(features) < i < max(features) for i in places):
+    if features and any((i > min(features)) != (kinds[i] in (ASSEMBLE, QUANTIZE, *PACKS)) or min(features) < i < max(features) for i in places):
         return False
-    if frames in ([], [PACK]):
+    packs = [k for k in frames if k in PACKS]
+    if frames == packs[:1]:
         return bool(features)
-    if features and PACK not in frames:
+    if features and not packs:
         return once and kinds[0] in SOURCES and not {QUANTIZE, ASSEMBLE, VARIANCE} & set(frames)
     ends = {QUANTIZE, *PHOTONS} if ASSEMBLE in frames else {QUANTIZE, *PHOTONS, VETO}
-    return once and kinds[0] in SOURCES and frames[-1] == PACK and bool(ends & set(frames))
+    return once and kinds[0] in SOURCES and frames[-1] in PACKS and bool(ends & set(frames))
 
 
 def _inputs(document: Document, kinds: list[str]) -> list[str]:
@@ -86,7 +90,7 @@ def _inputs(document: Document, kinds: list[str]) -> list[str]:
 
 def _read(kind: str, before: str, raw: str) -> str:
     """What a stage reads of what the one in front of it leaves."""
-    if kind == PACK:
+    if kind in PACKS:
         return "code" if before == QUANTIZE else "photons" if before in PHOTONS else "image" if before == ASSEMBLE else raw
     return "image" if before == ASSEMBLE else "photons" if before in PHOTONS else "energy"
 
@@ -124,7 +128,8 @@ def _of_words(document: Document, kinds: list[str]) -> list[str]:
         elif stage in CURVES:
             faults.append(document.at(("stages", i, "type"), f"{kind.name} counts photons: their only nonlinearity is the dead time, table of calib.counts"))
     if QUANTIZE in kinds and set(PHOTONS) & set(kinds):
-        faults.append(document.at(("stages", kinds.index(QUANTIZE), "type"), f"photons are whole numbers, which {PACK} takes as such: leave {QUANTIZE} out"))
+        words = f"photons are whole numbers, which {kinds[-1]} takes as such: leave {QUANTIZE} out"
+        faults.append(document.at(("stages", kinds.index(QUANTIZE), "type"), words))
     return faults
 
 
