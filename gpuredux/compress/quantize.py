@@ -322,9 +322,9 @@ class Quantize(Op):
         first = (good, code, starts, errors, flags, rows, *self._rule(plan.constants, code), frames, pixels, tiles)
         plan.launch("compress/quantize.cl", "quantize", grid, 128, first, load=(energy, pixel_status), BOUND=MODES.index(self.mode), **defines)
         scan = (starts, errors, count, max_error, flags, rows, *self._unit(), frames, tiles, cap)
-        plan.launch("compress/quantize.cl", "quantize_scan", (n,), 128, scan, **scan_defines)
+        plan.launch("compress/outliers.cl", "outliers_scan", (n,), 128, scan, **scan_defines)
         last = (code, starts, index, value, rows, frames, pixels, tiles, cap)
-        plan.launch("compress/quantize.cl", "quantize_outliers", grid, 128, last, load=(energy, pixel_status), BOUND=MODES.index(self.mode), **defines)
+        plan.launch("compress/quantize.cl", "outliers_list", grid, 128, last, load=(energy, pixel_status), BOUND=MODES.index(self.mode), **defines)
 
     def _rule(self, constants: dict[str, np.ndarray], code: Any) -> tuple[Any, ...]:
         """RULE_PARAMS of quantize.cl."""

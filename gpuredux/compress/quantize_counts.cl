@@ -1,8 +1,8 @@
 /* code = the bin of a whole value, by a look-up of its granule and one comparison; outliers into an ascending list a frame.
  *
- * A tile is the 32 * VECTOR pixels of one warp: four a block. Two kernels, and quantize_scan of quantize.cl between them:
- *   quantize_counts           grid: tiles of 128 * VECTOR pixels x groups of FRAMES frames: code, and each tile's outliers and largest error
- *   quantize_counts_outliers  grid as the first: tiles with outliers read their codes again, and the values of these pixels alone
+ * A tile is the 32 * VECTOR pixels of one warp: four a block.
+ *   quantize_counts  grid: tiles of 128 * VECTOR pixels x groups of FRAMES frames: code, and each tile's outliers and largest error; the rest is outliers.cl
+ * Floats come through LOAD, of whatever ops; words of detectors through one of its own.
  * A thread past the frame's end stays for the warp operations. COUNT_KIND: 0 float, 1 signed, 2 unsigned. */
 #if COUNT_BITS == 8
 typedef u8 Count;
@@ -28,19 +28,32 @@ typedef u16 Code;
 #define CODE_MASKED 65534u
 #endif
 
-/* a loaded word as 32 bits of its own kind */
-INLINE u32 count_word(u32 w) {
-#if COUNT_KIND == 1 && COUNT_BITS == 16
-    return (u32)(i32)(i16)w;
+#if COUNT_KIND == 0
+typedef f32 Value;
 #else
-    return w;
+typedef u32 Value; /* 32 bits of its own kind */
+#define LOAD_PARAMS GLOBAL const Count *count, GLOBAL const u8 *status
+typedef struct {
+    u32 nothing;
+} Held;
+#define LOAD_BEGIN(held, pixel, npix) (held).nothing = 0u
+#define LOAD(held, frame, pixel, npix, x, bits) load_words(count, status, (u64)(frame) * (npix) + (pixel), x, bits)
+INLINE void load_words(LOAD_PARAMS, u64 at, u32 *x, u32 *bits) {
+    load_count(count + at, x);
+#if COUNT_KIND == 1 && COUNT_BITS == 16
+    for (u32 k = 0; k < VECTOR; k++) x[k] = (u32)(i32)(i16)x[k];
+#endif
+    for (u32 k = 0; k < VECTOR; k++) bits[k] = 0u;
+#if STATUS
+    load_u8(status + at, bits);
 #endif
 }
+#endif
 
 /* v - smallest of a value, and whether it has a bin */
-INLINE u32 value_of(u32 w, f32 inverse, i32 smallest, i32 largest, bool *fits) {
+INLINE u32 value_of(Value w, f32 inverse, i32 smallest, i32 largest, bool *fits) {
 #if COUNT_KIND == 0
-    f32 q = rint_f32(bits_f32(w) * inverse);
+    f32 q = rint_f32(w * inverse);
     *fits = q >= (f32)smallest && q <= (f32)largest;
     i32 v = *fits ? (i32)q : smallest;
 #elif COUNT_KIND == 1
@@ -53,9 +66,9 @@ INLINE u32 value_of(u32 w, f32 inverse, i32 smallest, i32 largest, bool *fits) {
     return *fits ? (u32)(v - smallest) : 0u;
 }
 
-INLINE f32 count_value(u32 w) {
+INLINE f32 count_value(Value w) {
 #if COUNT_KIND == 0
-    return bits_f32(w);
+    return w;
 #elif COUNT_KIND == 1
     return (f32)(i32)w;
 #else
@@ -69,37 +82,41 @@ INLINE u32 bin_of(u32 v, GLOBAL const u16 *first, GLOBAL const i32 *start, u32 b
     return octave != 0u && v >= (u32)start[c + 1u] ? c + 1u : c;
 }
 
-KERNEL(128) quantize_counts(GLOBAL const Count *count, GLOBAL const u8 *status, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start,
-                            GLOBAL u32 *tile_error, GLOBAL const i32 *live, GLOBAL const u16 *first, GLOBAL const i32 *start, GLOBAL const f32 *table,
-                            f32 inverse, i32 smallest, i32 largest, u32 bits, u32 n, u32 npix, u32 n_tiles) {
+KERNEL(128) quantize_counts(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start, GLOBAL u32 *tile_error, GLOBAL u32 *frame_status,
+                            GLOBAL const i32 *live, GLOBAL const u16 *first, GLOBAL const i32 *start, GLOBAL const f32 *table,
+                            f32 inverse, i32 smallest, i32 largest, u32 granule_bits, u32 n, u32 npix, u32 n_tiles) {
     WARP_SCRATCH(w, 128);
     u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP;
     u32 end = FRAMES_END(live, n);
+    Held held;
     u32 unused = 0u; /* bit k: good says no to pixel + k */
-#if GOOD_PLANE
     if (pixel < npix) {
+        LOAD_BEGIN(held, pixel, npix);
+#if GOOD_PLANE
         u32 use[VECTOR];
         load_u8(good + pixel, use);
         for (u32 k = 0; k < VECTOR; k++) unused |= use[k] ? 0u : 1u << k;
-    }
 #endif
+    }
     for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
         u32 outliers = 0u, worst = 0u;
         if (pixel < npix) {
-            u32 x[VECTOR], c[VECTOR];
-            load_count(count + (u64)frame * npix + pixel, x);
-#if STATUS
-            u32 marks[VECTOR];
-            load_u8(status + (u64)frame * npix + pixel, marks);
+            Value x[VECTOR];
+            u32 bits[VECTOR], c[VECTOR];
+            LOAD(held, frame, pixel, npix, x, bits);
+#if CARRY_STATUS
+            u32 any = 0u;
+            for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
+            if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
 #endif
             UNROLL_ON_GPU
             for (u32 k = 0; k < VECTOR; k++) {
                 bool fits, masked = (unused >> k & 1u) != 0u;
 #if STATUS
-                masked = masked || marks[k] != 0u;
+                masked = masked || STATUS_OF(bits[k]) != 0u;
 #endif
-                u32 word = count_word(x[k]), v = value_of(word, inverse, smallest, largest, &fits), bin = bin_of(v, first, start, bits);
-                u32 error = masked || !fits ? 0u : f32_bits(abs_f32(count_value(word) - table[bin])); /* not negative: ordered like its bits */
+                u32 v = value_of(x[k], inverse, smallest, largest, &fits), bin = bin_of(v, first, start, granule_bits);
+                u32 error = masked || !fits ? 0u : f32_bits(abs_f32(count_value(x[k]) - table[bin])); /* not negative: ordered like its bits */
                 c[k] = masked ? CODE_MASKED : fits ? bin : CODE_FILL;
                 outliers += c[k] == CODE_FILL ? 1u : 0u;
                 worst = error > worst ? error : worst;
@@ -115,30 +132,4 @@ KERNEL(128) quantize_counts(GLOBAL const Count *count, GLOBAL const u8 *status, 
     }
 }
 
-KERNEL(128) quantize_counts_outliers(GLOBAL const Count *count, GLOBAL const Code *code, GLOBAL const u32 *tile_start, GLOBAL u32 *outlier_index,
-                                     GLOBAL u32 *outlier_value, GLOBAL const i32 *live, u32 n, u32 npix, u32 n_tiles, u32 capacity) {
-    WARP_SCRATCH(w, 128);
-    u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP, pitch = n_tiles + 4u;
-    u32 end = FRAMES_END(live, n), busy = 0u; /* bit k: the block has outliers to list in its frame k */
-    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
-        u32 before = tile_start[(u64)frame * pitch + BLOCK * 4u], after = tile_start[(u64)frame * pitch + BLOCK * 4u + 4u];
-        busy |= before != after && before < capacity ? 1u << (frame - BLOCK_Y * FRAMES) : 0u;
-    }
-    for (; busy != 0u; busy &= busy - 1u) { /* not the loop above with a "continue": see device.h */
-        u32 frame = BLOCK_Y * FRAMES + trailing_zeros(busy), c[VECTOR], mine = 0u;
-        if (pixel < npix) {
-            load_code(code + (u64)frame * npix + pixel, c);
-            for (u32 k = 0; k < VECTOR; k++) mine += c[k] == CODE_FILL ? 1u : 0u;
-        }
-        u32 slot = tile_start[(u64)frame * pitch + tile] + warp_scan(w, mine) - mine;
-        if (mine != 0u)
-            for (u32 k = 0; k < VECTOR; k++)
-                if (c[k] == CODE_FILL) {
-                    if (slot < capacity) {
-                        outlier_index[(u64)frame * capacity + slot] = pixel + k;
-                        outlier_value[(u64)frame * capacity + slot] = count_word((u32)count[(u64)frame * npix + pixel + k]);
-                    }
-                    slot++;
-                }
-    }
-}
+#include "compress/outliers.cl"

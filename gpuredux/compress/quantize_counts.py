@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, frame_grid, frame_of, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
 from ..status import Frame
 from .counts_table import Bins, Lookup, granule_of, lookup_of, square_root_bins
 from .dequantize import fixed
 from .dequantize_counts import CODES, DequantizeCounts
-from .quantize_counts_numba import TILE, list_counts, quantize_counts_tiles
+from .quantize_counts_numba import DIRECT, SEVERAL, quantize_counts_tiles
+from .quantize_numba import TILE, list_outliers
 
 DTYPES = tuple(np.dtype(k) for k in ("u1", "u2", "u4", "i2", "i4", "f4"))
 FURTHEST = 2**24 - 1    # whole values that float32 tells apart
@@ -27,7 +28,8 @@ class QuantizeCounts(Op):
     fields: step [sigma], 1/16 to 8; exact_below, 0 to 2**20; gain [value per photon]: a value of gain * photons has the variance gain * v + read_noise^2;
             read_noise [value], 0 = none: bins below 0 have the width step * read_noise, and with exact_below = 0 one of them lies around 0; smallest,
             largest: the values that have codes, -(2**24 - 1) to 2**24 - 1; unit: of float32 input, what the value 1 is worth: v = rint(x * (1 / unit)),
-            1 for whole numbers; code "uint16", or "uint8" if 254 bins do; capacity: outliers that a frame's list holds; good (*frame) bool, True = use
+            1 for whole numbers; code "uint16", or "uint8" if 254 bins do; capacity: outliers that a frame's list holds; good (*frame) bool, True = use;
+            of: the name of the input "count", in a Chain "energy" of calib.Gain, say, or "photons"
     in:  count (n, *frame) u8, u16, u32, i16, i32 [value] or f32 [unit * value]; pixel_status (n, *frame) u8, 0 = use; frame_status (n,) u32; live (1,) i32
     out: code (n, *frame): the bin's number from 0 on, or MASKED (the largest code but one) where good is False or pixel_status is not 0, or FILL (the
          largest) for what has no bin: below smallest, above largest, NaN
@@ -57,8 +59,10 @@ class QuantizeCounts(Op):
     code: str = "uint16"
     capacity: int = 1024
     good: np.ndarray | None = None
+    of: str = "count"
 
     def __post_init__(self) -> None:
+        self._name_input()
         self.one_of("code", *CODES)
         limits = {"step": (1 / 16, 8), "exact_below": (0, 2**20), "gain": (2.0**-20, 2.0**20), "read_noise": (0, 2.0**20), "smallest": (-FURTHEST, 0),
                   "largest": (0, FURTHEST), "unit": (2.0**-60, 2.0**60), "capacity": (1, 2**31 - 1)}
@@ -75,6 +79,16 @@ class QuantizeCounts(Op):
             raise ValueError(f"{self.name}: {self.smallest} to {self.largest} are {codes} bins, more than the {most} codes of {self.code}: a larger step, "
                              f"fewer exact values, a smaller range" + ("" if self.code == "uint16" else ", or code='uint16'"))
 
+    def _name_input(self) -> None:
+        if not isinstance(self.of, str) or not self.of.isidentifier() or self.of in ("pixel_status", "frame_status", "live", *self.writes):
+            raise ValueError(f"{self.name}: of must be the name of what is counted, got {self.of!r}")
+        object.__setattr__(self, "inputs", (self.of, *type(self).inputs[1:]))
+        object.__setattr__(self, "loads", (self.of, "pixel_status"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._name_input()
+
     @cached_property
     def bins(self) -> Bins:
         return square_root_bins(self.step, self.exact_below, self.gain, self.read_noise, self.smallest, self.largest)
@@ -89,6 +103,21 @@ class QuantizeCounts(Op):
         means = (self.bins.meant * self.unit).astype(np.float32)
         means.setflags(write=False)
         return means
+
+    @cached_property
+    def direct(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For numba, of the DIRECT values from smallest on: the code, FILL for what has none; of whole numbers that and, above it, the bits of the error,
+        SEVERAL of what has none; and table, NaN for FILL."""
+        value = np.arange(self.smallest, self.smallest + DIRECT)
+        inside = value <= self.largest
+        code = np.where(inside, np.searchsorted(self.bins.start, value, side="right") - 1, self.fill_code)
+        table = np.full(self.fill_code + 1, np.nan, np.float32)
+        table[: len(self.table)] = self.table
+        error = np.abs(value.astype(np.float32) - table[code]).view(np.uint32)
+        made = code.astype(np.uint16), np.where(inside, error, np.uint32(SEVERAL)).astype(np.int64) << 32 | code, table
+        for a in made:
+            a.setflags(write=False)
+        return made
 
     @property
     def fill_code(self) -> int:
@@ -129,9 +158,9 @@ class QuantizeCounts(Op):
         return {**planes, "first": self.lookup.first, "start": start, "table": self.table}
 
     def outputs(self, count: Any, pixel_status: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
-        shape = self.require("count", count, DTYPES, ("n", *(frame_of(count) if self.good is None else self.good.shape))).shape
+        shape = self.require(self.of, count, DTYPES, ("n", *(frame_of(count) if self.good is None else self.good.shape))).shape
         if math.prod(shape[1:]) < 1:
-            raise ValueError(f"{self.name}: count must have 1 pixel or more a frame, got {shape}")
+            raise ValueError(f"{self.name}: {self.of} must have 1 pixel or more a frame, got {shape}")
         if np.dtype(count.dtype).kind != "f" and self.unit != 1:
             raise ValueError(f"{self.name}: unit must be 1 for whole numbers, got {self.unit} and {count.dtype}")
         n = shape[0]
@@ -177,11 +206,11 @@ class QuantizeCounts(Op):
         status = status if pixel_status is None else pixel_status.reshape(shape)
         x, codes, n_tiles = fixed(count.reshape(shape)), code.reshape(shape), -(-shape[1] // TILE)
         counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), np.float32)
-        tables = (fixed(plan.constants[k]) for k in ("first", "start", "table"))
+        tables: tuple[Any, ...] = (*(fixed(plan.constants[k]) for k in ("first", "start")), *self.direct)
         inverse = np.float32(1.0 / self.unit) if count.dtype.kind == "f" else None
         limits = np.array([self.smallest, self.largest, self.fill_code, self.masked_code, self.lookup.bits], np.int64)
         quantize_counts_tiles(x[:n], fixed(good), fixed(status), codes, counts, errors, *tables, limits, inverse)
-        list_counts(x, codes, counts, np.cumsum(counts, axis=1) - counts, self.fill_code, index, value)
+        list_outliers(x, codes, counts, np.cumsum(counts, axis=1) - counts, np.int64(self.fill_code), index, value)
         number[:n] = counts.sum(axis=1)
         max_error[:n] = errors.max(axis=1)
         if new_status is not None:
@@ -192,18 +221,21 @@ class QuantizeCounts(Op):
         n, npix, kind = count.shape[0], math.prod(count.shape[1:]), np.dtype(count.dtype)
         plan.start_status(frame_status, new_status, live)
         defines = {"VECTOR": vector(npix), "GOOD_PLANE": self.good is not None, "STATUS": pixel_status is not None, "LIVE": live is not None,
-                   "COUNT_BITS": 8 * kind.itemsize, "COUNT_KIND": "fiu".index(kind.kind), "CODE_BITS": 8 * np.dtype(self.code).itemsize}
-        good, status, flags, rows = (code if a is None else a for a in (plan.constants.get("good"), pixel_status, new_status, live))
+                   "COUNT_BITS": 8 * kind.itemsize, "COUNT_KIND": "fiu".index(kind.kind), "CODE_BITS": 8 * np.dtype(self.code).itemsize,
+                   "CARRY_STATUS": carries(count) and new_status is not None}
+        good, flags, rows = (code if a is None else a for a in (plan.constants.get("good"), new_status, live))     # code stands in where nobody looks
         starts, errors, grid = plan.scratch["tile_start"], plan.scratch["tile_error"], frame_grid(n, npix)
         frames, pixels, tiles, cap = (np.uint32(k) for k in (n, npix, 4 * grid[0], self.capacity))
+        load = (count, pixel_status) if kind.kind == "f" else None      # words of detectors are their own arguments
+        words = () if load else (count, code if pixel_status is None else pixel_status)
         tables = (plan.constants[k] for k in ("first", "start", "table"))
         limits = (np.float32(1.0 / self.unit), np.int32(self.smallest), np.int32(self.largest), np.uint32(self.lookup.bits))
-        first = (count, status, good, code, starts, errors, rows, *tables, *limits, frames, pixels, tiles)
-        plan.launch("compress/quantize_counts.cl", "quantize_counts", grid, 128, first, **defines)
+        first = (*words, good, code, starts, errors, flags, rows, *tables, *limits, frames, pixels, tiles)
+        plan.launch("compress/quantize_counts.cl", "quantize_counts", grid, 128, first, load=load, **defines)
         scan = (starts, errors, number, max_error, flags, rows, np.float32(1), np.float32(np.inf), frames, tiles, cap)
-        plan.launch("compress/quantize.cl", "quantize_scan", (n,), 128, scan, LIVE=live is not None, FRAME_STATUS=new_status is not None)
-        last = (count, code, starts, index, value, rows, frames, pixels, tiles, cap)
-        plan.launch("compress/quantize_counts.cl", "quantize_counts_outliers", grid, 128, last, **defines)
+        plan.launch("compress/outliers.cl", "outliers_scan", (n,), 128, scan, LIVE=live is not None, FRAME_STATUS=new_status is not None)
+        last = (*words, code, starts, index, value, rows, frames, pixels, tiles, cap)
+        plan.launch("compress/quantize_counts.cl", "outliers_list", grid, 128, last, load=load, **defines)
 
 
 def granules(op: QuantizeCounts, v: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def _tiles(energy, good, status, code, first, last, tile, rule, steps, inverses,
     for f in range(first, last):
         row, out, missed = energy[f], code[f], np.int64(0)
         if marked:
-            _marked(use, good, status, f, start, width)
+            mark_used(use, good, status, f, start, width)
         if spacing is not None:
             missed, error = _levels(row, use, out, start, width, limits, spacing)
             if missed:
@@ -54,7 +54,7 @@ def _tiles(energy, good, status, code, first, last, tile, rule, steps, inverses,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _marked(use, good, status, f, start, width):
+def mark_used(use, good, status, f, start, width):
     """use = good and without a status."""
     for i in range(width):
         use[i] = 1

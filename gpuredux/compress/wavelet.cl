@@ -1,6 +1,6 @@
 /* code[0] = coefficients in steps of their sub-band; code[1] = what the decoder's own reconstruction lacks, where it lacks more than the bound.
  *
- * Four kernels; features/lifting.cl stands between them, and quantize_scan of quantize.cl before the last one. A tile is the 32 * VECTOR pixels of a warp.
+ * Four kernels; features/lifting.cl stands between them, and outliers_scan of outliers.cl before the last one. A tile is the 32 * VECTOR pixels of a warp.
  *   wavelet_fill      grid: tiles of 128 * VECTOR pixels x groups of FRAMES frames: what is transformed: the pixels in use, limited, FILL elsewhere
  *   wavelet_quantise  grid: the same: code[0], and in place of each coefficient the one that a decoder will see
  *   wavelet_check     grid: the same: code[1], and each tile's listed values and largest error

@@ -208,7 +208,7 @@ class Wavelet(Op):
         rule = tuple(np.float32(v) for v in (self.bound, self.residual_step, 1.0 / self.residual_step))
         plan.launch(file, "wavelet_check", grid, 128, (good, rebuilt, code, starts, errors, alive, *rule, frames, pixels, tiles), load=load, **loading)
         scan = (starts, errors, count, max_error, flags, alive, np.float32(1), np.float32(np.inf), frames, tiles, cap)
-        plan.launch("compress/quantize.cl", "quantize_scan", (n,), 128, scan, LIVE=live is not None, FRAME_STATUS=new_status is not None)
+        plan.launch("compress/outliers.cl", "outliers_scan", (n,), 128, scan, LIVE=live is not None, FRAME_STATUS=new_status is not None)
         plan.launch(file, "wavelet_list", grid, 128, (code, starts, index, value, alive, frames, pixels, tiles, cap), load=load, **loading)
 
 
