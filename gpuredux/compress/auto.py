@@ -131,8 +131,11 @@ class Auto(ChunkEncoder):
 
 
 def auto_layout(who: str, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
-    """Raises TypeError or ValueError for frames that these filters cannot hold. The largest chunk has a raw block for every unit and one for the last elements."""
+    """Raises TypeError or ValueError for frames that these filters cannot hold. The largest chunk has a raw block for every unit, and one for the last
+    elements."""
     layout = zstd_layout(who, frame, dtype, False)
+    if layout.cap + 16 >= 1 << 32:
+        raise ValueError(f"{who}: a frame of {layout.nbytes} bytes could need a chunk of 4 GiB or more; cut it into panels")
     return Layout(layout.nbytes, layout.nbytes // (8 * dtype.itemsize) * 8 * dtype.itemsize, layout.regions, layout.cap + 16, layout.align)
 
 

@@ -831,7 +831,7 @@ def _item(f, s, spans, payload, sizes, element, kind, code, planes, found):
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def decode_frames(payload, sizes, element, kinds, code, planes, spans, found):
-    """Fill code (n, bytes) u8; kinds (n,) i64; found (n, spans, 3), zeros before: of each span (error, block, place), 0 = none. planes: MARGIN bytes longer a frame
-    than code."""
+    """Fill code (n, bytes) u8; kinds (n,) i64; found (n, spans, 3), zeros before: of each span (error, block, place), 0 = none. planes: MARGIN bytes longer
+    a frame than code."""
     for item in prange(code.shape[0] * spans):
         _item(item // spans, item % spans, spans, payload, sizes, element, kinds[item // spans], code, planes, found)
