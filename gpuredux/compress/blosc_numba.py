@@ -179,6 +179,22 @@ def _join_bits(d, begin, n, size, low, high, code, at, spare):
 
 
 @fast
+def _join_bytes(d, begin, count, size, first, last, code, at):
+    """Elements first to last of a block of `count`, of 2, 4 or 8 shuffled bytes each: with the numbers in the text LLVM makes vectors of it."""
+    if size == 2:
+        for e in range(first, last):
+            code[at + 2 * e], code[at + 2 * e + 1] = d[begin + e], d[begin + count + e]
+    elif size == 4:
+        for e in range(first, last):
+            for r in range(4):
+                code[at + 4 * e + r] = d[begin + r * count + e]
+    else:
+        for e in range(first, last):
+            for r in range(8):
+                code[at + 8 * e + r] = d[begin + r * count + e]
+
+
+@fast
 def _undo(d, begin, n, size, kind, low, high, code, at, spare):
     """code[at + low : at + high] = these bytes of the block of n whose filtered bytes are d[begin : begin + n]."""
     count = n // size
@@ -186,7 +202,11 @@ def _undo(d, begin, n, size, kind, low, high, code, at, spare):
     if low < whole and kind == BITSHUFFLE:
         _join_bits(d, begin, whole, size, low, min(high, whole), code, at, spare)
     elif low < whole:
-        for k in range(low, min(high, whole)):
+        first, last = (low + size - 1) // size, min(high, whole) // size       # elements of which all bytes are wanted
+        _join_bytes(d, begin, count, size, first, last, code, at)
+        for k in range(low, min(size * first, high, whole)):
+            code[at + k] = d[begin + k % size * count + k // size]
+        for k in range(max(size * last, low), min(high, whole)):
             code[at + k] = d[begin + k % size * count + k // size]
     if high > whole:
         first = max(low, whole)

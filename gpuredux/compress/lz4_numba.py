@@ -480,8 +480,12 @@ def _copy_match(d, op, offset, length, room):
         for i in range(0, length, 16):
             copy16(d, op + i, d, op - offset + i)
     else:
-        for i in range(length):
+        period = offset * (15 // offset + 1)        # what repeats after offset bytes repeats after so many, 16 or more, too
+        by_bytes = period if length > 4 * period and length + 16 <= room else length
+        for i in range(by_bytes):
             d[op + i] = d[op - offset + i]
+        for i in range(by_bytes, length, 16):
+            copy16(d, op + i, d, op - period + i)
 
 
 @fast
