@@ -1,6 +1,6 @@
 /* energy = inverse DWT(code[0] * step) + code[1] * residual_step; the listed value; MASKED_VALUE.
  *
- * Two kernels, and features/lifting.cl between them; grid of both: tiles of 128 * VECTOR pixels x groups of FRAMES frames, a thread owns VECTOR pixels.
+ * Two kernels, and features/lifting.cl between them. grid: of both tiles of 128 * VECTOR pixels x groups of FRAMES frames, a thread owns VECTOR pixels.
  *   wavelet_dequantise: the coefficients; wavelet_finish: all that is behind the inverse transform. */
 #include "compress/wavelet_codes.cl"
 
