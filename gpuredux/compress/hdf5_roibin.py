@@ -1,4 +1,4 @@
-"""What compress.roibin made in HDF5 that plain h5py + hdf5plugin opens, and frames rebuilt from it.
+"""What compress.roibin made in HDF5 that plain h5py + hdf5plugin opens, and frames rebuilt from it. Over 200 lines: the layout, who writes it, who reads it.
 
     out = op(energy, *peaks)                                # op: compress.Roibin(90.0, good=good)
     write_roibin("run.h5", op, out, peaks=peaks)
@@ -22,8 +22,9 @@ A frame with OUTLIER_OVERFLOW has lost exact pixels and is refused, unless it is
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import h5py
@@ -47,47 +48,70 @@ MOST = 1 << 10                              # frames that are rebuilt at a time
 
 def write_roibin(where: Any, op: Roibin, made: Any, frame_shape: tuple[int, ...], *, codec: Any = "shuffle_zstd", peaks: Mapping[str, Any] | None = None,
                  whole: Mapping[int, np.ndarray] | None = None, frames: int | None = None, provenance: Mapping[str, Any] | None = None) -> None:
-    """A new file, or what an open h5py Group holds from then on. made: op's outputs, of any backend, for frames of this shape.
+    """A new file, or what an open h5py Group holds from then on. made: op's outputs, of any backend, for frames of this shape; or those of
+    a Chain that ends in codec and keeps what op writes, with payload and size in place of code.
 
     codec: of background, by its name or an operation that makes chunks; it runs where the codes are. peaks: the inputs of op, for windows; whole: {row: frame}
     of frames with OUTLIER_OVERFLOW; frames: only the first ones, where fewer rows are live. FileExistsError, ValueError: the file or one of the names is there.
     """
-    owner, host = backends.owners(made.code)[0], {k: backends.owners(v)[0].get(v)[:frames] for k, v in made._asdict().items()}
-    encoder, n = encoder_of(codec, "write_roibin"), len(host["code"])
+    given = made._asdict()
+    host, encoder = {k: backends.owners(v)[0].get(v)[:frames] for k, v in given.items() if k != "code"}, encoder_of(codec, "write_roibin")
     parts = _exact(op, host, tuple(frame_shape), dict(whole or {}))
-    panels = made.code.shape[1:]
-    stacked = (math.prod(panels[:-1]), panels[-1])      # panels one below the other: what coders take
-    chunks: Any = [owner.get(a) for a in encoder(made.code.reshape((-1, *stacked)), backend=owner.name)[:2]] if n else []
+    if "payload" not in given:
+        if given["code"].shape[1:] != op.bins.binned_shape(tuple(frame_shape)):
+            raise ValueError(f"write_roibin: frame_shape {frame_shape} is not that of the frames of code {given['code'].shape}")
+        host["payload"], host["size"] = (backends.owners(a)[0].get(a)[:frames] for a in encoder(given["code"])[:2])
     rest = {k: host[k] for k in ("background_error", "max_error", "frame_status") if k in host}
-    for row in whole or {}:
-        rest["max_error"][row] = 0
-    with nullcontext(where) if isinstance(where, h5py.Group) else h5py.File(where, "x", libver=layout.LIBVER) as group:
-        if any(k in group for k in ("background", "mask", "roi")):
-            raise ValueError(f"write_roibin: {group.name} holds background, mask or roi already")
-        dataset = layout.create_chunks(group, "background", panels, made.code.dtype, fill=op.kind.masked, filters=filters_of(encoder, stacked, made.code.dtype))
-        dataset.resize(n, axis=0)
-        for i in range(n):
-            dataset.id.write_direct_chunk((i, *(0,) * len(panels)), chunks[0][i, : chunks[1][i]].tobytes())
-        dataset.attrs.update(op.quantizer.attributes())
-        group.create_dataset("mask", data=parts.pop("mask"), chunks=(1, *frame_shape), **hdf5plugin.Zstd(clevel=9)) if n else None
-        roi = parts.pop("roi")
-        group.create_dataset("roi", data=roi, **({"chunks": (min(CHUNK, len(roi)),), "shuffle": True, **hdf5plugin.Zstd(clevel=9)} if len(roi) else {}))
-        for name, x in {**parts, **rest, **({} if peaks is None else _windows(op, peaks, n))}.items():
-            group.create_dataset(name, data=x, **({"chunks": (min(len(x), layout.ROWS), *x.shape[1:]), "fletcher32": True} if len(x) else {}))
-        group.attrs.update(_attributes(op, made, tuple(frame_shape), encoder, provenance))
+    rest["max_error"] = np.where(np.isin(np.arange(len(rest["max_error"])), list(whole or {})), np.float32(0), rest["max_error"])
+    if peaks is not None:
+        parts |= _windows(op, peaks, len(host["roi"]))
+    known = _attributes(op, host, tuple(frame_shape), encoder, provenance)
+    if isinstance(where, h5py.Group):
+        _fill(where, op, encoder, host, parts | rest, known)
+        return
+    try:
+        with h5py.File(where, "x", libver=layout.LIBVER) as file:
+            _fill(file, op, encoder, host, parts | rest, known)
+    except FileExistsError:
+        raise
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(where)
+        raise
 
 
-def _attributes(op: Roibin, made: Any, frame: tuple[int, ...], encoder: Any, provenance: Mapping[str, Any] | None) -> dict[str, Any]:
+def _fill(group: Any, op: Roibin, encoder: Any, host: Mapping[str, Any], lists: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> None:
+    """All that a group holds."""
+    frame = known["frame_shape"]
+    bins = op.bins.binned_shape(frame)
+    if any(k in group for k in ("background", "mask", "roi")):
+        raise ValueError(f"write_roibin: {group.name} holds background, mask or roi already")
+    dataset = layout.create_chunks(group, "background", bins, op.kind.dtype, fill=op.kind.masked, filters=filters_of(encoder, bins, op.kind.dtype))
+    dataset.resize(len(host["size"]), axis=0)
+    for i, size in enumerate(host["size"]):
+        dataset.id.write_direct_chunk((i, *(0,) * len(bins)), host["payload"][i, :size].tobytes())
+    dataset.attrs.update(op.quantizer.attributes())
+    for name, x in lists.items():
+        form: dict[str, Any] = {"chunks": (min(len(x), layout.ROWS), *x.shape[1:]), "fletcher32": True}
+        if name == "mask":
+            form = {"chunks": (1, *frame), **hdf5plugin.Zstd(clevel=9)}
+        elif name == "roi":
+            form = {"chunks": (min(CHUNK, len(x)),), "shuffle": True, **hdf5plugin.Zstd(clevel=9)}
+        group.create_dataset(name, data=x, **(form if len(x) else {}))
+    group.attrs.update(known)
+
+
+def _attributes(op: Roibin, host: Mapping[str, Any], frame: tuple[int, ...], encoder: Any, provenance: Mapping[str, Any] | None) -> dict[str, Any]:
     """Of the group."""
     side = 2 * int(op.half or 0) + 1
-    return {"roibin_layout": LAYOUT, "frame_shape": frame, "dtype": np.dtype(made.roi.dtype).name, "window": (side, side), "bin_size": op.size,
+    return {"roibin_layout": LAYOUT, "frame_shape": frame, "dtype": host["roi"].dtype.name, "window": (side, side), "bin_size": op.size,
             "error_bound": op.abs, "pixel_bound": math.nan if op.bound is None else op.pixel_bound, **layout.provenance([op, encoder], dict(provenance or {}))}
 
 
 def _exact(op: Roibin, host: dict[str, np.ndarray], frame: tuple[int, ...], whole: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
     """mask, roi and roi_offset."""
-    npix, n, cap = math.prod(frame), len(host["code"]), host["roi"].shape[1]
-    if host["roi_bits"].shape[1] != -(-npix // 32) or host["code"].shape[1:] != op.bins.binned_shape(frame) or (op.good is not None and op.good.shape != frame):
+    npix, n, cap = math.prod(frame), len(host["roi"]), host["roi"].shape[1]
+    if host["roi_bits"].shape[1] != -(-npix // 32) or (op.good is not None and op.good.shape != frame):
         raise ValueError(f"write_roibin: frame_shape {frame} is not that of the frames that {op.name} was given")
     over = host["roi_count"] > cap
     if "frame_status" in host:

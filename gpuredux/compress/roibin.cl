@@ -1,4 +1,4 @@
-/* Windows around peaks to bits, the mean of each bin's other pixels to codes, what is kept to a list in raster order. Over 200 lines: six kernels, one way.
+/* Windows around peaks to bits, the mean of each bin's other pixels to codes, what is kept to a list in raster order.
  * Every grid: BLOCK = a part of the frame, BLOCK_Y = frame. Bits: words of 32 pixels in raster order; rank, tile_count: of strong.cl, launched in between.
  * f64: sums of float32, means and what they are off, and bounds of pixels, which float32 would round. */
 
