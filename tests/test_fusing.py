@@ -12,6 +12,7 @@ from test_ops import DIRT, by_steps, guarded_inputs, plan_of, run
 
 from gpuredux import Chain, Op
 from gpuredux.calib import CommonMode, Counts, Gain, Photons, Polynomial, Scale, SharedPhotons, ThresholdGain, Variance
+from gpuredux.compress import QuantizeCounts
 from gpuredux.datasets.case import frame_bits, live_of, seeded
 from gpuredux.datasets.cases import FIVE, PACKED, raw_words
 from gpuredux.detectors import DETECTORS, Detector
@@ -104,6 +105,7 @@ def planes(frame: tuple[int, ...], value: float = 2.0) -> np.ndarray:
 MARKS, G, P, CM = ("pixel_status", "gain_stage"), "calib.gain", "calib.polynomial", "calib.common_mode"
 ODD, EVEN = (2, 10, 21), (2, 16, 48)
 NOISE = Variance(planes(EVEN), quantum=3.0)
+STEPS = QuantizeCounts(2.0, 0, 508.0, 26.7, -3000, 2**20, 1 / 508, capacity=99, of="energy")
 CURVE = Polynomial(np.stack([planes(EVEN), planes(EVEN), planes(EVEN, 0)], axis=1))
 
 
@@ -157,6 +159,8 @@ def of_pixels() -> dict[str, Line]:
         "frame bits that nobody carries": Line([full, Bare(planes(EVEN))], all_rows, ("energy", "scaled", *MARKS, "frame_status"), [G, f"{G} + calib.scale"]),
         "frame bits that are read behind": Line([full, Bare(planes(EVEN)), SharedPhotons(9.5)], all_rows, ("photons", "scaled", "frame_status"),
                                                 [G, f"{G} + calib.scale", "calib.shared_photons"]),
+        "square-root steps": Line([gain, STEPS], words, ("code", "outlier_index", "outlier_value", "outlier_count", "max_error", "frame_status"),
+                                  [f"{G} + compress.quantize_counts"]),
         "who stores not, and who does": Line([gain, Photons(9.5), NOISE], words, ("photons", "energy", "variance", "gain_stage", "frame_status"),
                                              [f"{G} + calib.photons", f"{G} + calib.variance"]),
     }
