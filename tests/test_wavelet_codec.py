@@ -1,4 +1,4 @@
-"""The wavelet codec against PyWavelets, the definition of JPEG 2000's 5/3 in plain Python, stock HDF5, and its own bound. Over 200 lines: codes and their files."""
+"""The wavelet codec against PyWavelets, the 5/3 of JPEG 2000 in plain Python, stock HDF5, its own bound. Over 200 lines: codes and their files."""
 
 from __future__ import annotations
 
