@@ -1,23 +1,30 @@
 """A level of the wavelet transform for the CPU: strips of rows that stay in the cache; along columns whole rows at a time, along rows evens and odds apart."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
+from ..op import read_only
 
 STRIP = 16      # rows of coefficients that are made from one window of rows
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def analyse(x, low, packed, lo, hi, lo_at, hi_at, length, shift, mode, two, sizes):
     """One level: x (m, rows, cols) to low (the approximation, in its corner) and the details in packed. lo, hi: taps as tuples, so that sums unroll."""
+    tall = -(-sizes[0] // (4 * STRIP)) if two else 1
+    share(_analyse, len(x) * tall, tall, read_only(x), low, packed, lo, hi, lo_at, hi_at, length, shift, mode, two, sizes)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _analyse(first_task, last_task, tall, x, low, packed, lo, hi, lo_at, hi_at, length, shift, mode, two, sizes):
     rows, cols, row_start, col_start = sizes
-    m, pitch = x.shape[0], 2 * cols - 2 + length
+    pitch = 2 * cols - 2 + length
     beyond = places_beyond(x.shape[2], shift - length + 1, pitch, mode)
-    tall = -(-rows // (4 * STRIP)) if two else 1
-    for task in prange(m * tall):
+    window = np.empty((2 * STRIP - 2 + length, pitch), packed.dtype)
+    line = np.empty((2, pitch), packed.dtype)
+    apart = np.empty((2, pitch // 2), packed.dtype)
+    for task in range(first_task, last_task):
         i, begin = task // tall, task % tall * 4 * STRIP
-        window = np.empty((2 * STRIP - 2 + length, pitch), packed.dtype)
-        line = np.empty((2, pitch), packed.dtype)
-        apart = np.empty((2, pitch // 2), packed.dtype)
         end = min(begin + 4 * STRIP, rows)
         held = 0        # rows of the window that are there already
         for k0 in range(begin, end, STRIP):

@@ -1,26 +1,33 @@
 """A level of the inverse wavelet transform for the CPU: strips of rows that stay in the cache; along columns whole rows at a time."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
+from ..op import read_only
 
 STRIP = 16      # pairs of rows that are made from one window of coefficients
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def synthesise(low, packed, out, lo_even, hi_even, lo_odd, hi_odd, places, first, window, two, sizes):
     """One level: the approximation in the corner of low and the details in packed to out (m, rows, cols).
 
     lo_even ... hi_odd: the taps for even and for odd samples as tuples, so that sums unroll; places: the coefficient that each begins at."""
+    tall = -(-((out.shape[1] + 1) // 2) // (4 * STRIP)) if two else 1
+    even, odd = (lo_even, hi_even, places[0], places[1]), (lo_odd, hi_odd, places[2], places[3])
+    share(_synthesise, len(out) * tall, tall, read_only(low), read_only(packed), out, even, odd, first, window, two, sizes)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _synthesise(first_task, last_task, tall, low, packed, out, even, odd, first, window, two, sizes):
     rows, cols, row_start, col_start = sizes
-    m, height, width = out.shape
+    _, height, width = out.shape
     pairs, pitch = (height + 1) // 2, (width + 1) // 2 + window - 1
-    tall = -(-pairs // (4 * STRIP)) if two else 1
-    for task in prange(m * tall):
+    held = np.empty((4, STRIP + window - 1, pitch), out.dtype)
+    lines = np.empty((4, pitch), out.dtype)
+    line = np.empty(2 * (pitch - window + 1), out.dtype)
+    for task in range(first_task, last_task):
         i, begin = task // tall, task % tall * 4 * STRIP
-        held = np.empty((4, STRIP + window - 1, pitch), out.dtype)
-        lines = np.empty((4, pitch), out.dtype)
-        line = np.empty(2 * (pitch - window + 1), out.dtype)
-        even, odd = (lo_even, hi_even, places[0], places[1]), (lo_odd, hi_odd, places[2], places[3])
         if not two:
             go_round(low[i, 0, :cols], lines[0], first)
             go_round(packed[i, 0, col_start : col_start + cols], lines[1], first)

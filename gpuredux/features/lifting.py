@@ -185,13 +185,13 @@ class Lifting(FrameOp):
         m = live_rows(x, live) * math.prod(x.shape[1 : -self.axes])
         factors = self.factors() if self.kind == "9/7" else np.zeros(6, KEPT[self.words])
         sizes = list(zip(*self._sizes(x.shape), strict=True))
-        whole, two, periodic = self.kind == "5/3", self.axes == 2, self.edge == "periodic"
+        whole, periodic = self.kind == "5/3", self.edge == "periodic"
         given, made = x.reshape(images)[:m], out.reshape(images)[:m]
         low = given
         for level in range(self.levels, 0, -1) if self.back else range(1, self.levels + 1):
             between = level - 1 if self.back else level
             after = plan.scratch[f"low{between}"][:m] if 0 < between < self.levels else made
-            (unlift if self.back else lift)(low, given if self.back else made, after, factors, whole, two, periodic, sizes[level - 1])
+            (unlift if self.back else lift)(low, given if self.back else made, after, factors, whole, periodic, sizes[level - 1])
             low = after
 
     def device(self, plan: Plan, x: Any, live: Any, out: Any) -> None:

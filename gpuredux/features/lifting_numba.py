@@ -1,7 +1,10 @@
 """Lifting for the CPU: strips of rows that stay in the cache; steps along columns whole rows at a time, along rows with evens and odds apart."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
+from ..op import read_only
 
 STRIP = 16      # pairs of rows that are made from one window
 MARGIN = 2      # pairs beyond, which 9/7 reaches (5/3 reaches one)
@@ -92,13 +95,21 @@ def along(even, odd, factors, whole, back):
         times(odd, factors[5])
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def lift(x, packed, low, factors, whole, two, periodic, sizes):
+def lift(x, packed, low, *how_and_sizes):
     """One level: the corner of x of these sizes; the approximation to the corner of low, the details to packed."""
+    share(_lift, len(x) * _strips(how_and_sizes[-1][0]), read_only(x), packed, low, *how_and_sizes)
+
+
+def _strips(rows):
+    return -(-((rows + 1) // 2) // STRIP)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lift(first_task, last_task, x, packed, low, factors, whole, periodic, sizes):
     rows, cols = sizes
-    m, half_rows, half = x.shape[0], (rows + 1) // 2, (cols + 1) // 2
+    half_rows, half = (rows + 1) // 2, (cols + 1) // 2
     tall = -(-half_rows // STRIP)
-    for task in prange(m * tall):
+    for task in range(first_task, last_task):
         i, begin = task // tall, task % tall * STRIP
         count = min(STRIP, half_rows - begin)
         window = np.empty((2 * (STRIP + 2 * MARGIN), cols), packed.dtype)
@@ -149,13 +160,17 @@ def split(line, even, odd, cols, periodic):
             odd[c] = line[turned(2 * (c - MARGIN) + 1, cols, periodic)]
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def unlift(low, packed, out, factors, whole, two, periodic, sizes):
+def unlift(low, packed, out, *how_and_sizes):
     """One level back: the approximation in the corner of low, the details in packed, to the corner of out of these sizes."""
+    share(_unlift, len(out) * _strips(how_and_sizes[-1][0]), read_only(low), read_only(packed), out, *how_and_sizes)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unlift(first_task, last_task, low, packed, out, factors, whole, periodic, sizes):
     rows, cols = sizes
-    m, half_rows, half = out.shape[0], (rows + 1) // 2, (cols + 1) // 2
+    half_rows, half = (rows + 1) // 2, (cols + 1) // 2
     tall = -(-half_rows // STRIP)
-    for task in prange(m * tall):
+    for task in range(first_task, last_task):
         i, begin = task // tall, task % tall * STRIP
         count = min(STRIP, half_rows - begin)
         window = np.empty((2 * (STRIP + 2 * MARGIN), cols), packed.dtype)

@@ -1,7 +1,9 @@
 """Thresholds and the k largest coefficients for the CPU."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 
 @njit(nogil=True, error_model="numpy")
@@ -9,10 +11,14 @@ def spared(at, rows, cols, spare_rows, spare_cols):
     return at % cols < spare_cols and at // cols % rows < spare_rows
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def keep_above(x, out, kept, value, soft, rows, cols, spare_rows, spare_cols):
+def keep_above(x, *rest):
+    share(_above, len(x), x, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _above(first, last, x, out, kept, value, soft, rows, cols, spare_rows, spare_cols):
     zero, nan = type(value)(0), type(value)(np.nan)
-    for f in prange(x.shape[0]):
+    for f in range(first, last):
         count = 0
         for r in range(x.shape[1] // cols):
             for c in range(cols):
@@ -33,8 +39,12 @@ def keep_above(x, out, kept, value, soft, rows, cols, spare_rows, spare_cols):
         kept[f] = count
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def keep_largest(x, out, kept, keep, rows, cols, spare_rows, spare_cols):
+def keep_largest(x, *rest):
+    share(_largest, len(x), x, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _largest(first, last, x, out, kept, keep, rows, cols, spare_rows, spare_cols):
     """x, out: the bits of coefficients. Digit by digit of 8 bits the k-th magnitude, then all above it, and of it the first ones."""
     word = x.dtype.type
     width = 8 * x.itemsize
@@ -42,7 +52,7 @@ def keep_largest(x, out, kept, keep, rows, cols, spare_rows, spare_cols):
     infinite = word(0x7F800000 if width == 32 else 0x7FF0000000000000)
     nan = word(0x7FC00000 if width == 32 else 0x7FF8000000000000)
     free = x.shape[1] // (rows * cols) * (rows * cols - spare_rows * spare_cols)
-    for f in prange(x.shape[0]):
+    for f in range(first, last):
         known, left = np.uint64(0), min(keep, free)
         for shift in range(width - 8, -1, -8):
             counts = np.zeros(256, np.int64)
