@@ -1,8 +1,9 @@
 """features.dispersion_extended for the CPU. Over 200 lines: three walks, for the background test, for regions (a byte a pixel), for the pixels in them."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .dispersion_numba import GOOD, beyond, count_row, line, measurement, move, not_background, small, squares, take_row, units, window_row
 
 MORE = 2
@@ -167,43 +168,42 @@ def is_strong(x, status, local, region, r, c, size, gain, how):
 
 
 @njit(cache=True, nogil=True)
-def _tests(x, status, local, gain, test, p, begin, end, size, how, wide):
-    state = status[p] if len(status) > 0 else np.empty((0, 0), np.uint8)
-    gains = gain[p] if len(gain) > 0 else np.empty((0, 0), np.float32)
-    area = (2 * size[0] + 1) * (2 * size[1] + 1)
-    return test_rows(x[p], state, local[p], gains, test[p], begin, end, size, how, wide, np.int32(2.0**26.5 / area))
+def _tests(first, last, x, status, local, gain, test, size, how, wide, high, flags):
+    """As the two below, tasks first to last, of `high` rows each."""
+    rows, area = x.shape[1], (2 * size[0] + 1) * (2 * size[1] + 1)
+    for task in range(first, last):
+        p, begin = task // -(-rows // high), task % -(-rows // high) * high
+        state = status[p] if len(status) > 0 else np.empty((0, 0), np.uint8)
+        gains = gain[p] if len(gain) > 0 else np.empty((0, 0), np.float32)
+        flags[task] = test_rows(x[p], state, local[p], gains, test[p], begin, min(begin + high, rows), size, how, wide, np.int32(2.0**26.5 / area))
 
 
 @njit(cache=True, nogil=True)
-def _regions(test, region, p, begin, end, reach, cols):
-    held = np.ones(cols + 2 * reach, np.uint8)
-    for r in range(begin, end):
-        region_row(test[p], r, reach, cols, held, region[p, r])
+def _regions(first, last, test, region, reach, cols, high):
+    rows, held = test.shape[1], np.ones(cols + 2 * reach, np.uint8)
+    for task in range(first, last):
+        p, begin = task // -(-rows // high), task % -(-rows // high) * high
+        for r in range(begin, min(begin + high, rows)):
+            region_row(test[p], r, reach, cols, held, region[p, r])
 
 
 @njit(cache=True, nogil=True)
-def _strong(x, status, local, gain, region, words, p, begin, end, size, how):
-    state = status[p] if len(status) > 0 else np.empty((0, 0), np.uint8)
-    gains = gain[p] if len(gain) > 0 else np.empty((0, 0), np.float32)
-    found = 0
-    for r in range(begin, end):
-        found += strong_row(x[p], state, local[p], gains, region[p], r, size, how, words[p, r])
-    return found
+def _strong(first, last, x, status, local, gain, region, words, size, how, high, counts):
+    rows = x.shape[1]
+    for task in range(first, last):
+        p, begin = task // -(-rows // high), task % -(-rows // high) * high
+        state = status[p] if len(status) > 0 else np.empty((0, 0), np.uint8)
+        gains = gain[p] if len(gain) > 0 else np.empty((0, 0), np.float32)
+        for r in range(begin, min(begin + high, rows)):
+            counts[task] += strong_row(x[p], state, local[p], gains, region[p], r, size, how, words[p, r])
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def mark_frame(x, status, local, gain, test, region, words, size, how, wide, high):
     """One frame (panels, rows, cols): how many strong pixels, and whether a pixel was limited. high: rows of a task."""
     panels, rows, cols = x.shape
-    strips = -(-rows // high)
-    counts, flags = np.zeros(panels * strips, np.int64), np.zeros(panels * strips, np.uint8)
-    for task in prange(panels * strips):
-        begin = task % strips * high
-        flags[task] = _tests(x, status, local, gain, test, task // strips, begin, min(begin + high, rows), size, how, wide)
-    for task in prange(panels * strips):
-        begin = task % strips * high
-        _regions(test, region, task // strips, begin, min(begin + high, rows), min(size[0], size[1]) - 1, cols)
-    for task in prange(panels * strips):
-        begin = task % strips * high
-        counts[task] = _strong(x, status, local, gain, region, words, task // strips, begin, min(begin + high, rows), size, how)
-    return counts.sum(), flags.sum() > 0
+    tasks = panels * -(-rows // high)
+    counts, flags = np.zeros(tasks, np.int64), np.zeros(tasks, np.uint8)
+    share(_tests, tasks, x, status, local, gain, test, size, how, wide, high, flags)
+    share(_regions, tasks, test, region, min(size) - 1, cols, high)
+    share(_strong, tasks, x, status, local, gain, region, words, size, how, high, counts)
+    return counts.sum(), flags.any()

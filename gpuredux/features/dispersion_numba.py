@@ -7,9 +7,11 @@ pixel fails then leaves few pixels, and only those sum squares and are decided a
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numba.core import types
 from numba.extending import overload
+
+from ..backends import share
 
 
 class How(NamedTuple):
@@ -29,12 +31,17 @@ GOOD = np.uint16(0x8000)
 MOST = np.float32(2147483520)
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def local_map(use, ky, kx):
     """u16 (panels, rows, cols): bit 15 = used, and how many pixels of the window are."""
-    panels, rows, cols = use.shape
     local = np.empty(use.shape, np.uint16)
-    for at in prange(panels * rows):
+    share(_map_rows, use.shape[0] * use.shape[1], use, ky, kx, local)
+    return local
+
+
+@njit(cache=True, nogil=True)
+def _map_rows(first, last, use, ky, kx, local):
+    _, rows, cols = use.shape
+    for at in range(first, last):
         panel, r = at // rows, at % rows
         col, total = np.zeros(cols + 2 * kx, np.int32), np.empty(cols, np.int32)
         for k in range(max(r - ky, 0), min(r + ky + 1, rows)):
@@ -43,7 +50,6 @@ def local_map(use, ky, kx):
         window_row(col, total, kx)
         for c in range(cols):
             local[panel, r, c] = np.uint16(total[c]) | (GOOD if use[panel, r, c] else np.uint16(0))
-    return local
 
 
 @njit(cache=True, nogil=True)
@@ -287,22 +293,21 @@ def line(a, r):
     return a[r] if len(a) > 0 else np.empty(0, a.dtype)
 
 
-@njit(cache=True, nogil=True)
-def _strip(x, status, local, gain, strong, f, p, begin, end, size, how, wide):
-    """A call for each: slices of arrays that may be absent."""
-    state = status[f, p] if len(status) > 0 else np.empty((0, 0), np.uint8)
-    gains = gain[p] if len(gain) > 0 else np.empty((0, 0), np.float32)
-    return strip(x[f, p], state, local[p], gains, strong[f, p], begin, end, size, how, wide)
-
-
-@njit(cache=True, nogil=True, parallel=True)
 def dispersion_strips(x, status, local, gain, strong, n, size, how, wide, high):
     """Strips of so many rows in parallel. Returns for each frame the number of strong pixels, and whether one was limited."""
-    panels, rows = x.shape[1:3]
+    parts = x.shape[1] * -(-x.shape[2] // high)
+    counts, flags = np.zeros((n, parts), np.int32), np.zeros((n, parts), np.uint8)
+    share(_strips, n * parts, x, status, local, gain, strong, size, how, wide, high, counts, flags)
+    return counts.sum(axis=1), flags.any(axis=1)
+
+
+@njit(cache=True, nogil=True)
+def _strips(first, last, x, status, local, gain, strong, size, how, wide, high, counts, flags):
+    n, rows = len(counts), x.shape[2]
     strips = -(-rows // high)
-    counts, flags = np.zeros((n, panels * strips), np.int32), np.zeros((n, panels * strips), np.uint8)
-    for task in prange(n * panels * strips):
+    for task in range(first, last):
         f, at = task % n, task // n         # the same strip of all frames: its map stays in the cache
         p, begin = at // strips, at % strips * high
-        counts[f, at], flags[f, at] = _strip(x, status, local, gain, strong, f, p, begin, min(begin + high, rows), size, how, wide)
-    return counts.sum(axis=1), flags.sum(axis=1) > 0
+        state = status[f, p] if len(status) > 0 else np.empty((0, 0), np.uint8)
+        gains = gain[p] if len(gain) > 0 else np.empty((0, 0), np.float32)
+        counts[f, at], flags[f, at] = strip(x[f, p], state, local[p], gains, strong[f, p], begin, min(begin + high, rows), size, how, wide)
