@@ -1,8 +1,9 @@
 """features.droplet_photons for the CPU: droplets as features.droplets lists them, photons one after the other."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .droplets_numba import TOO_MANY, above
 from .strong_numba import components
 
@@ -10,15 +11,19 @@ MOST = 2.0**24      # photons of one droplet
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def find(frames, marks, marked, good, thresholds, capacity, grid, aduspphot, offset, photons, top, panel, row, col, photon_count, strong_count):
+def find(frames, *rest):
     """Fill map and table; what is to be added to each frame's status. thresholds: low, high, adu; top: the map's largest number."""
-    n = len(frames)
-    status = np.zeros(n, np.uint32)
-    for f in prange(n):
-        status[f] = _frame(frames[f], marks[np.int64(f) if marked else np.int64(0)], marked, good, thresholds, capacity, grid, aduspphot, offset, photons[f],
-                           top, panel[f], row[f], col[f], photon_count, strong_count, f)
+    status = np.zeros(len(frames), np.uint32)
+    share(_frames, len(frames), status, frames, *rest)
     return status
+
+
+@fast
+def _frames(first, last, status, frames, marks, marked, good, thresholds, capacity, grid, aduspphot, offset, photons, top, panel, row, col, photon_count,
+            strong_count):
+    for f in range(first, last):
+        status[f] = _frame(frames[f], marks[f if marked else 0], marked, good, thresholds, capacity, grid, aduspphot, offset, photons[f],
+                           top, panel[f], row[f], col[f], photon_count, strong_count, f)
 
 
 @fast

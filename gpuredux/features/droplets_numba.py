@@ -1,8 +1,9 @@
 """features.droplets for the CPU: pixels above the low threshold are listed, and joined."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..status import Frame
 from .strong_numba import components
 
@@ -11,32 +12,30 @@ LOOK = np.uint64(64)        # pixels that are looked at together
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def find(frames, marks, marked, good, thresholds, capacity, grid, whole, real, droplet_count, strong_count):
+def find(frames, *rest):
     """Fill the tables; what is to be added to each frame's status. whole: columns panel, pixels; real: row, col, adu, max; thresholds: low, high, adu."""
-    n = len(frames)
-    status = np.zeros(n, np.uint32)
-    for f in prange(n):
-        status[f] = _frame(frames[f], marks[np.int64(f) if marked else np.int64(0)], marked, good, thresholds, capacity, grid, whole, real, f, droplet_count,
-                           strong_count)
+    status = np.zeros(len(frames), np.uint32)
+    share(_frames, len(frames), status, frames, *rest)
     return status
 
 
 @fast
-def _frame(v, marks, marked, good, thresholds, capacity, grid, whole, real, f, droplet_count, strong_count):
-    strong, some = above(v, marks, marked, good, np.float32(thresholds[0]), capacity), 0
-    strong_count[f] = strong[0]
-    if strong[0] <= capacity:
-        start, members = components(strong[1], grid)
-        for k in range(len(start) - 1):
-            some += _droplet(v, strong[1][members[start[k] : start[k + 1]]], thresholds, grid, whole, real, f, some)
-    droplet_count[f] = some
-    rest = min(some, whole[0].shape[1])
-    for column in whole:
-        column[f, rest:] = 0
-    for column in real:
-        column[f, rest:] = 0
-    return TOO_MANY if strong[0] > capacity else np.uint32(0)
+def _frames(first, last, status, frames, marks, marked, good, thresholds, capacity, grid, whole, real, droplet_count, strong_count):
+    for f in range(first, last):
+        v, some = frames[f], 0
+        count, strong = above(v, marks[f if marked else 0], marked, good, np.float32(thresholds[0]), capacity)
+        strong_count[f] = count
+        if count <= capacity:
+            start, members = components(strong, grid)
+            for k in range(len(start) - 1):
+                some += _droplet(v, strong[members[start[k] : start[k + 1]]], thresholds, grid, whole, real, f, some)
+        droplet_count[f] = some
+        rest = min(some, whole[0].shape[1])
+        for column in whole:
+            column[f, rest:] = 0
+        for column in real:
+            column[f, rest:] = 0
+        status[f] = TOO_MANY if count > capacity else np.uint32(0)
 
 
 @fast

@@ -7,8 +7,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..status import Frame
 from .strong_numba import components
 
@@ -57,32 +58,31 @@ def ring_table(label, order, first):
     return RingTable(label.reshape(-1), order, first.astype(np.int64), sample.astype(np.uint32), sampled.astype(np.int64), most)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def find(frames, marks, rings, numbers, grid, columns, peak_count, strong_count):
+def find(frames, *rest):
     """Fill the tables of all frames; what is to be added to each one's frame_status. marks: one row that nobody looks at, unless numbers.marked."""
-    n = len(frames)
-    status = np.zeros(n, np.uint32)
-    for f in prange(n):
-        status[f] = _frame(frames[f], marks[np.int64(f) if numbers.marked else np.int64(0)], rings, numbers, grid, columns, f, peak_count, strong_count)
+    status = np.zeros(len(frames), np.uint32)
+    share(_frames, len(frames), status, frames, *rest)
     return status
 
 
 @fast
-def _frame(v, marks, rings, numbers, grid, columns, f, peak_count, strong_count):
-    strong, mean, high, beyond = _strong(v, marks, rings, numbers)
-    strong_count[f] = len(strong)
-    capacity = columns[0].shape[1]
-    count, too_many = 0, len(strong) > numbers.capacity
-    if not too_many:
-        start, members = components(strong, grid)
-        for k in range(len(start) - 1):
-            count += _peak(v, marks, strong[members[start[k] : start[k + 1]]], rings.label, mean, high, numbers, grid, columns, f, count)
-    peak_count[f] = count
-    for column in columns[:1] + columns[3:4]:
-        column[f, min(count, capacity) :] = 0
-    for column in columns[1:3] + columns[4:]:
-        column[f, min(count, capacity) :] = 0
-    return np.uint32((BEYOND_UNIT if beyond else 0) | (TOO_MANY if too_many else 0))
+def _frames(first, last, status, frames, marks, rings, numbers, grid, columns, peak_count, strong_count):
+    for f in range(first, last):
+        v, mine = frames[f], marks[f if numbers.marked else 0]
+        strong, mean, high, beyond = _strong(v, mine, rings, numbers)
+        strong_count[f] = len(strong)
+        capacity = columns[0].shape[1]
+        count, too_many = 0, len(strong) > numbers.capacity
+        if not too_many:
+            start, members = components(strong, grid)
+            for k in range(len(start) - 1):
+                count += _peak(v, mine, strong[members[start[k] : start[k + 1]]], rings.label, mean, high, numbers, grid, columns, f, count)
+        peak_count[f] = count
+        for column in columns[:1] + columns[3:4]:
+            column[f, min(count, capacity) :] = 0
+        for column in columns[1:3] + columns[4:]:
+            column[f, min(count, capacity) :] = 0
+        status[f] = np.uint32((BEYOND_UNIT if beyond else 0) | (TOO_MANY if too_many else 0))
 
 
 # ------------------------------------------------------------------------------------------------------------------ rings

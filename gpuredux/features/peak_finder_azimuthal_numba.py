@@ -4,8 +4,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..status import Frame
 from .sparsify_numba import between, excess, is_above, least_of, list_above
 
@@ -22,15 +23,17 @@ class Patch(NamedTuple):
     connected: int
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def find(frames, marks, b, mean, std, patch, strong, whole, real, peak_count, strong_count):
+def find(frames, *rest):
     """Fill the tables; what is to be added to each frame's status. whole: columns panel, pixels; real: row, col, total, max, background, sigma, snr."""
-    n = len(frames)
-    status = np.zeros(n, np.uint32)
-    for f in prange(n):
-        status[f] = _frame(frames[f], marks[np.int64(f) if b.marked else np.int64(0)], b, mean[f], std[f], patch, strong[f], whole, real, f, peak_count,
-                           strong_count)
+    status = np.zeros(len(frames), np.uint32)
+    share(_frames, len(frames), status, frames, *rest)
     return status
+
+
+@fast
+def _frames(first, last, status, frames, marks, b, mean, std, patch, strong, whole, real, peak_count, strong_count):
+    for f in range(first, last):
+        status[f] = _frame(frames[f], marks[f if b.marked else 0], b, mean[f], std[f], patch, strong[f], whole, real, f, peak_count, strong_count)
 
 
 @fast

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 STRIP = 32                      # rows of which extrema are found at once: their running maxima stay in the cache
 EXTREME, MAXIMUM, USED = 1, 2, 4        # maximum or minimum of a row or column; maximum of the square
@@ -32,34 +34,33 @@ class Numbers(NamedTuple):
     masked: bool
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def find(frames, marks, good, ring, numbers, whole, real, peak_count):
+def find(frames, *rest):
     """Fill the tables. whole, real: the i32 and f32 columns, in the order of COLUMNS."""
-    for k in prange(len(frames)):
-        f = np.int64(k)         # prange's own is unsigned: all below would be compiled again for it
-        _frame(frames[f], marks[f if numbers.marked else np.int64(0)], good, ring, numbers, whole, real, peak_count, f)
+    share(_frames, len(frames), frames, *rest)
 
 
 @fast
-def _frame(v, marks, good, ring, numbers, whole, real, peak_count, f):
-    size, some = numbers.rows * numbers.cols, np.int64(0)
+def _frames(first, last, frames, marks, good, ring, numbers, whole, real, peak_count):
+    size = numbers.rows * numbers.cols
     kind = np.zeros(-(-size // 8) * 8 if numbers.adaptive else 8, np.uint8)
     near = ring[:, 0] * numbers.cols + ring[:, 1]
     rows = np.zeros((2, 2 * numbers.rank + 1), np.int64)
     found = np.empty(numbers.capacity, np.uint32)
-    for panel in range(len(v) // size):
-        if numbers.adaptive:
-            count = _extreme(v, marks, good, numbers, panel * size, kind, found)
-        else:
-            count = _seeds(v, marks, good, numbers, panel * size, found)
-        for k in range(count):
-            some += _peak(v, marks, good, ring, near, numbers, kind, rows, panel, np.int64(found[k]), whole, real, f, some)
-    peak_count[f] = some
-    rest = min(some, whole[0].shape[1])
-    for column in whole:
-        column[f, rest:] = 0
-    for column in real:
-        column[f, rest:] = 0
+    for f in range(first, last):
+        v, mine, some = frames[f], marks[f if numbers.marked else 0], 0
+        for panel in range(len(v) // size):
+            if numbers.adaptive:
+                count = _extreme(v, mine, good, numbers, panel * size, kind, found)
+            else:
+                count = _seeds(v, mine, good, numbers, panel * size, found)
+            for k in range(count):
+                some += _peak(v, mine, good, ring, near, numbers, kind, rows, panel, np.int64(found[k]), whole, real, f, some)
+        peak_count[f] = some
+        rest = min(some, whole[0].shape[1])
+        for column in whole:
+            column[f, rest:] = 0
+        for column in real:
+            column[f, rest:] = 0
 
 
 @fast

@@ -4,7 +4,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -68,18 +70,17 @@ def is_above(e, b, std, i, reached):
     return square >= least if reached else square > least
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def pick(frames, marks, b, mean, std, index, count):
+def pick(frames, *rest):
     """Fill index and count."""
-    for f in prange(len(frames)):
-        count[f] = _frame(frames[f], marks[np.int64(f) if b.marked else np.int64(0)], b, mean[f], std[f], index[f])
+    share(_frames, len(frames), frames, *rest)
 
 
 @fast
-def _frame(v, marks, b, mean, std, index):
-    some = list_above(v, marks, b, mean, std, least_of(b, mean, std, False), False, index)
-    index[min(some, len(index)):] = 0
-    return some
+def _frames(first, last, frames, marks, b, mean, std, index, count):
+    for f in range(first, last):
+        some = list_above(frames[f], marks[f if b.marked else 0], b, mean[f], std[f], least_of(b, mean[f], std[f], False), False, index[f])
+        index[f, min(some, index.shape[1]) :] = 0
+        count[f] = some
 
 
 @fast
