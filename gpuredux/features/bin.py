@@ -146,7 +146,7 @@ class Bin(FrameOp):
             start[0] = -np.inf if start.dtype.kind == "f" else np.iinfo(start.dtype).min
         some_unused = None if good is None and pixel_status is None and x.dtype.kind != "f" else True
         good = None if good is None else good.reshape(self._panels(x))
-        bin_rows(cube[0], good, cube[1], some_unused, *cube[2:], rows, *self.size, STATISTICS.index(self.statistic), self.min_good, start,
+        bin_rows(rows, cube[0], good, cube[1], some_unused, *cube[2:], *self.size, STATISTICS.index(self.statistic), self.min_good, start,
                  np.array([np.nan if binned.dtype.kind == "f" else 0]).astype(binned.dtype), np.uint8(Pixel.MASKED))
 
     def _held(self, dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -1,26 +1,21 @@
 """features.bin for the CPU: a row of bins at a time, whose sums stay in the cache while its rows of pixels go by."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 SUM, MEAN, MAX = range(3)
-STRIP = 16      # rows of bins
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def bin_rows(x, good, pixel_status, some_unused, binned, bin_count, bin_status, n, high, wide, statistic, min_good, start, empty, masked):
+def bin_rows(n, x, good, pixel_status, some_unused, binned, *rest):
     """Rows of bins in parallel. some_unused: None where all pixels are used; start: what a sum or a maximum begins with; empty: what a bin with too few
     pixels holds."""
-    down = binned.shape[2]
-    jobs = n * x.shape[1] * down
-    strips = (jobs + STRIP - 1) // STRIP
-    for strip in prange(strips):
-        _strip(strip * STRIP, min(strip * STRIP + STRIP, jobs), x, good, pixel_status, some_unused, binned, bin_count, bin_status, high, wide, statistic,
-               min_good, start, empty, masked)
+    share(_rows, n * x.shape[1] * binned.shape[2], x, good, pixel_status, some_unused, binned, *rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _strip(first, last, x, good, pixel_status, some_unused, binned, bin_count, bin_status, high, wide, statistic, min_good, start, empty, masked):
+def _rows(first, last, x, good, pixel_status, some_unused, binned, bin_count, bin_status, high, wide, statistic, min_good, start, empty, masked):
     """Some rows of bins, with memory of their own."""
     down, rows, cols = binned.shape[2], x.shape[2], x.shape[3]
     held, count, used = np.empty(binned.shape[3], start.dtype), np.empty(binned.shape[3], np.int32), np.ones(cols, np.uint8)

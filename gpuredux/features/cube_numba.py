@@ -1,19 +1,24 @@
 """The tiles of features.cube for the CPU: each is the state of a bin with the frames of that bin on top."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .bin_numba import used_pixels
 from .running_numba import take_steps
 
 TILE = 4096     # pixels
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def cube_tiles(x, order, first, good, status, total, total2, used, new_total, new_total2, new_used, per_unit, largest, beyond):
+def cube_tiles(x, order, first, *rest):
     """The new state; order: events by bin, first: where each bin's begin."""
+    share(_tiles, -(-x.shape[1] // TILE) * (len(first) - 1), x, order, first, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(first_job, last_job, x, order, first, good, status, total, total2, used, new_total, new_total2, new_used, per_unit, largest, beyond):
     n_tiles = (x.shape[1] + TILE - 1) // TILE
-    for job in prange(n_tiles * (len(first) - 1)):
+    for job in range(first_job, last_job):
         _tile(job // n_tiles, job % n_tiles * TILE, x, order, first, good, status, total, total2, used, new_total, new_total2, new_used, per_unit, largest,
               beyond)
 

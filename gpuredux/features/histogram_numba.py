@@ -1,32 +1,32 @@
 """features.histogram for the CPU: parts of a frame, or frames of a batch, have counters of their own, which are added up at the end."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def histogram_parts(x, other, pixel_status, good, label, edge, other_edge, regions, bins, by_frame, chunks, counters, table):
     """(rows, chunks, counters) u32: of each frame in so many parts, or of the batch. table: the counter of each value, in the order of its bits, or None."""
-    rows = len(x) if by_frame else 1
-    parts = np.zeros((rows, chunks, counters), np.uint32)
-    for job in prange(rows * chunks):
-        _part(job // chunks, job % chunks, chunks, x, other, pixel_status, good, label, edge, other_edge, regions, bins, by_frame, table, parts)
+    parts = np.zeros((len(x) if by_frame else 1, chunks, counters), np.uint32)
+    share(_parts, len(parts) * chunks, x, other, pixel_status, good, label, edge, other_edge, regions, bins, by_frame, table, parts)
     return parts
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _part(row, chunk, chunks, x, other, pixel_status, good, label, edge, other_edge, regions, bins, by_frame, table, parts):
-    """One of a frame's parts, or some frames of the batch."""
-    n, npix = x.shape
-    first, last = (row, row + 1) if by_frame else (chunk * n // chunks, (chunk + 1) * n // chunks)
-    start, stop = (chunk * npix // chunks, (chunk + 1) * npix // chunks) if by_frame else (0, npix)
-    if table is not None and other is None and label is None:
+def _parts(first_job, last_job, x, other, pixel_status, good, label, edge, other_edge, regions, bins, by_frame, table, parts):
+    """Parts of frames, or some frames of the batch each."""
+    (n, npix), chunks = x.shape, parts.shape[1]
+    for job in range(first_job, last_job):
+        row, chunk = job // chunks, job % chunks
+        first, last = (row, row + 1) if by_frame else (chunk * n // chunks, (chunk + 1) * n // chunks)
+        start, stop = (chunk * npix // chunks, (chunk + 1) * npix // chunks) if by_frame else (0, npix)
         for f in range(first, last):
-            _count_words(x[f, start:stop], None if good is None else good[start:stop], None if pixel_status is None else pixel_status[f, start:stop], table,
-                         parts[row, chunk])
-    else:
-        for f in range(first, last):
-            _count(f, start, stop, x, other, pixel_status, good, label, edge, other_edge, regions, bins, parts[row, chunk])
+            if table is not None and other is None and label is None:
+                _count_words(x[f, start:stop], None if good is None else good[start:stop], None if pixel_status is None else pixel_status[f, start:stop],
+                             table, parts[row, chunk])
+            else:
+                _count(f, start, stop, x, other, pixel_status, good, label, edge, other_edge, regions, bins, parts[row, chunk])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

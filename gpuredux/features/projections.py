@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from ..status import Frame
 from .around_peaks import flat
@@ -85,8 +86,8 @@ class Projections(FrameOp):
     def numba(self, plan: Plan, energy: Any, pixel_status: Any, frame_status: Any, live: Any, *out: Any) -> None:
         n, shape = live_rows(energy, live), in_panels(energy.shape[1:])
         beyond = np.zeros((n, len(self.rectangles)), np.uint8)
-        project(energy.reshape(-1, *shape)[:n], flat(pixel_status, len(energy), *shape), flat(plan.constants.get("good"), *shape), plan.constants["rectangles"],
-                np.float32(1 / self.unit), np.float64(self.unit), beyond, *out[:4])
+        share(project, beyond.size, energy.reshape(-1, *shape)[:n], flat(pixel_status, len(energy), *shape), flat(plan.constants.get("good"), *shape),
+              plan.constants["rectangles"], np.float32(1 / self.unit), np.float64(self.unit), beyond, *out[:4])
         if frame_status is not None:
             out[4][:n] = frame_status[:n] | np.where(beyond.any(1), Frame.BEYOND_UNIT, 0).astype(np.uint32)
 
@@ -105,10 +106,10 @@ class Projections(FrameOp):
         plan.launch("features/projections.cl", "sum_cols", (n * regions * -(-wide // 128),), 128, args, **defines)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def project(frames, status, good, rectangles, inverse, unit, beyond, row_sum, col_sum, row_pixels, col_pixels):
+@njit(cache=True, nogil=True)
+def project(first_task, last_task, frames, status, good, rectangles, inverse, unit, beyond, row_sum, col_sum, row_pixels, col_pixels):
     regions, (_, rows, cols) = len(rectangles), frames.shape[1:]
-    for task in prange(len(frames) * regions):
+    for task in range(first_task, last_task):
         f, k = task // regions, task % regions
         panel, top, left, high, wide = rectangles[k]
         first, end = max(0, -left), min(wide, cols - left)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import get_num_threads
 
 from ..op import Plan, Spec, bits_define, frame_grid, live_rows
 from ..status import Frame
@@ -185,7 +184,7 @@ class Running(FrameOp):
         good = None if good is None else good.reshape(npix)
         beyond = np.zeros(len(x), np.uint8)
         per_unit = np.float32(1 / self.unit) if x.dtype.kind == "f" else None
-        run_tiles(frames, order, first, good, status, *flat, per_unit, np.float32(LARGEST), beyond, 4 * get_num_threads())
+        run_tiles(frames, order, first, good, status, *flat, per_unit, np.float32(LARGEST), beyond)
         if new_status is not None:
             new_status[:n] = frame_status[:n] | np.where(beyond[:n], np.uint32(Frame.BEYOND_UNIT), np.uint32(0))
 

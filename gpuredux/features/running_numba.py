@@ -1,33 +1,28 @@
 """The tiles of features.running for the CPU: sums of a few thousand pixels stay in the cache while the frames go by, four at a time."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .bin_numba import used_pixels
 
 TILE = 2048     # pixels
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def run_tiles(x, order, first, good, status, count, total, total2, extreme, new_count, new_total, new_total2, new_extreme, per_unit, largest, beyond, strips):
+def run_tiles(x, order, first, *rest):
     """The new state; order: frames by class, first: where each class begins; behind the last one come strays, whose status alone is looked at."""
-    npix = x.shape[1]
-    n_tiles = (npix + TILE - 1) // TILE
-    jobs = n_tiles * (len(first) - 1)
-    strips = min(jobs, strips)
-    for strip in prange(strips):
-        _strip(strip * jobs // strips, (strip + 1) * jobs // strips, n_tiles, x, order, first, good, status, count, total, total2, extreme,
-               new_count, new_total, new_total2, new_extreme, per_unit, largest, beyond)
+    n_tiles = -(-x.shape[1] // TILE)
+    share(_tiles, n_tiles * (len(first) - 1), n_tiles, x, order, first, *rest)
 
 
 @fast
-def _strip(start, stop, n_tiles, x, order, first, good, status, count, total, total2, extreme, new_count, new_total, new_total2, new_extreme,
+def _tiles(first_job, last_job, n_tiles, x, order, first, good, status, count, total, total2, extreme, new_count, new_total, new_total2, new_extreme,
            per_unit, largest, beyond):
-    """Some tiles, with memory of their own."""
+    """Some tiles of the classes, with memory of their own."""
     many, sums, squares = np.empty(TILE, np.uint32), np.empty(TILE, np.int64), np.empty((2, TILE), np.uint64)
     least, most, used, q = np.empty(TILE, x.dtype), np.empty(TILE, x.dtype), np.empty(TILE, np.uint8), np.empty(TILE, np.int64)
-    for job in range(start, stop):
+    for job in range(first_job, last_job):
         c, begin = job // n_tiles, job % n_tiles * TILE
         end = min(begin + TILE, x.shape[1])
         for j in range(end - begin):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from .around_peaks import PEAKS, AroundPeaks, flat
 from .region_sums_numba import corner_of as corner_in_numba
@@ -113,9 +114,9 @@ class Windows(AroundPeaks):
         marks = flat(got["pixel_status"], len(frames), *shape), flat(plan.constants.get("good"), *shape)
         given = (frames.view(fill.dtype).reshape(-1, *shape)[:n], *marks, fill)
         if self.half is None:
-            cut_rectangles(*given, plan.constants["rectangles"], window.view(fill.dtype))
+            share(cut_rectangles, n * window.shape[1], *given, plan.constants["rectangles"], window.view(fill.dtype))
         else:
-            cut_peaks(*given, self.half, *(got[k] for k in PEAKS), window.view(fill.dtype))
+            share(cut_peaks, n * window.shape[1], *given, self.half, *(got[k] for k in PEAKS), window.view(fill.dtype))
 
     def device(self, plan: Plan, *x: Any) -> None:
         got, (window,), _ = self.named(x)
@@ -151,19 +152,19 @@ def cut(frames, f, status, good, fill, panel, top, left, high, wide, out):
                 out[i, j] = frames[f, panel, r, c]
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def cut_rectangles(frames, status, good, fill, rectangles, window):
+@njit(cache=True, nogil=True)
+def cut_rectangles(first, last, frames, status, good, fill, rectangles, window):
     regions = len(rectangles)
-    for task in prange(len(frames) * regions):
+    for task in range(first, last):
         f, k = task // regions, task % regions
         cut(frames, f, status, good, fill, rectangles[k, 0], rectangles[k, 1], rectangles[k, 2], rectangles[k, 3],
             rectangles[k, 4], window[f, k])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def cut_peaks(frames, status, good, fill, half, peak_panel, peak_row, peak_col, peak_count, window):
+@njit(cache=True, nogil=True)
+def cut_peaks(first, last, frames, status, good, fill, half, peak_panel, peak_row, peak_col, peak_count, window):
     cap, side = peak_panel.shape[1], 2 * half + 1
-    for task in prange(len(frames) * cap):
+    for task in range(first, last):
         f, k = task // cap, task % cap
         if k < peak_count[f]:
             cut(frames, f, status, good, fill, peak_panel[f, k], corner_in_numba(peak_row[f, k], half),
