@@ -1,9 +1,10 @@
 """Sums over rings for the CPU: frames are read in order, and each value is added to its ring, or its parts to their rings."""
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import overload
 
+from ..backends import share
 from ..op import read_only
 
 LARGEST = np.float32(2147483520.0)
@@ -34,24 +35,22 @@ fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
 def sums(frames, marks, marked, label, weight, weighted, totals, scale):
-    """signal, weight (n, count) i64, pixels (n, count) i32, beyond (n,) bool. weight: nobody looks unless weighted; totals: see the op.
-
-    Memory and what becomes of it are NumPy's: a parallel function that had them would take numba four times as long to compile."""
+    """signal, weight (n, count) i64, pixels (n, count) i32, beyond (n,) bool. weight: nobody looks unless weighted; totals: see the op."""
     (n, npix), count = frames.shape, totals.shape[1]
     strips = max(1, min(npix // STRIP, 4 if n < 4 else 1))
     taken, gone = np.zeros((n, strips, 2 * (count + 1)), np.int64), np.zeros((n, strips, count + 1), np.int64)
     left_out, over = np.zeros((n, strips, count + 1), np.int32), np.zeros((n, strips), bool)
-    _sums(frames, marks, marked, label, weight, weighted, scale, taken, left_out, gone, over)
+    share(_sums, n * strips, frames, marks, marked, label, weight, weighted, scale, taken, left_out, gone, over)
     signal = taken.reshape(n, strips, count + 1, 2).sum((1, 3))[:, :count]
     return signal, totals[1] - gone.sum(1)[:, :count], (totals[0] - left_out.sum(1)[:, :count]).astype(np.int32), over.any(1)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _sums(frames, marks, marked, label, weight, weighted, scale, taken, left_out, gone, over):
-    """Strips of frames in parallel, each with sums of its own."""
-    n, strips = over.shape
-    for task in prange(n * strips):
-        f, strip = np.int64(task // strips), np.int64(task % strips)
+@fast
+def _sums(first, last, frames, marks, marked, label, weight, weighted, scale, taken, left_out, gone, over):
+    """Strips of frames, each with sums of its own."""
+    strips = over.shape[1]
+    for task in range(first, last):
+        f, strip = task // strips, task % strips
         start, stop = strip * len(label) // strips, (strip + 1) * len(label) // strips
         over[f, strip] = _strip(frames[f], marks[f if marked else 0], marked, label, weight, weighted, start, stop, scale, taken[f, strip],
                                 left_out[f, strip], gone[f, strip])
@@ -80,8 +79,8 @@ def parts(frames, marks, marked, rings, weight, weighted, error_model, totals, s
     taken, gone = np.zeros((2, n, strips, 2 * slots), np.int64)
     square = np.zeros((n, strips, (6 if moments else 1 if error_model == "poisson" else 0) * slots), np.int64)
     over = np.zeros((n, strips), bool)
-    _parts(frames, marks, marked, rings.by_pixel, read_only(weight), weighted, rings.whole > 1, moments, np.int64(rings.square_shift), scale, taken, gone,
-           square, over)
+    share(_parts, n * strips, frames, marks, marked, rings.by_pixel, read_only(weight), weighted, rings.whole > 1, moments, np.int64(rings.square_shift),
+          scale, taken, gone, square, over)
     gone = gone.sum(1).reshape(n, slots, 2)[:, 1:-1]
     named = {"sum_signal": taken.reshape(n, strips, slots, 2).sum((1, 3))[:, 1:-1], "sum_normalisation": totals[1] - gone[..., 1],
              "pixels": (totals[0] - gone[..., 0]).astype(np.int32)}
@@ -90,12 +89,12 @@ def parts(frames, marks, marked, rings, weight, weighted, error_model, totals, s
     return named, over.any(1)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _parts(frames, marks, marked, by_pixel, weight, weighted, split, moments, shift, scale, taken, gone, square, over):
+@fast
+def _parts(first, last, frames, marks, marked, by_pixel, weight, weighted, split, moments, shift, scale, taken, gone, square, over):
     """by_pixel: see Shared. taken, gone (n, strips, 2 a slot), square (n, strips, 0, 1 or 6 a slot): zeros to which sums are added."""
-    n, strips = over.shape
-    for task in prange(n * strips):
-        f, strip = np.int64(task // strips), np.int64(task % strips)
+    strips = over.shape[1]
+    for task in range(first, last):
+        f, strip = task // strips, task % strips
         over[f, strip] = _part(frames[f], marks[f if marked else 0], marked, by_pixel, weight, weighted, split, moments, shift, scale, strip, strips,
                                taken[f, strip], gone[f, strip], square[f, strip])
 

@@ -1,23 +1,25 @@
 """Medians of rings for the CPU: a ring's values are gathered, and partitioned around the one that is wanted."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..calib.common_mode_numba import _nth
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def medians(frames, marks, marked, order, first, normalisation, weighted, quantile, most, median, pixels):
-    """Fill median and pixels (n, count). most: pixels of the largest ring. Strips of rings in parallel, each with memory of its own."""
-    n, count = len(frames), len(first) - 1
-    strips = max(1, min(8, count // 16))
-    for task in prange(n * strips):
-        f, strip = np.int64(task // strips), np.int64(task % strips)
-        room = np.empty(most, np.float32)
-        for k in range(strip * count // strips, (strip + 1) * count // strips):
-            _ring(frames[f], marks[f if marked else 0], marked, order, normalisation, weighted, quantile, first[k], first[k + 1], room, median, pixels, f, k)
+def medians(frames, marks, marked, order, first, *rest):
+    """Fill median and pixels (n, count). most: pixels of the largest ring."""
+    share(_rings, len(frames) * (len(first) - 1), frames, marks, marked, order, first, *rest)
+
+
+@fast
+def _rings(begin, end, frames, marks, marked, order, first, normalisation, weighted, quantile, most, median, pixels):
+    count, room = len(first) - 1, np.empty(most, np.float32)
+    for task in range(begin, end):
+        f, k = task // count, task % count
+        _ring(frames[f], marks[f if marked else 0], marked, order, normalisation, weighted, quantile, first[k], first[k + 1], room, median, pixels, f, k)
 
 
 @fast

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from .traces import TraceOp, in_lanes
 from .traces_numba import NAN, halved
@@ -68,8 +69,8 @@ class Baseline(TraceOp):
                 out[f, c] = np.where(np.isnan(lowered), np.float32(np.nan), lowered)
 
     def numba(self, plan: Plan, trace: Any, live: Any, out: Any, baseline: Any, rms: Any) -> None:
-        n = live_rows(trace, live)
-        lower(trace[:n], self.start, self.stop, self.method == "median", out, baseline, rms)
+        given = trace[: live_rows(trace, live)]
+        share(lower, len(given) * given.shape[1], given, self.start, self.stop, self.method == "median", out, baseline, rms)
 
     def device(self, plan: Plan, trace: Any, live: Any, out: Any, baseline: Any, rms: Any) -> None:
         n, channels, samples = trace.shape
@@ -79,10 +80,10 @@ class Baseline(TraceOp):
             MEDIAN=self.method == "median", **self.trace_defines(trace, live))
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def lower(trace, start, stop, median, out, baseline, rms):
-    n, channels, samples = trace.shape
-    for task in prange(n * channels):
+@njit(cache=True, nogil=True)
+def lower(begin, end, trace, start, stop, median, out, baseline, rms):
+    _, channels, samples = trace.shape
+    for task in range(begin, end):
         f, c = task // channels, task % channels
         lanes, kept, count = np.zeros(LANES), np.empty(stop - start), 0
         for i in range(start, stop):

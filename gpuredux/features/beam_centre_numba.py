@@ -3,22 +3,27 @@
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 NONE = np.uint8(255)
 TILE = 1 << 15
 fast = njit(cache=True, nogil=True, error_model="numpy")
-parallel = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 
 
-@parallel
-def to_grey(frames, marks, marked, good, masked, scale, grey):
+def to_grey(frames, *rest):
     """grey = floor(sqrt(v * scale)), at most 254; 255 where a pixel is not good."""
-    n, npix = frames.shape
+    share(_tiles, len(frames) * -(-frames.shape[1] // TILE), frames, *rest)
+
+
+@fast
+def _tiles(first, last, frames, marks, marked, good, masked, scale, grey):
+    npix = frames.shape[1]
     tiles = (npix + TILE - 1) // TILE
-    for task in prange(n * tiles):
-        f, tile = np.int64(task // tiles), np.int64(task % tiles)
-        _tile(frames[f], marks[f if marked else np.int64(0)], marked, good, masked, scale, tile * TILE, min(tile * TILE + TILE, npix), grey[f])
+    for task in range(first, last):
+        f, tile = task // tiles, task % tiles
+        _tile(frames[f], marks[f if marked else 0], marked, good, masked, scale, tile * TILE, min(tile * TILE + TILE, npix), grey[f])
 
 
 @fast
@@ -30,12 +35,16 @@ def _tile(v, marks, marked, good, masked, scale, start, stop, grey):
         grey[i] = np.uint8(min(white, 254.0)) if use else NONE
 
 
-@parallel
 def halve(fine, coarse):
     """coarse = mean of 2 x 2 of fine, halves up, 255 where less than 2 are good."""
-    n, rows = len(fine), coarse.shape[1]
-    for task in prange(n * rows):
-        f, row = np.int64(task // rows), np.int64(task % rows)
+    share(_halve_rows, len(fine) * coarse.shape[1], fine, coarse)
+
+
+@fast
+def _halve_rows(first, last, fine, coarse):
+    rows = coarse.shape[1]
+    for task in range(first, last):
+        f, row = task // rows, task % rows
         _halve_row(fine[f], coarse[f], row)
 
 
@@ -59,12 +68,16 @@ def _mean(a, b, c, d, wide, two):
     return np.uint8(mean) if count >= 2 else NONE
 
 
-@parallel
 def pair_sums(grey, places, steps, least, most, sums):
     """Fill sums (n, points, 4): see pair_sums of beam_centre.py."""
-    n, points, side = sums.shape[0], sums.shape[1], 2 * steps + 1
-    for task in prange(n * points):
-        f, k = np.int64(task // points), np.int64(task % points)
+    share(_points, sums.shape[0] * sums.shape[1], grey, places, steps, least, most, sums)
+
+
+@fast
+def _points(first, last, grey, places, steps, least, most, sums):
+    points, side = sums.shape[1], 2 * steps + 1
+    for task in range(first, last):
+        f, k = task // points, task % points
         _point(grey[f], places[f, 0] + k // side - steps, places[f, 1] + k % side - steps, least, most, sums[f, k])
 
 

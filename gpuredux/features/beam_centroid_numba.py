@@ -1,20 +1,25 @@
 """features.beam_centroid for the CPU: whole-number sums of parts of the box."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .azimuthal_integrate_numba import _in_steps
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def sum_parts(frames, marks, marked, good, masked, box, cols, limit, scale, part, sums, beyond):
+def sum_parts(*given_and_out):
     """Fill sums (n, parts, 4) u64: pixels, sum, sum * row, sum * col; beyond (n, parts)."""
-    n, parts = sums.shape[0], sums.shape[1]
-    for task in prange(n * parts):
-        f, k = np.int64(task // parts), np.int64(task % parts)
-        beyond[f, k] = _part(frames[f], marks[f if marked else np.int64(0)], marked, good, masked, box, cols, limit, scale, k * part, part, sums[f, k])
+    share(_parts, given_and_out[-1].size, *given_and_out)
+
+
+@fast
+def _parts(first, last, frames, marks, marked, good, masked, box, cols, limit, scale, part, sums, beyond):
+    parts = sums.shape[1]
+    for task in range(first, last):
+        f, k = task // parts, task % parts
+        beyond[f, k] = _part(frames[f], marks[f if marked else 0], marked, good, masked, box, cols, limit, scale, k * part, part, sums[f, k])
 
 
 @fast

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from .traces import TraceOp
 
@@ -88,7 +89,8 @@ class ConstantFraction(TraceOp):
                     columns[1][f, channel, k], columns[2][f, channel, k] = gate.max() + 0.0, total
 
     def numba(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
-        time_hits(trace[: live_rows(trace, live)], *self.levels(), self.polarity, self.delay, self.before, self.after, *out)
+        given = trace[: live_rows(trace, live)]
+        share(time_hits, len(given) * given.shape[1], given, *self.levels(), self.polarity, self.delay, self.before, self.after, *out)
 
     def device(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
         n, channels, samples = trace.shape
@@ -99,10 +101,10 @@ class ConstantFraction(TraceOp):
             **self.trace_defines(trace, live))
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def time_hits(trace, threshold, walk, fraction, sign, delay, before, after, times, heights, integrals, counts):
-    n, channels, samples = trace.shape
-    for task in prange(n * channels):
+@njit(cache=True, nogil=True)
+def time_hits(begin, end, trace, threshold, walk, fraction, sign, delay, before, after, times, heights, integrals, counts):
+    _, channels, samples = trace.shape
+    for task in range(begin, end):
         f, c = task // channels, task % channels
         count = 0
         for k in range(times.shape[2]):

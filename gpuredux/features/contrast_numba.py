@@ -1,16 +1,22 @@
 """features.contrast for the CPU: a look at each pixel, in the frame's order."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def count(frames, marks, marked, label, first, pixels, total, total2, mean, contrast, pairs):
+def count(frames, *rest):
     """Fill the outputs of all frames. label: the number of regions where a pixel is in none; first: of Rings."""
-    for f in prange(len(frames)):
-        _frame(frames[f], marks[np.int64(f) if marked else np.int64(0)], marked, label, first, pixels[f], total[f], total2[f], mean[f], contrast[f], pairs[f])
+    share(_frames, len(frames), frames, *rest)
+
+
+@fast
+def _frames(begin, end, frames, marks, marked, label, first, pixels, total, total2, mean, contrast, pairs):
+    for f in range(begin, end):
+        _frame(frames[f], marks[f if marked else 0], marked, label, first, pixels[f], total[f], total2[f], mean[f], contrast[f], pairs[f])
 
 
 @fast

@@ -1,7 +1,9 @@
 """features.correlate for the CPU: a tile of pixels with its history goes through all frames, levels and delays while it stays in the cache."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 UNUSED = np.int32(-(2**31))
 PLAIN = np.int32(2**26)     # products of values up to this may be summed over a tile in 64 bits
@@ -9,13 +11,17 @@ LOW = np.int64(0xFFFFFFFF)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def take(x, marks, marked, order, most, per_unit, steps):
+def take(x, *rest):
     """Fill steps (n, used): the frames in units, of the regions' pixels in order; which frames have a pixel beyond. per_unit: None for whole numbers."""
     beyond = np.zeros(len(x), np.bool_)
-    for f in prange(len(x)):
-        beyond[f] = _take(x[f], marks[np.int64(f) if marked else np.int64(0)], marked, order, most, per_unit, steps[f])
+    share(_take_frames, len(x), beyond, x, *rest)
     return beyond
+
+
+@fast
+def _take_frames(first, last, beyond, x, marks, marked, order, most, per_unit, steps):
+    for f in range(first, last):
+        beyond[f] = _take(x[f], marks[f if marked else 0], marked, order, most, per_unit, steps[f])
 
 
 @fast
@@ -38,14 +44,17 @@ def _take(row, marks, marked, order, most, per_unit, steps):
     return far
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def correlate(steps, tile, first_tile, numbers, old, new):
     """Fill the new state. numbers: num_levels, num_bufs, frames before. old, new: history, product, past, future, pairs."""
-    n_tiles, delays = len(tile), len(old[2])
-    parts = np.zeros((n_tiles, delays, 5), np.int64)
-    for t in prange(n_tiles):
-        _tile(steps, np.int64(tile[t, 0]), np.int64(tile[t, 1]), numbers, old[0], new[0], parts[t])
+    parts = np.zeros((len(tile), len(old[2]), 5), np.int64)
+    share(_tiles, len(tile), steps, tile, numbers, old[0], new[0], parts)
     _sums(parts, first_tile, old, new)
+
+
+@fast
+def _tiles(first, last, steps, tile, numbers, history, new_history, parts):
+    for t in range(first, last):
+        _tile(steps, np.int64(tile[t, 0]), np.int64(tile[t, 1]), numbers, history, new_history, parts[t])
 
 
 @fast

@@ -1,8 +1,9 @@
 """features.densify for the CPU: the background and its noise."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .sparsify_numba import between
 
 LOW = np.uint64(0xFFFFFFFF)
@@ -28,14 +29,19 @@ def _normal(word, quantiles, cutoff):
     return z if z < cutoff else cutoff
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def background(position, mean, std, weight, weighted, quantiles, numbers, noisy, seed, seed_high, cutoff, least, most, dense):
+def background(*given_and_out):
     """Fill dense (n, npix) f32; NaN where it is not known."""
+    n, npix = given_and_out[-1].shape
+    strips = max(1, min(8, npix // 16384))
+    share(_strips, n * strips, strips, *given_and_out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _strips(first, last, strips, position, mean, std, weight, weighted, quantiles, numbers, noisy, seed, seed_high, cutoff, least, most, dense):
     npix = len(position)
     blocks = -(-npix // 4)
-    strips = max(1, min(8, blocks // 4096))
-    for task in prange(len(dense) * strips):
-        f, strip = np.int64(task // strips), np.int64(task % strips)
+    for task in range(first, last):
+        f, strip = task // strips, task % strips
         number = np.uint64(numbers[f])
         for block in range(strip * blocks // strips, (strip + 1) * blocks // strips):
             a = b = c = d = np.uint64(0)

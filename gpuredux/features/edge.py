@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from .traces import TraceOp
 
@@ -74,7 +75,8 @@ class Edge(TraceOp):
                     column[f, c] = value
 
     def numba(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
-        find_edges(trace[: live_rows(trace, live)], plan.constants["weights"], plan.scratch["filtered"], *out)
+        given = trace[: live_rows(trace, live)]
+        share(find_edges, len(given) * given.shape[1], given, plan.constants["weights"], plan.scratch["filtered"], *out)
 
     def device(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
         n, channels, _ = trace.shape
@@ -115,10 +117,10 @@ def edge_of(r: np.ndarray, taps: int) -> tuple[float, ...]:
     return i + shift + 0.5 * (taps - 1), np.float32(height), np.float32(fwhm), np.float32(following)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def find_edges(trace, weights, filtered, position, height, fwhm, following):
-    n, channels, _ = trace.shape
-    for task in prange(n * channels):
+@njit(cache=True, nogil=True)
+def find_edges(begin, end, trace, weights, filtered, position, height, fwhm, following):
+    channels = trace.shape[1]
+    for task in range(begin, end):
         f, c = task // channels, task % channels
         r, taps, wide = filtered[f, c], len(weights), np.empty(512 + len(weights))
         for first in range(0, len(r), 512):     # pieces that stay in the first cache

@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..status import Pixel
 
 STEPS = 16      # angles a sector
@@ -74,15 +75,19 @@ def find(signal, pixels, unit, apart, min_pixels, angle, score):
     return step
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def mark(marks, marked, x, y, direction, step, half_width, reach, status):
+def mark(marks, marked, x, y, direction, step, *rest):
     """status = marks, with STREAK where a frame has a step and the pixel lies within half_width of its line."""
-    n, npix = len(step), len(x)
+    share(_tiles, len(step) * -(-len(x) // TILE), marks, marked, x, y, direction, step, *rest)
+
+
+@fast
+def _tiles(first, last, marks, marked, x, y, direction, step, half_width, reach, status):
+    npix = len(x)
     tiles = (npix + TILE - 1) // TILE
-    for task in prange(n * tiles):
-        f, tile = np.int64(task // tiles), np.int64(task % tiles)
+    for task in range(first, last):
+        f, tile = task // tiles, task % tiles
         start, stop = tile * TILE, min(tile * TILE + TILE, npix)
-        _tile(marks[f if marked else np.int64(0)], marked, x, y, direction, step[f], half_width, reach, start, stop, status[f])
+        _tile(marks[f if marked else 0], marked, x, y, direction, step[f], half_width, reach, start, stop, status[f])
 
 
 @fast

@@ -1,19 +1,25 @@
 """features.radial_background for the CPU: frames in parallel, each in tiles of pixels."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 TILE = 1 << 15
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def subtract(energy, curve, label, marks, marked, weight, weighted, less):
+def subtract(energy, *rest):
     """less = energy - curve[f, label] * weight; marks and weight: nobody looks at them unless marked, weighted."""
-    n, npix = energy.shape
+    share(_tiles, len(energy) * -(-energy.shape[1] // TILE), energy, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(first, last, energy, curve, label, marks, marked, weight, weighted, less):
+    npix = energy.shape[1]
     tiles = (npix + TILE - 1) // TILE
-    for task in prange(n * tiles):
-        f, tile = np.int64(task // tiles), np.int64(task % tiles)
-        _tile(energy[f], curve[f], label, marks[f if marked else np.int64(0)], marked, weight, weighted, tile * TILE, min(tile * TILE + TILE, npix), less[f])
+    for task in range(first, last):
+        f, tile = task // tiles, task % tiles
+        _tile(energy[f], curve[f], label, marks[f if marked else 0], marked, weight, weighted, tile * TILE, min(tile * TILE + TILE, npix), less[f])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -3,24 +3,28 @@
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 LANES = 128
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def clip(frames, marks, marked, order, first, weight, weighted, cutoff, rounds, poisson, curves, pixels):
-    """Fill curves (intensity, std, sem) and pixels. Strips of rings in parallel, each with memory of its own."""
-    n, count, most = len(frames), len(first) - 1, len(cutoff) - 1
-    strips = max(1, min(8, count // 16))
+def clip(frames, marks, marked, order, first, *rest):
+    """Fill curves (intensity, std, sem) and pixels."""
+    share(_rings, len(frames) * (len(first) - 1), frames, marks, marked, order, first, *rest)
+
+
+@fast
+def _rings(begin, end, frames, marks, marked, order, first, weight, weighted, cutoff, rounds, poisson, curves, pixels):
+    count, most = len(first) - 1, len(cutoff) - 1
     room = -(-max(most, 1) // LANES) * LANES
-    for task in prange(n * strips):
-        f, strip = np.int64(task // strips), np.int64(task % strips)
-        x, w, use = np.zeros(room), np.ones(room), np.zeros(room)
-        for k in range(strip * count // strips, (strip + 1) * count // strips):
-            _ring(frames[f], marks[f if marked else 0], marked, order[first[k] : first[k + 1]], weight, weighted, cutoff, rounds, poisson, x, w, use,
-                  curves, pixels, f, k)
+    x, w, use = np.zeros(room), np.ones(room), np.zeros(room)
+    for task in range(begin, end):
+        f, k = task // count, task % count
+        _ring(frames[f], marks[f if marked else 0], marked, order[first[k] : first[k + 1]], weight, weighted, cutoff, rounds, poisson, x, w, use,
+              curves, pixels, f, k)
 
 
 @fast

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from .traces import TraceOp, in_lanes
 from .traces_numba import halved
@@ -71,7 +72,8 @@ class ZeroSuppress(TraceOp):
                         column[f, c, k] = value
 
     def numba(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
-        find(trace[: live_rows(trace, live)], np.float32(self.threshold), np.float32(self.polarity), self.before, self.after, *out)
+        given = trace[: live_rows(trace, live)]
+        share(find, len(given) * given.shape[1], given, np.float32(self.threshold), np.float32(self.polarity), self.before, self.after, *out)
 
     def device(self, plan: Plan, trace: Any, live: Any, *out: Any) -> None:
         n, channels, samples = trace.shape
@@ -83,10 +85,10 @@ class ZeroSuppress(TraceOp):
             shared=-(-words * 8 // 1024) * 1024, **self.trace_defines(trace, live))
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def find(trace, threshold, sign, before, after, starts, lengths, ats, heights, integrals, counts):
-    n, channels, samples = trace.shape
-    for task in prange(n * channels):
+@njit(cache=True, nogil=True)
+def find(first, last, trace, threshold, sign, before, after, starts, lengths, ats, heights, integrals, counts):
+    _, channels, samples = trace.shape
+    for task in range(first, last):
         f, c = task // channels, task % channels
         count, begin, end = 0, 0, -1        # end: one behind the last covered sample of the open run; -1: none is open
         for k in range(starts.shape[2]):
