@@ -105,6 +105,7 @@ SAME_CODE = {           # tests that compile the same functions; an op or a file
     "test_bitshuffle": ("compress.bitshuffle", "compress.bitshuffle_decode"),
     "test_blosc": ("compress.blosc_bitshuffle_lz4", "compress.blosc_decode"),
     "test_bitshuffle_lz4": ("compress.bitshuffle_lz4", "compress.bitshuffle_lz4_decode"), "test_assembly": ("calib.assemble", "calib.assemble_tiles"),
+    "test_roibin": ("compress.roibin", "compress.roibin_decode"),
 }
 
 

@@ -1,4 +1,4 @@
-"""compress.roibin against loops of Python's own numbers that know nothing of it; its file read by h5py and hdf5plugin alone; misuse. Over 200 lines: ops and files, each with an outsider."""
+"""compress.roibin against plain loops; its files by h5py and hdf5plugin alone; misuse. Over 200 lines: ops and files, each with an outsider."""
 
 from __future__ import annotations
 
