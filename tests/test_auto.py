@@ -14,7 +14,7 @@ import h5py
 import numba
 import numpy as np
 import pytest
-from test_zstd import READER, content
+from test_zstd import GOLDEN, READER, content
 
 from gpuredux.compress import Auto, AutoDecode, BitshuffleZstd, ShuffleZstd
 from gpuredux.compress.auto import BITS, BYTES, REGION, at_least, bit_blocks, byte_blocks
@@ -154,6 +154,27 @@ def test_misuse_says_what_is_wrong() -> None:
         AutoDecode((5, 8), "uint16")(payload, size, mask.astype(np.int64), backend="numba")
     with pytest.raises(TypeError, match=r"compress.auto: code must be native numbers"):
         Auto()(code.astype(">u2"), backend="numba")
+
+
+# --------------------------------------------------------------------------------------------------------- golden bytes
+def golden_frame(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Numbers that depend on no random generator: 1 or 2 at scattered places, which is smaller as bits."""
+    x = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ x >> np.uint64(shift)) * np.uint64(factor)
+    scattered = (x >> np.uint64(40)) % np.uint64(32)
+    return np.where(scattered < 3, scattered, 0).astype(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), (("uint16", (111, 53)), ("int32", (210, 181))), ids=str)
+def test_golden_bytes_of_bits_are_written_for_ever(dtype: str, shape: tuple[int, ...]) -> None:
+    """Those of bytes are ShuffleZstd's."""
+    chunk = (GOLDEN / f"auto_{dtype}_{'x'.join(map(str, shape))}.chunk").read_bytes()
+    frame = golden_frame(shape, dtype)
+    assert by_library(chunk, BITS, frame) == frame.tobytes()
+    assert made(frame[None], "numpy") == made(frame[None]) == [(chunk, BITS)]
+    payload, size, mask = np.frombuffer(chunk, np.uint8).reshape(1, -1).copy(), np.array([len(chunk)], np.uint32), np.array([BITS], np.uint32)
+    assert AutoDecode(shape, dtype)(payload, size, mask, backend="numba").code.tobytes() == frame.tobytes()
 
 
 # ------------------------------------------------------------------------------------------------------- counts of photons
