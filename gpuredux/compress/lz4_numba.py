@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
+
+from ..backends import share
 
 BLOCK = 8192
 MARGIN = 64
@@ -430,27 +432,42 @@ def _place(f, s, spans, blocks, usable, length, raw, payload, sizes, slots):
         sizes[f] = at + frame_bytes - usable
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def encode_frames(raw, size, row, second, payload, sizes, slots, spans, threads):
     """Chunks of all frames raw (n, bytes) u8. A frame is cut into spans of blocks so that a few large frames use all cores: the
     first span is written in its place, the others to slots (n, >= blocks * SLOT) and then moved."""
     n, frame_bytes = raw.shape
     usable = frame_bytes // (8 * size) * (8 * size)
-    blocks = (usable + BLOCK - 1) // BLOCK
     length = np.zeros((n, spans), np.int64)
-    total = n * spans
-    share = total // threads if total % threads == 0 else total     # prange deals in runs: a thread takes every threads-th span
-    for item in prange(total):
-        turn = item % share * (total // share) + item // share
-        f, s = turn // spans, turn % spans
+    step = threads if n * spans % threads == 0 else 1       # share() deals in runs: a thread takes every threads-th span
+    share(_encode_spans, n * spans, step, raw, usable, size, row, second, payload, slots, length)
+    share(_place_spans, n * spans, step, raw, usable, payload, sizes, slots, length)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _turn(item, step, spans, total):
+    """Frame and span."""
+    run = total // step
+    turn = item % run * step + item // run
+    return turn // spans, turn % spans
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _encode_spans(begin, end, step, raw, usable, size, row, second, payload, slots, length):
+    spans, blocks = length.shape[1], (usable + BLOCK - 1) // BLOCK
+    for item in range(begin, end):
+        f, s = _turn(item, step, spans, length.size)
         first, last = blocks * s // spans, blocks * (s + 1) // spans
-        if s == 0:
-            length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, payload[f], 12)
-        else:
-            length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, slots[f], SLOT * first)
-    for item in prange(total):      # each thread the spans that it has in its cache
-        turn = item % share * (total // share) + item // share
-        _place(turn // spans, turn % spans, spans, blocks, usable, length, raw, payload, sizes, slots)
+        to, at = (payload[f], 12) if s == 0 else (slots[f], SLOT * first)
+        length[f, s] = _encode_span(raw[f], first, last, usable, size, row, second, to, at)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place_spans(begin, end, step, raw, usable, payload, sizes, slots, length):
+    """Each thread the spans that it has in its cache."""
+    spans, blocks = length.shape[1], (usable + BLOCK - 1) // BLOCK
+    for item in range(begin, end):
+        f, s = _turn(item, step, spans, length.size)
+        _place(f, s, spans, blocks, usable, length, raw, payload, sizes, slots)
 
 
 # ----------------------------------------------------------------------------------------------------------- decoder
@@ -592,17 +609,27 @@ def _decode_span(p, element, code, starts, block, first, last, listed, planes):
     return problem, bad, where
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def decode_frames(payload, sizes, element, code, starts, planes, spans):
     """Fill code (n, bytes) u8; for each frame (error, block, place): the first one, 0 = none. planes: 8 bytes longer a frame than code."""
-    n = code.shape[0]
-    usable = code.shape[1] // (8 * element) * (8 * element)
-    framing = np.zeros((n, 4), np.int64)
-    found = np.zeros((n, spans, 3), np.int64)
-    for f in prange(n):
+    framing, found = np.zeros((len(code), 4), np.int64), np.zeros((len(code), spans, 3), np.int64)
+    share(_walk_frames, len(code), payload, sizes, element, code, starts, framing)
+    share(_decode_spans, len(code) * spans, payload, element, code, starts, planes, framing, found)
+    first = found[np.arange(len(code)), (found[:, :, 0] != 0).argmax(axis=1)]
+    return np.where(first[:, :1] != 0, first, framing[:, [2, 1, 3]])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _walk_frames(begin, end, payload, sizes, element, code, starts, framing):
+    for f in range(begin, end):
         block, listed, error, where = walk(payload[f], np.int64(sizes[f]), element, code[f], starts[f])
         framing[f, 0], framing[f, 1], framing[f, 2], framing[f, 3] = block, listed, error, where
-    for item in prange(n * spans):
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decode_spans(begin, end, payload, element, code, starts, planes, framing, found):
+    """Each (frame, span)."""
+    spans, usable = found.shape[1], code.shape[1] // (8 * element) * (8 * element)
+    for item in range(begin, end):
         f, s = item // spans, item % spans
         block, listed = framing[f, 0], framing[f, 1]
         total = (usable + block - 1) // block
@@ -610,11 +637,3 @@ def decode_frames(payload, sizes, element, code, starts, planes, spans):
             payload[f], element, code[f], starts[f], block, total * s // spans, total * (s + 1) // spans, listed, planes[f]
         )
         found[f, s, 0], found[f, s, 1], found[f, s, 2] = error, bad, where
-    first = np.zeros((n, 3), np.int64)
-    for f in range(n):
-        first[f, 0], first[f, 1], first[f, 2] = framing[f, 2], framing[f, 1], framing[f, 3]
-        for s in range(spans):
-            if found[f, s, 0]:
-                first[f] = found[f, s]
-                break
-    return first
