@@ -12,8 +12,9 @@ from .blosc_bitshuffle_lz4 import BloscBitshuffleLZ4
 from .blosc_decode import BloscDecode, decode_blosc
 from .dequantize import Dequantize
 from .dequantize_counts import DequantizeCounts
-from .plain_decode import PlainDecode
+from .lz4_decode import LZ4Decode, decode_lz4
 from .pack import Pack
+from .plain_decode import PlainDecode
 from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
 from .reversible_wavelet import ReversibleWavelet
@@ -33,13 +34,13 @@ OPS = (
     Pack, Quantize, Dequantize, QuantizeCounts, DequantizeCounts, BitshuffleLZ4, BitshuffleLZ4Decode, ShuffleDeflate, ShuffleDeflateDecode, ShuffleZstd,
     ShuffleZstdDecode, BitshuffleZstd, BitshuffleZstdDecode, Zfp, ZfpDecode, Roibin, RoibinDecode, Bitshuffle, BitshuffleDecode,
     BloscBitshuffleLZ4, BloscDecode,
-    PlainDecode,
-    Auto, AutoDecode,
+    LZ4Decode, PlainDecode,
     Wavelet, WaveletDecode, ReversibleWavelet,
+    Auto, AutoDecode,
 )
 
 __all__ = [
-    "OPS", "Auto", "AutoDecode", "Bitshuffle", "BitshuffleDecode", "PlainDecode",
+    "OPS", "Auto", "AutoDecode", "Bitshuffle", "BitshuffleDecode", "LZ4Decode", "PlainDecode", "decode_lz4",
     "BitshuffleLZ4", "BitshuffleLZ4Decode", "BloscBitshuffleLZ4", "BloscDecode", "decode_blosc",
     "BitshuffleZstd", "BitshuffleZstdDecode", "Dequantize", "DequantizeCounts", "Pack", "Quantize", "QuantizeCounts",
     "ReversibleWavelet", "Roibin", "RoibinDecode", "Wavelet", "WaveletDecode",

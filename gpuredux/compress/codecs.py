@@ -1,4 +1,4 @@
-"""Codecs by name; and from a dataset's HDF5 filters and a chunk's filter_mask to the operations that decode the chunk, or the filters that are not known."""
+"""Codecs by name; and from a dataset's HDF5 filters and a chunk's filter_mask to what decodes the chunk. Over 200 lines: one table, both ways."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .bitshuffle_zstd_decode import BitshuffleZstdDecode, decode_bitshuffle_zstd
 from .blosc_bitshuffle_lz4 import BloscBitshuffleLZ4
 from .blosc_decode import BloscDecode, decode_blosc
 from .chunk_encoder import Filter
+from .lz4_decode import LZ4Decode, decode_lz4
 from .plain_decode import PlainDecode
 from .shuffle_deflate import ShuffleDeflate
 from .shuffle_deflate_decode import ShuffleDeflateDecode, inflate_chunk
@@ -123,14 +124,16 @@ class Filters:
             status = backend.empty((len(size),), np.uint32, device)
             auto(*(backend.put(a, device) for a in (payload, size, filter_mask)), out=(out, status), backend=backend.name)
             return status
-        found = np.zeros(len(size), np.uint32)
-        for mask in masks:      # each by itself, then to its rows
+        host = isinstance(out, np.ndarray)
+        found, whole = np.zeros(len(size), np.uint32), out if host else np.empty(out.shape, out.dtype)
+        for mask in masks:      # each by itself, and to its rows on the host: such datasets are rare
             rows = np.flatnonzero(filter_mask == mask)
             part = backend.empty((len(rows), *out.shape[1:]), out.dtype, device)
             given = (backend.put(np.ascontiguousarray(a[rows]), device) for a in (payload, size))
             found[rows] = backend.get(self.decoding(mask).run(backend, *given, part, device))
-            for i, row in enumerate(rows.tolist()):
-                out[row] = part[i]
+            whole[rows] = backend.get(part)
+        if not host:
+            backend.overwrite(out, whole)
         return backend.put(found, device)
 
 
@@ -168,14 +171,15 @@ def _decoding(used: list[Filter], shape: tuple[int, ...], dtype: str) -> Decodin
         return Decoding((BloscDecode(shape, dtype),), MOST["lz4"], 16, partial(decode_blosc, shape=shape, dtype=kind))
     if not rest:
         return Decoding((_in_order(used, order, shape, kind),), 1, 1, partial(_plain_words, many=math.prod(shape) * kind.itemsize))
-    if rest in (["zstd"], ["deflate"]):
-        make, words = {"zstd": (ShuffleZstdDecode, decode_shuffle_zstd), "deflate": (ShuffleDeflateDecode, inflate_chunk)}[rest[0]]
-        fused = order == "shuffle"
+    if rest in (["zstd"], ["deflate"], ["lz4"]):
+        makes = {"zstd": (ShuffleZstdDecode, decode_shuffle_zstd), "deflate": (ShuffleDeflateDecode, inflate_chunk), "lz4": (LZ4Decode, decode_lz4)}
+        make, words = makes[rest[0]]
+        fused = order == "shuffle" and rest != ["lz4"]
         inner, of = (shape, dtype) if fused else ((*shape[:-1], shape[-1] * kind.itemsize), "uint8")
         ops = (make(inner, of), *(() if fused or order == "raw" else (_in_order(used, order, shape, kind),)))
         return Decoding(ops, MOST[rest[0]], 1, partial(words, shape=inner, dtype=of))
-    raise UnknownFilters(f"its filters are {described(used)}; decoded are bitshuffle (32008: with LZ4, zstd, or before zstd or deflate), shuffle or nothing "
-                         f"before zstd (32015), deflate (1) or nothing, blosc with LZ4 (32001), and zfp (32013)")
+    raise UnknownFilters(f"its filters are {described(used)}; decoded are bitshuffle (32008: with LZ4, zstd, or before zstd, deflate or LZ4), shuffle or "
+                         f"nothing before zstd (32015), deflate (1), LZ4 (32004) or nothing, blosc with LZ4 (32001), and zfp (32013)")
 
 
 def described(filters: Sequence[Filter]) -> str:
@@ -191,7 +195,7 @@ def _kind(f: Filter, itemsize: int) -> str:
         return {0: "bitshuffle", 2: "bitshuffle_lz4", 3: "bitshuffle_zstd"}.get(packed, "unknown") if known else "unknown"
     if f.number == 2:
         return "shuffle" if not f.values or f.values[0] == itemsize else "unknown"
-    return {1: "deflate", 32001: "blosc", 32015: "zstd", HDF5_FILTER: "zfp"}.get(f.number, "unknown")
+    return {1: "deflate", 32001: "blosc", 32004: "lz4", 32015: "zstd", HDF5_FILTER: "zfp"}.get(f.number, "unknown")
 
 
 def _in_order(used: Sequence[Filter], order: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Op:

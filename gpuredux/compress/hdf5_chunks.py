@@ -59,18 +59,25 @@ class Chunks:
         return f"frame {row} of {self.label}" if self.lead == 1 else f"frame {row}, panel {k} of {self.label}"
 
     def check_sizes(self, rows: Sequence[int]) -> int:
-        """The stored bytes of these rows: whether they are there, and can be what they claim, before anything is allocated for them."""
+        """The stored bytes of these rows, all together: whether they are there, and can be what they claim, before anything is allocated for them."""
+        return sum(self.sizes(rows))
+
+    def largest(self, rows: Sequence[int]) -> int:
+        """Of the chunks of these rows, checked like that."""
+        return max(self.sizes(rows), default=0)
+
+    def sizes(self, rows: Sequence[int]) -> list[int]:
         if len(rows) * self.per_frame > self.dataset.id.get_num_chunks():
             raise DecodeError(f"{self.label}: {len(rows) * self.per_frame} chunks are wanted, the file stores {self.dataset.id.get_num_chunks()}")
-        total = 0
+        found = []
         for row in rows:
             for k in range(self.per_frame):
                 with damage(self._name(row, k)):
                     info = self.dataset.id.get_chunk_info_by_coord(self._start(row, k))
-                total += self._check_info(info, self._name(row, k))
-        if total > self.file_size:
-            raise DecodeError(f"{self.label}: its chunks claim {total} bytes, more than the file's {self.file_size}")
-        return total
+                found.append(self._check_info(info, self._name(row, k)))
+        if sum(found) > self.file_size:
+            raise DecodeError(f"{self.label}: its chunks claim {sum(found)} bytes, more than the file's {self.file_size}")
+        return found
 
     def _check_info(self, info: Any, chunk: str) -> int:
         if info.byte_offset is None:
@@ -136,11 +143,12 @@ class Chunks:
         raise DecodeError(f"{self._name(row, k)}: {reason}")
 
 
-def padded(chunks: Sequence[bytes], nbytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """payload (n, cap), size (n,) as decoders take them, of chunks of so many raw bytes; of few capacities, so that few plans are made."""
+def padded(chunks: Sequence[bytes], nbytes: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """payload (n, cap), size (n,) as decoders take them, of chunks of so many raw bytes; of few capacities, so that few plans are made,
+    least bytes or more."""
     size = np.array([len(c) for c in chunks], np.uint32)
     unit = -(-(nbytes // 8 + 64) // 16) * 16
-    payload = np.empty((len(chunks), -(-int(size.max(initial=1)) // unit) * unit), np.uint8)
+    payload = np.empty((len(chunks), -(-int(size.max(initial=least)) // unit) * unit), np.uint8)
     for row, data in zip(payload, chunks, strict=True):
         row[: len(data)] = np.frombuffer(data, np.uint8)
     return payload, size

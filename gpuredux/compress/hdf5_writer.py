@@ -64,21 +64,10 @@ class Writer:
         self._pending: dict[str, list[np.ndarray]] = {}
         self._failed = self._closed = False
         self._provenance, self._encoder = dict(provenance or {}), encoder_of(encoder, "hdf5.Writer")
-        self._lossy = isinstance(self._encoder, Zfp)
-        if self._lossy and self.codec:
-            raise TypeError(f"hdf5.Writer: {self._encoder.name} loses bits of codes: {codec.name} wants an encoder that does not")
-        self._filters = filters_of(self._encoder, self.chunk_shape, self.dtype)
-        self._masked = "filter_mask" in self._encoder.writes
-        self._bounded = self.codec is not None or "max_error" in {o.name for o in self._outputs()}
+        self._own_encoder()
         hosts = backends.owners(np.empty(0))
         self._host = next((b for b in hosts if b.name == backend), hosts[0])     # encodes the lossless frames beside codes
-        number = layout.LAYOUT if self.codec is None else layout.LAYOUT_COUNTS if isinstance(codec, QuantizeCounts) else \
-            layout.LAYOUT if codec.mode == "abs" else layout.LAYOUT_BOUNDS
-        own = {"gpuredux_layout": number, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
-               **_of_zfp(self._encoder), **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
-        clash = sorted(own.keys() & (attrs or {}).keys())
-        if clash:
-            raise ValueError(f"hdf5.Writer: attrs must leave {', '.join(clash)} to the writer")
+        own = self._attributes(attrs or {})
         self._own = None if isinstance(where, h5py.Group) else _new_file(where)
         try:
             self._create(where if self._own is None else self._own, {**own, **(attrs or {})})
@@ -87,6 +76,26 @@ class Writer:
                 self._own.close()
                 os.unlink(where)
             raise
+
+    def _own_encoder(self) -> None:
+        """What makes chunks, held against the frames or codes that it is to take."""
+        self._lossy = isinstance(self._encoder, Zfp)
+        if self._lossy and self.codec:
+            raise TypeError(f"hdf5.Writer: {self._encoder.name} loses bits of codes: {self.codec.name} wants an encoder that does not")
+        self._filters = filters_of(self._encoder, self.chunk_shape, self.dtype)
+        self._masked = "filter_mask" in self._encoder.writes
+        self._bounded = self.codec is not None or "max_error" in {o.name for o in self._outputs()}
+
+    def _attributes(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the dataset that are the writer's own affair."""
+        number = layout.LAYOUT if self.codec is None else layout.LAYOUT_COUNTS if isinstance(self.codec, QuantizeCounts) else \
+            layout.LAYOUT if self.codec.mode == "abs" else layout.LAYOUT_BOUNDS
+        own = {"gpuredux_layout": number, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
+               **_of_zfp(self._encoder), **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
+        clash = sorted(own.keys() & attrs.keys())
+        if clash:
+            raise ValueError(f"hdf5.Writer: attrs must leave {', '.join(clash)} to the writer")
+        return own
 
     def _create(self, group: Any, attrs: dict[str, Any]) -> None:
         """The dataset, its attributes, and the empty lists beside it."""

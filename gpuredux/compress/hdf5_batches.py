@@ -1,0 +1,73 @@
+"""Stored chunks in batches, whoever wrote them: padded rows with their sizes and filter masks, as decoders take them, and decoded on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .. import backends
+from ..op import Op
+from . import hdf5_layout as layout
+from .codecs import Filters
+from .hdf5_chunks import Chunks, damage, local, padded
+from .hdf5_reader import opened
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Chunks one after the other: rows first to first + frames - 1 of a dataset, each of per_frame chunks (its panels).
+
+    payload (n, cap) u8, size (n,) u32, filter_mask (n,) u32: on the host; all batches of a dataset but the last are of one shape."""
+
+    first: int
+    frames: int
+    payload: np.ndarray
+    size: np.ndarray
+    filter_mask: np.ndarray
+    frame: tuple[int, ...]      # of a whole frame
+    filters: Filters
+
+    def decoder(self) -> Op:
+        """The one operation that decodes these chunks: on payload and size, and on filter_mask where it asks for that. ValueError if it takes two."""
+        masks = np.unique(self.filter_mask).tolist() or [0]
+        auto = self.filters.auto
+        if auto is not None:
+            return auto
+        if len(masks) > 1 or len(self.filters.decoding(masks[0]).ops) > 1:
+            raise ValueError(f"hdf5.chunks: the frames from {self.first} on take more than one operation: use decode()")
+        return self.filters.decoding(masks[0]).ops[0]
+
+    def decode(self, backend: str = "numba", device: Any = None) -> tuple[Any, Any]:
+        """frames (frames, *frame) and frame_status (n,), arrays on this device: what does not decode is CORRUPT there, and nothing is raised for it."""
+        where = backends.get(backend)
+        out = where.empty((len(self.size), *self.filters.shape), np.dtype(self.filters.dtype), device)
+        status = self.filters.decode(self.payload, self.size, self.filter_mask, out, where, device)
+        return out.reshape((self.frames, *self.frame)), status
+
+
+def chunks(where: Any, name: str, batch: int = 64, frames: slice = slice(None)) -> Iterator[Batch]:
+    """The chunks of a dataset, `batch` frames at a time, as they are stored: of a path or an open h5py Group, by any filters that codecs.py knows.
+
+    Each chunk's place and size is checked before it is read, and its CRC where there is one. Codes stay codes: read() gives what they mean.
+    Raises ValueError for a dataset that cannot be read like this, DecodeError for a chunk that is not there or cannot be what it claims."""
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"hdf5.chunks: batch must be 1 frame or more, got {batch}")
+    if frames.step not in (None, 1):
+        raise ValueError(f"hdf5.chunks: frames must follow one another, got a step of {frames.step}")
+    with opened(where) as group:
+        label = f"{name!r} of {group.file.filename}"
+        with damage(label):
+            side = local(group, layout.side_of(name), h5py.Group, label, missing=None)
+            crc = None if side is None else local(side, "chunk_crc32c", h5py.Dataset, label, missing=None)
+            stored = Chunks(group, name, crc, label)
+        rows = range(len(stored))[frames]
+        cap = stored.largest(rows)
+        for a in range(0, len(rows), batch):
+            held = [stored.chunk(*key) for key in stored.keys(rows[a : a + batch])]
+            payload, size = padded([data for _, data in held], stored.nbytes, cap)
+            masks = np.array([mask for mask, _ in held], np.uint32)
+            yield Batch(rows[a], len(rows[a : a + batch]), payload, size, masks, stored.shape[1:], stored.filters)
