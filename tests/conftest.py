@@ -106,6 +106,7 @@ SAME_CODE = {           # tests that compile the same functions; an op or a file
     "test_blosc": ("compress.blosc_bitshuffle_lz4", "compress.blosc_decode"),
     "test_bitshuffle_lz4": ("compress.bitshuffle_lz4", "compress.bitshuffle_lz4_decode"), "test_assembly": ("calib.assemble", "calib.assemble_tiles"),
     "test_roibin": ("compress.roibin", "compress.roibin_decode"),
+    "test_wavelet_codec": ("compress.wavelet", "compress.wavelet_decode", "compress.reversible_wavelet"),
 }
 
 
