@@ -195,7 +195,7 @@ class Wavelet(Op):
         good, file, load, grid = plan.constants.get("good", c), "compress/wavelet.cl", (energy, pixel_status), frame_grid(n, npix)
         flags, alive = (c if a is None else a for a in (new_status, live))      # c stands in where a kernel never looks
         frames, pixels, tiles, cap = (np.uint32(k) for k in (n, npix, 4 * grid[0], self.capacity))
-        plain = {"VECTOR": vector(npix), "LIVE": live is not None}
+        plain: dict[str, Any] = {"VECTOR": vector(npix), "LIVE": live is not None}
         loading = {**plain, "LOADS": True, "GOOD_PLANE": self.good is not None, "STATUS": pixel_status is not None,
                    "CARRY_STATUS": carries(energy) and new_status is not None}
         first = (good, rebuilt, flags, alive, np.float32(self.fill), np.float32(self.most), frames, pixels)
