@@ -2,34 +2,49 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
+from ..backends import share
+from ..op import read_only
 from ..turn_numba import turned
 
 TILE = 1 << 14
 LINE = 16       # floats in a cache line
 FLOATS = ir.VectorType(ir.FloatType(), LINE)
 NAN = np.float32(np.nan)
-fast = njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(pixels):
+    return -(-pixels // TILE)
+
+
+def _marks_or_none(status, image_status):
+    """Both, or one of no rows for what is not there: the loops are compiled once, not once for each choice."""
+    none = np.empty((0, 0), np.uint8)
+    return read_only(none if status is None else status), none if image_status is None else image_status
+
+
+@fast
 def _marks(status, source, image_status, f, start, stop, gap_bit):
     for j in range(start, stop):
         at = source[j]
         bit = np.uint8(0)
-        if status is not None:
+        if len(status):
             bit = status[f, np.uint64(max(at, 0))]
         image_status[f, j] = bit if at >= 0 else gap_bit
 
 
-@fast
 def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
     """image (n, pixels) = energy (n, npix) at source (pixels,), gap where that is -1; image_status likewise."""
+    share(_energies, _tiles(len(source)), energy, source, image, gap, *_marks_or_none(status, image_status), gap_bit)
+
+
+@fast
+def _energies(first, last, energy, source, image, gap, status, image_status, gap_bit):
     n, pixels = energy.shape[0], source.shape[0]
-    tiles = (pixels + TILE - 1) // TILE
-    for tile in prange(tiles):
+    for tile in range(first, last):
         start, stop = np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, pixels))
         for f in range(n):
             for j in range(start, stop):
@@ -37,39 +52,48 @@ def assemble_rows(energy, status, source, image, image_status, gap, gap_bit):
                 x = energy[f, np.uint64(max(at, 0))]
                 x = x if x == x else NAN
                 image[f, j] = x if at >= 0 else gap
-            if image_status is not None:
+            if len(image_status):
                 _marks(status, source, image_status, f, start, stop, gap_bit)
 
 
-@fast
 def photon_rows(photons, status, source, image, image_status, gap, gap_bit):
-    """The same of whole numbers."""
+    """The same of whole numbers, which go as bits."""
+    bits = np.dtype(f"u{photons.itemsize}")
+    whole = np.array([gap], photons.dtype).view(bits)[0]
+    share(_photons, _tiles(len(source)), photons.view(bits), source, image.view(bits), whole, *_marks_or_none(status, image_status), gap_bit)
+
+
+@fast
+def _photons(first, last, photons, source, image, gap, status, image_status, gap_bit):
     n, pixels = photons.shape[0], source.shape[0]
-    tiles = (pixels + TILE - 1) // TILE
-    for tile in prange(tiles):
+    for tile in range(first, last):
         start, stop = np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, pixels))
         for f in range(n):
             for j in range(start, stop):
                 at = source[j]
                 image[f, j] = photons[f, np.uint64(max(at, 0))] if at >= 0 else gap
-            if image_status is not None:
+            if len(image_status):
                 _marks(status, source, image_status, f, start, stop, gap_bit)
 
 
-@fast
 def tile_rows(energy, status, tiles, rows, cols, gaps, image, image_status, gap, gap_bit):
     """image at start + r * down + c * across = energy of tile t; tiles (t, 4): first pixel of the frame, start, down, across; gaps: pixels of no tile."""
+    share(_copy, len(tiles) + 1, energy, read_only(tiles), rows, cols, read_only(gaps), image, gap, *_marks_or_none(status, image_status), gap_bit)
+
+
+@fast
+def _copy(first, last, energy, tiles, rows, cols, gaps, image, gap, status, image_status, gap_bit):
     n = energy.shape[0]
-    for t in prange(tiles.shape[0] + 1):
+    for t in range(first, last):
         for f in range(n):
             if t == tiles.shape[0]:
                 for j in range(gaps.shape[0]):
                     image[f, np.uint64(gaps[j])] = gap
-                    if image_status is not None:
+                    if len(image_status):
                         image_status[f, np.uint64(gaps[j])] = gap_bit
             else:
                 _tile(energy[f], tiles[t], rows, cols, image[f])
-                if image_status is not None:
+                if len(image_status):
                     _tile_marks(status, f, tiles[t], rows, cols, image_status)
 
 
@@ -94,7 +118,7 @@ def _turn(typingctx, source, source_step, target, target_step):
     return types.void(u64, u64, u64, u64), codegen
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@fast
 def _tile(energy, tile, rows, cols, image):
     """One tile: row by row where its rows are the image's; a turned one in squares of 16 x 16 pixels, and the rest of it pixel by pixel."""
     first, start, down, across, pitch = tile
@@ -118,30 +142,34 @@ def _tile(energy, tile, rows, cols, image):
             image[np.uint64(start + r * down + c * across)] = x if x == x else NAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@fast
 def _tile_marks(status, f, tile, rows, cols, image_status):
     first, start, down, across, pitch = tile
     for r in range(rows):
         for c in range(cols):
             bit = np.uint8(0)
-            if status is not None:
+            if len(status):
                 bit = status[f, np.uint64(first + r * pitch + c)]
             image_status[f, np.uint64(start + r * down + c * across)] = bit
 
 
-@fast
 def split_rows(energy, status, first, source, weight, image, image_status, gap, gap_bit):
     """image[j] = the sum of weight * energy over the entries first[j] to first[j + 1], in their order; entries with a status are left out."""
+    lists = (read_only(a) for a in (first, source, weight))
+    share(_sums, _tiles(len(first) - 1), energy, *lists, image, gap, *_marks_or_none(status, image_status), gap_bit)
+
+
+@fast
+def _sums(first_tile, last_tile, energy, first, source, weight, image, gap, status, image_status, gap_bit):
     n, pixels = energy.shape[0], first.shape[0] - 1
-    tiles = (pixels + TILE - 1) // TILE
-    for tile in prange(tiles):
+    for tile in range(first_tile, last_tile):
         start, stop = np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, pixels))
         for f in range(n):
             for j in range(start, stop):
                 total, bits, used = np.float32(0), np.uint8(0), False
                 for e in range(np.uint64(first[j]), np.uint64(first[j + np.uint64(1)])):
                     at, bit = np.uint64(source[e]), np.uint8(0)
-                    if status is not None:
+                    if len(status):
                         bit = status[f, at]
                     bits |= bit
                     if bit == 0:
@@ -149,5 +177,5 @@ def split_rows(energy, status, first, source, weight, image, image_status, gap, 
                         used = True
                 total = total if total == total else NAN
                 image[f, j] = total if used else gap
-                if image_status is not None:
+                if len(image_status):
                     image_status[f, j] = bits if first[j + np.uint64(1)] > first[j] else gap_bit

@@ -2,10 +2,12 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..backends import share
+from ..op import read_only
 from ..turn_numba import turned
 
 PEAK = 127
@@ -249,18 +251,26 @@ fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
 # ------------------------------------------------------------------------------------------------------------ the banks
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def common_mode_banks(energy, status, stage, out, modes, left, good, factor, shape, steps, statistic, excluded, limits, npix_min):
+def common_mode_banks(energy, status, stage, out, modes, left, good, factor, shape, *how):
     """Fill out (n, npix), modes (n, banks, 1 + rows + cols) and, where a used pixel stays as it is, left (n,); a row of banks of a frame at a time.
 
     shape: rows and cols of a bank, width of the frame; steps: 0 bank, 1 rows, 2 cols; limits: cormax, threshold, bin width, 1 / it.
     What is not there has no pixels, so that this is compiled once, not once for each choice."""
     n, npix = energy.shape
     rows, cols, width = shape
-    across, deep = width // cols, npix // (rows * width)
+    across = width // cols
     together = min(across, max(1, TOGETHER // (4 * rows * cols)))
+    tasks = n * (npix // (rows * width)) * -(-across // together)
+    share(_banks, tasks, energy, status, stage, out, modes, left, read_only(good), read_only(factor), shape, together, *how)
+
+
+@fast
+def _banks(first, last, energy, status, stage, out, modes, left, good, factor, shape, together, steps, statistic, excluded, limits, npix_min):
+    npix = energy.shape[1]
+    rows, cols, width = shape
+    across, deep = width // cols, npix // (rows * width)
     groups = (across + together - 1) // together
-    for task in prange(n * deep * groups):
+    for task in range(first, last):
         f, down, group = task // (deep * groups), task // groups % deep, task % groups
         banks = min(together, across - group * together)
         origin = down * rows * width + group * together * cols

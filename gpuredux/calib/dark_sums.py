@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import get_num_threads
 
 from ..detectors import Detector, detector
 from ..op import Op, Plan, Spec, frame_grid, live_rows, vector
@@ -130,7 +129,7 @@ class DarkSums(Op):
         masks = [self.kind.adc_mask, self.kind.gain_mask << self.kind.gain_shift, planes[0] << self.kind.gain_shift, self.kind.adc_shift]
         flat = [a.reshape(len(a), cells, npix) for a in (count, sum, extreme, *out[:3])]
         sum_tiles(raw.reshape(len(raw), npix), order, first, *flat[:3], gate.reshape(2, cells, npix) if self.gate else None, *flat[3:],
-                  self.word_class, np.array(masks, np.uint16), np.array(looks, np.uint16), 4 * get_num_threads())
+                  self.word_class, np.array(masks, np.uint16), np.array(looks, np.uint16))
 
     def device(self, plan: Plan, raw: Any, count: Any, sum: Any, extreme: Any, gate: Any, stray: Any, cell: Any, live: Any, *out: Any) -> None:
         n, npix, wide = raw.shape[0], int(np.prod(raw.shape[1:])), plan.device.vector

@@ -3,8 +3,11 @@ serves."""
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
+
+from ..backends import share
+from ..op import read_only
 
 TILE = 8192         # pixels whose sums stay in the L2 cache while the frames go by
 ROW = TILE + 32     # elements between rows of sums: a power of two apart, they would share the same few lines of a cache
@@ -273,33 +276,34 @@ _emit_sum2, _emit_inner2 = _emitter(LONG, LONG, False), _emitter(LONG, LONG, Tru
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def sum_tiles(raw, order, first, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks, strips):
-    """The new state; order: frames by cell, first: where each cell's begin. Strips of tiles of pixels of a cell in parallel,
-    each with memory of its own: asked for by the tile, it costs more than the sums (fresh pages).
+def sum_tiles(raw, order, first, count, total, extreme, gate, *rest):
+    """The new state; order: frames by cell, first: where each cell's begin. Tiles of pixels of a cell in parallel.
 
     Sums are of the words as they lie there, not shifted: the shift comes last, once."""
-    npix = raw.shape[1]
+    state = (count, total, extreme, np.empty((2, 0, 0), np.uint16) if gate is None else gate)
+    share(_tiles, -(-raw.shape[1] // TILE) * (len(first) - 1), raw, order, first, *map(read_only, state), *rest)
+
+
+@fast
+def _tiles(first_job, last_job, raw, order, first, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks):
+    npix, gated = raw.shape[1], gate.shape[1] > 0
     n_tiles = (npix + TILE - 1) // TILE
-    jobs = n_tiles * (len(first) - 1)
-    strips = min(jobs, strips)
-    for strip in prange(strips):
-        small, wide = np.empty((6, ROW), np.uint32), np.empty((2, ROW), np.uint64)
-        ends, limits = np.empty((2, ROW), np.uint16), np.empty((3, ROW), np.uint16)
-        for job in range(strip * jobs // strips, (strip + 1) * jobs // strips):
-            c, begin = job // n_tiles, job % n_tiles * TILE
-            n, frames = min(TILE, npix - begin), order[first[c] : first[c + 1]]
-            _clear(small, wide, ends, gate is not None)
-            if gate is not None:
-                _limits(gate[0, c, begin : begin + n], gate[1, c, begin : begin + n], masks, limits)
-            if masks[0] < 16384:
-                for f in range(0, len(frames), CARRY):
-                    last = min(f + CARRY, len(frames))
-                    _sum_tile(raw, frames, f, last, begin, n, gate is not None, False, limits, small, small[SUM2:], wide, ends, word_class, masks, looks)
-                    _carry(small[SUM2], wide[0], n)
-            else:
-                _sum_tile(raw, frames, 0, len(frames), begin, n, gate is not None, True, limits, small, wide, wide, ends, word_class, masks, looks)
-            _give(count, total, extreme, new_count, new_total, new_extreme, gate is not None, c, begin, n, len(frames), masks[3], small, wide, ends)
+    small, wide = np.empty((6, ROW), np.uint32), np.empty((2, ROW), np.uint64)     # for all tiles: asked for by each, they cost more than the sums (fresh pages)
+    ends, limits = np.empty((2, ROW), np.uint16), np.empty((3, ROW), np.uint16)
+    for job in range(first_job, last_job):
+        c, begin = job // n_tiles, job % n_tiles * TILE
+        n, frames = min(TILE, npix - begin), order[first[c] : first[c + 1]]
+        _clear(small, wide, ends, gated)
+        if gated:
+            _limits(gate[0, c, begin : begin + n], gate[1, c, begin : begin + n], masks, limits)
+        if masks[0] < 16384:
+            for f in range(0, len(frames), CARRY):
+                last = min(f + CARRY, len(frames))
+                _sum_tile(raw, frames, f, last, begin, n, gated, False, limits, small, small[SUM2:], wide, ends, word_class, masks, looks)
+                _carry(small[SUM2], wide[0], n)
+        else:
+            _sum_tile(raw, frames, 0, len(frames), begin, n, gated, True, limits, small, wide, wide, ends, word_class, masks, looks)
+        _give(count, total, extreme, new_count, new_total, new_extreme, gated, c, begin, n, len(frames), masks[3], small, wide, ends)
 
 
 @fast

@@ -2,9 +2,12 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, njit, prange, types
+from numba import get_num_threads, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ..backends import share
+from ..op import read_only
 
 TILE = 131072   # pixels that walk all frames before the next ones do; in a single pass memory is asked for so far ahead (64 K: 12 % slower)
 AHEAD = 1024    # pixels before they are reached, their other planes are asked for
@@ -213,25 +216,28 @@ def _blocks(at, many, first, last, ahead, next_tile, decode, planes, codes, bad,
             _plain1(words + two, row_bytes, p + four, k + four, to + four, adc_mask, bad)
 
 
-def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, decode, planes, codes, bad):
+def gain_tiles(raw, cell, pedestal, factor, energy, pixel_status, *decoding):
     """Fill energy and pixel_status (n, npix); return the OR of the data's status bits of each frame.
 
-    Tiles of pixels in parallel, so that one frame keeps all threads busy; a tile walks all frames, up to 4 at a time."""
-    size = min(TILE, raw.shape[1] // (2 * get_num_threads()) + 4096)
-    return _tiles(raw, cell, pedestal, factor, energy, pixel_status, size, decode, planes, codes, bad)
-
-
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _tiles(raw, cell, pedestal, factor, energy, pixel_status, size, decode, planes, codes, bad):
+    Tiles of pixels in parallel, so that one frame keeps all threads busy; a tile walks all frames, up to 4 at a time.
+    What is not there gets a stand-in, so that the tiles are compiled once, not once for each choice."""
     n, npix = raw.shape
-    n_tiles = (npix + size - 1) // size
-    flags = np.zeros((n_tiles, n), np.uint32)
-    mark = factor.view(np.uint32)
-    for tile in prange(n_tiles):
+    size = min(TILE, npix // (2 * get_num_threads()) + 4096)
+    flags = np.zeros((-(-npix // size), n), np.uint32)
+    raw, cell, factor = (read_only(a) for a in (raw, np.zeros(n, np.uint16) if cell is None else cell, factor))
+    pixel_status = np.empty((0, 0), np.uint8) if pixel_status is None else pixel_status
+    share(_tiles, len(flags), flags, raw, cell, read_only(pedestal), factor, factor.view(np.uint32), energy, pixel_status, size, *decoding)
+    return np.bitwise_or.reduce(flags, axis=0)
+
+
+@fast
+def _tiles(first_tile, last_tile, flags, raw, cell, pedestal, factor, mark, energy, pixel_status, size, decode, planes, codes, bad):
+    n, npix = raw.shape
+    for tile in range(first_tile, last_tile):
         begin, stop = tile * size, min(tile * size + size, npix)
         f = 0
         while f < n:
-            c = np.uint64(0) if cell is None else np.uint64(cell[f])
+            c = np.uint64(cell[f])
             lost = c >= np.uint64(pedestal.shape[1])
             many = 1 if lost else _together(cell, f, n, npix)
             if lost:
@@ -239,14 +245,10 @@ def _tiles(raw, cell, pedestal, factor, energy, pixel_status, size, decode, plan
                 flags[tile, f] = np.uint32((mark[0, 0, begin:stop] != 0).any())
             else:
                 _rows(raw, pedestal, factor, mark, energy, c, f, many, begin, stop, size, decode, planes, codes, bad, flags[tile])
-            for g in range(f, f + many):
-                if pixel_status is not None:
+            if len(pixel_status):
+                for g in range(f, f + many):
                     _status(raw[g], mark, pixel_status[g], np.uint64(0) if lost else c, begin, stop, lost, decode, planes, codes)
             f += many
-    total = np.zeros(n, np.uint32)
-    for tile in range(n_tiles):
-        total |= flags[tile]
-    return total
 
 
 @fast
@@ -255,7 +257,7 @@ def _together(cell, f, n, npix):
     many = 1
     while many < 4 and 2 * many <= n - f and npix % 16 == 0:
         for g in range(f + many, f + 2 * many):
-            if cell is not None and cell[g] != cell[f]:
+            if cell[g] != cell[f]:
                 return many
         many *= 2
     return many

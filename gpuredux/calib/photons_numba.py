@@ -1,28 +1,31 @@
 """The rows of calib.photons for the CPU: all numbers as if they fitted their type, then those that do not."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 ROW = 4096      # pixels of one task
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def photon_tiles(energy, given, photons, made, inverse, offset, top, low, high, signed):
+def photon_tiles(energy, *rest):
     """photons and, if asked for, their status, of (n, npix); return the OR of the data's status bits of each frame."""
     n, npix = energy.shape
-    rows = (npix + ROW - 1) // ROW
-    flags = np.zeros((n, rows), np.uint8)
-    for task in prange(n * rows):
+    flags = np.zeros((n, -(-npix // ROW)), np.uint8)
+    share(_rows, flags.size, flags, energy, *rest)
+    return np.bitwise_or.reduce(flags & np.uint8(7), axis=1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rows(first, last, flags, energy, given, photons, made, inverse, offset, top, low, high, signed):
+    npix, rows = energy.shape[1], flags.shape[1]
+    for task in range(first, last):
         f, row = task // rows, task % rows
         a, b = np.uint64(row * ROW), np.uint64(min(row * ROW + ROW, npix))
         mark = None if given is None else given[f]
         flags[f, row] = _count(energy[f], mark, photons[f], None if made is None else made[f], inverse, offset, top, signed, a, b)
         if flags[f, row] & np.uint8(2):
             _saturate(energy[f], mark, photons[f], inverse, offset, top, low, high, signed, a, b)
-    total = np.zeros(n, np.uint32)
-    for row in range(rows):
-        total |= flags[:, row] & np.uint8(7)
-    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

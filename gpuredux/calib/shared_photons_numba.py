@@ -1,21 +1,24 @@
 """The panels of calib.shared_photons for the CPU: a list of each panel's maxima, and rounds over it until nobody is refused."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def shared_panels(energy, given, photons, made, inverse, fraction, rounds, top, high):
+def shared_panels(energy, *rest):
     """photons and, if asked for, their status, of (n, panels, rows, cols); return the OR of the data's status bits of each frame."""
-    n, panels = energy.shape[:2]
-    flags = np.zeros((n, panels), np.uint8)
-    for task in prange(n * panels):
+    flags = np.zeros(energy.shape[:2], np.uint8)
+    share(_panels, flags.size, flags, energy, *rest)
+    return np.bitwise_or.reduce(flags, axis=1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _panels(first, last, flags, energy, given, photons, made, inverse, fraction, rounds, top, high):
+    panels = flags.shape[1]
+    for task in range(first, last):
         f, p = task // panels, task % panels
         flags[f, p] = _panel(energy, given, photons, made, f, p, inverse, fraction, rounds, top, high)
-    total = np.zeros(n, np.uint32)
-    for p in range(panels):
-        total |= flags[:, p]
-    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
