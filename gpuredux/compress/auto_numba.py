@@ -5,8 +5,9 @@ What is expected decides about time alone: which chunk is taken, its estimates a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .by_address import call
 from .lz4_numba import copy_bytes
 from .zstd_encode_numba import BIT, BITS, NUMBERS, OCTETS, RAW_BLOCK, REGION, SLOT, fast, frame_header, little_endian
@@ -176,14 +177,23 @@ def work(step, worker, workers, spans, raw, size, s_slots, b_slots, made, about,
             read_span(f, s, raw, size, s_slots, b_slots, made, about, expect, first, last, stages, octets, bits, numbers)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def encode_frames(raw, size, payload, sizes, masks, s_slots, b_slots, made, about, spans, workers, stages):
     """Chunks of all frames raw (n, bytes) u8. made (2, n, regions), -1 before: bytes of blocks; about (2, n, spans), 0 before: estimates. A frame is cut
     into spans of regions so that a few large frames use all cores. stages: those of zstd_encode_numba."""
     n, regions = raw.shape[0], made.shape[2]
     expect = np.zeros(n, np.int64)
     for step in range(0 if regions <= FEW else -1, 3):
-        for worker in prange(workers):
-            work(step, worker, workers, spans, raw, size, s_slots, b_slots, made, about, expect, stages)
-    for item in prange(n * spans):
+        share(take_step, workers, step, workers, spans, raw, size, s_slots, b_slots, made, about, expect, stages)
+    share(place_spans, n * spans, spans, raw, size, payload, sizes, masks, s_slots, b_slots, made, about)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_step(begin, end, step, workers, spans, raw, size, s_slots, b_slots, made, about, expect, stages):
+    for worker in range(begin, end):
+        work(step, worker, workers, spans, raw, size, s_slots, b_slots, made, about, expect, stages)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def place_spans(begin, end, spans, raw, size, payload, sizes, masks, s_slots, b_slots, made, about):
+    for item in range(begin, end):
         place(item // spans, item % spans, spans, raw, size, payload, sizes, masks, s_slots, b_slots, made, about)

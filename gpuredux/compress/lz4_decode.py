@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import DecodeError, Op, Plan, Spec, live_rows
 from . import lz4_numba as lz4
 from .bitshuffle_lz4 import HEADER, Layout, frame_layout
@@ -61,7 +62,7 @@ class LZ4Decode(ChunkDecoder):
         n = live_rows(payload, live)
         if n:
             found = np.zeros((n, 2), np.int64)
-            lz4_frames(payload[:n], size[:n], code.reshape(len(code), -1).view(np.uint8)[:n], found)
+            share(lz4_frames, n, payload[:n], size[:n], code.reshape(len(code), -1).view(np.uint8)[:n], found)
             self.mark(n, found[:, 0], frame_status, new_status)
 
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
@@ -105,10 +106,10 @@ def _lz4_frame(p, size, raw):
     return (0, 0) if at == size else (lz4.TAIL, at)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def lz4_frames(payload, sizes, raw, found):
+@njit(cache=True, nogil=True, error_model="numpy")
+def lz4_frames(begin, end, payload, sizes, raw, found):
     """Fill raw (n, bytes) u8; found (n, 2): what is wrong with each, 0 = nothing, and where."""
-    for f in prange(len(raw)):
+    for f in range(begin, end):
         error, place = _lz4_frame(payload[f], np.int64(sizes[f]), raw[f])
         found[f, 0], found[f, 1] = error, place
         if error:
@@ -119,7 +120,7 @@ def decode_lz4(chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """The frame of one filter-32004 chunk. Raises gpuredux.DecodeError that says what is wrong and where."""
     payload, kind = np.frombuffer(chunk, np.uint8).reshape(1, -1), np.dtype(dtype)
     raw, found = np.empty((1, math.prod(shape) * kind.itemsize), np.uint8), np.zeros((1, 2), np.int64)
-    lz4_frames(payload, np.array([payload.size], np.uint32), raw, found)
+    lz4_frames(0, 1, payload, np.array([payload.size], np.uint32), raw, found)
     if found[0, 0]:
         raise DecodeError(f"LZ4 chunk of {payload.size} bytes for {kind} {tuple(shape)}: {REASONS[int(found[0, 0])]} (byte {found[0, 1]} of the chunk)")
     return raw.view(kind).reshape(shape)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Op, Plan, live_rows
 from .bitshuffle_lz4 import Layout, frame_layout
 from .chunk_decoder import ChunkDecoder
@@ -58,7 +59,7 @@ class PlainDecode(ChunkDecoder):
             return
         raw, errors = code.reshape(len(code), -1).view(np.uint8), np.zeros(n, np.int64)
         itemsize = np.dtype(self.dtype).itemsize
-        plain_frames(payload[:n], size[:n], itemsize if self.shuffle else 1, raw[:n], errors)
+        share(plain_frames, n, payload[:n], size[:n], itemsize if self.shuffle else 1, raw[:n], errors)
         self.mark(n, errors, frame_status, new_status)
 
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
@@ -86,8 +87,8 @@ def _plain_frame(p, size, itemsize, raw):
     return 0
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def plain_frames(payload, sizes, itemsize, raw, errors):
+@njit(cache=True, nogil=True, error_model="numpy")
+def plain_frames(begin, end, payload, sizes, itemsize, raw, errors):
     """Fill raw (n, bytes) u8; errors: 1 where a size is not that of a frame. itemsize: 1 for bytes as they are."""
-    for f in prange(len(raw)):
+    for f in range(begin, end):
         errors[f] = _plain_frame(payload[f], np.int64(sizes[f]), itemsize, raw[f])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..backends import share
 from ..features.around_peaks import PEAKS, AroundPeaks, flat
 from ..features.bin import Bin, measured
 from ..features.regions import FAR, corner_of, in_panels
@@ -219,7 +220,7 @@ class Roibin(AroundPeaks):
         good, status = flat(plan.constants.get("good"), *shape), flat(got["pixel_status"], len(energy), *shape)
         corner = corners(got["peak_row"][:n], int(self.half or 0)), corners(got["peak_col"][:n], int(self.half or 0))
         codes = code.reshape(len(code), shape[0], *code.shape[-2:]).view(np.uint16)
-        reduce_frames(energy.reshape(-1, *shape)[:n], fixed(np.empty((0, 0, 0), np.uint8) if good is None else good),
+        share(reduce_frames, n, energy.reshape(-1, *shape)[:n], fixed(np.empty((0, 0, 0), np.uint8) if good is None else good),
                       fixed(np.empty((0, 0, 0, 0), np.uint8) if status is None else status[:n]), got["peak_panel"][:n].astype(np.int64), *corner,
                       got["peak_count"][:n].astype(np.int64), 2 * int(self.half or 0) + 1, self.size, np.array(self._rule(energy.dtype)),
                       np.array([kind.lowest, kind.highest, kind.fill & 0xFFFF, kind.masked & 0xFFFF]), codes, bits, roi, count, background_error, max_error)

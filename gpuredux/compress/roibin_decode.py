@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..backends import share
 from ..features.bin import MOST_IN_A_BIN
 from ..features.frames import WORDS, word
 from ..features.regions import in_panels
@@ -113,7 +114,7 @@ class RoibinDecode(Op):
         table = rebuilt(codes, np.float32(self.step), energy.dtype)
         table[[self.kind.fill, self.kind.masked]] = filler = self.filler(energy.dtype)
         wrong = np.zeros(n, np.uint32)
-        rebuild_frames(code.reshape(len(code), shape[0], *code.shape[-2:])[:n].view(np.uint16), roi_bits, roi.view(words), roi_count,
+        share(rebuild_frames, n, code.reshape(len(code), shape[0], *code.shape[-2:])[:n].view(np.uint16), roi_bits, roi.view(words), roi_count,
                        fixed(np.empty(0, np.uint8) if good is None else good.reshape(-1)), self.size, table.view(words), filler.view(words),
                        np.array([Frame.CORRUPT, Frame.OUTLIER_OVERFLOW], np.uint32), energy.reshape(-1, *shape).view(words), wrong)
         if new_status is not None:

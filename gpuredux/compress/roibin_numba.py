@@ -1,16 +1,16 @@
 """compress.roibin and compress.roibin_decode for the CPU: a frame a task."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def reduce_frames(frames, good, status, panel, top, left, peaks, side, size, rule, limits, code, bits, roi, count, background_error, max_error):
+@njit(cache=True, nogil=True, error_model="numpy")
+def reduce_frames(begin, end, frames, good, status, panel, top, left, peaks, side, size, rule, limits, code, bits, roi, count, background_error, max_error):
     """Fill code to max_error. good, status: of no pixels where there are none; top, left (n, cap): corners of windows; rule, limits: see Roibin._rule and
     numba. f64 holds sums of whole numbers exactly: 65535 of 32 bits are less than 2**48."""
-    for f in prange(len(frames)):
+    for f in range(begin, end):
         reduce_frame(np.int64(f), frames, good, status, panel, top, left, peaks, side, size, rule, limits, code, bits, roi, count, background_error,
                      max_error)
 
@@ -123,10 +123,10 @@ def rounded_up(e):
     return np.nextafter(near, np.float32(np.inf)) if np.float64(near) < e else near
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def rebuild_frames(code, bits, roi, count, good, size, table, filler, marks, energy, wrong):
+@njit(cache=True, nogil=True, error_model="numpy")
+def rebuild_frames(begin, end, code, bits, roi, count, good, size, table, filler, marks, energy, wrong):
     """Fill energy, and marks (CORRUPT, OUTLIER_OVERFLOW) where they belong. code: as u16; roi, energy: as unsigned words; table: of each code's pixels."""
-    for f in prange(len(code)):
+    for f in range(begin, end):
         rebuild_frame(np.int64(f), code, bits, roi, count, good, size, table, filler, marks, energy, wrong)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
+from ..backends import share
 from . import zstd_format as z
 from .lz4_numba import BLOCK, I1, I8, I64, V64, _at, _load, be32, copy16, copy32, copy64, copy_bytes, first_one, splat64, unshuffle
 
@@ -829,9 +830,13 @@ def _item(f, s, spans, payload, sizes, element, kind, code, planes, found):
         found[f, s, 0], found[f, s, 1], found[f, s, 2] = error, bad, where
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def decode_frames(payload, sizes, element, kinds, code, planes, spans, found):
     """Fill code (n, bytes) u8; kinds (n,) i64; found (n, spans, 3), zeros before: of each span (error, block, place), 0 = none. planes: MARGIN bytes longer
     a frame than code."""
-    for item in prange(code.shape[0] * spans):
+    share(_items, code.shape[0] * spans, payload, sizes, element, kinds, code, planes, spans, found)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _items(begin, end, payload, sizes, element, kinds, code, planes, spans, found):
+    for item in range(begin, end):
         _item(item // spans, item % spans, spans, payload, sizes, element, kinds[item // spans], code, planes, found)

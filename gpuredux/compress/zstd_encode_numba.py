@@ -10,9 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, prange, types
+from numba import carray, njit, types
 from numba.extending import intrinsic
 
+from ..backends import share
 from .by_address import address_of, call
 from .huffman_lengths import WORK, code_lengths_into
 from .lz4_numba import FULL, I1, I8, I32, I64, MARGIN, V64, _at, _load, _write, copy16, copy64, copy_bytes, equal64, first_one
@@ -1003,17 +1004,27 @@ def encode_span(raw, slots, stages, f, first, last, size, pixels, planes):
     return call(stages[5], (raw[f], slots[f, SLOT * first :], stages, first, last, size, pixels, planes))
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def encode_frames(raw, size, planes, payload, sizes, slots, spans, stages):
     """Chunks of all frames raw (n, bytes) u8; planes: 1 for planes of bits. A frame is cut into spans of regions so that a few large frames use all cores;
     all go to slots (n, regions * SLOT) first: where one belongs is known in the end. stages: stages()."""
-    n, pixels = raw.shape[0], raw.shape[1] // size
-    usable = pixels // 8 * 8 * size if planes else raw.shape[1]
+    n, usable = raw.shape[0], raw.shape[1] // (8 * size) * (8 * size) if planes else raw.shape[1]
     regions = (usable + REGION - 1) // REGION
     length = np.zeros((n, spans), np.int64)
-    for item in prange(n * spans):
+    share(encode_spans, n * spans, raw, size, planes, slots, regions, length, stages)
+    share(place_spans, n * spans, raw, size, planes, payload, sizes, slots, regions, length)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def encode_spans(begin, end, raw, size, planes, slots, regions, length, stages):
+    spans = length.shape[1]
+    for item in range(begin, end):
         f, s = item // spans, item % spans
         first, last = regions * s // spans, regions * (s + 1) // spans
-        length[f, s] = encode_span(raw, slots, stages, f, first, last, size, pixels, planes)
-    for item in prange(n * spans):
+        length[f, s] = encode_span(raw, slots, stages, f, first, last, size, raw.shape[1] // size, planes)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def place_spans(begin, end, raw, size, planes, payload, sizes, slots, regions, length):
+    spans = length.shape[1]
+    for item in range(begin, end):
         place(item // spans, item % spans, spans, regions, length, raw, size, planes, payload, sizes, slots)
