@@ -97,11 +97,7 @@ def along(even, odd, factors, whole, back):
 
 def lift(x, packed, low, *how_and_sizes):
     """One level: the corner of x of these sizes; the approximation to the corner of low, the details to packed."""
-    share(_lift, len(x) * _strips(how_and_sizes[-1][0]), read_only(x), packed, low, *how_and_sizes)
-
-
-def _strips(rows):
-    return -(-((rows + 1) // 2) // STRIP)
+    share(_lift, len(x) * -(-how_and_sizes[-1][0] // (2 * STRIP)), read_only(x), packed, low, *how_and_sizes)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -162,7 +158,7 @@ def split(line, even, odd, cols, periodic):
 
 def unlift(low, packed, out, *how_and_sizes):
     """One level back: the approximation in the corner of low, the details in packed, to the corner of out of these sizes."""
-    share(_unlift, len(out) * _strips(how_and_sizes[-1][0]), read_only(low), read_only(packed), out, *how_and_sizes)
+    share(_unlift, len(out) * -(-how_and_sizes[-1][0] // (2 * STRIP)), read_only(low), read_only(packed), out, *how_and_sizes)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

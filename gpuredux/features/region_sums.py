@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..backends import share
 from ..op import Plan, Spec, live_rows
 from ..status import Frame, Pixel
 from .around_peaks import PEAKS, AroundPeaks, flat
@@ -147,10 +148,9 @@ class RegionSums(AroundPeaks):
                  flat(plan.constants.get("good"), npix), limit, np.float32(1 / unit), np.float64(unit))
         beyond = np.zeros((n, columns[0].shape[1]), np.uint8)
         if self.half is None:
-            sum_regions(*given, plan.constants["span"], plan.constants["part"], plan.constants["box"], beyond, tuple(columns[:3]), tuple(columns[3:]))
+            share(sum_regions, beyond.size, *given, *(plan.constants[k] for k in ("span", "part", "box")), beyond, tuple(columns[:3]), tuple(columns[3:]))
         else:
-            peaks = tuple(got[k] for k in PEAKS)
-            sum_peaks(*given, panels, rows, cols, self.half, *peaks, beyond, tuple(columns[:3]), tuple(columns[3:]))
+            share(sum_peaks, beyond.size, *given, panels, rows, cols, self.half, *(got[k] for k in PEAKS), beyond, tuple(columns[:3]), tuple(columns[3:]))
         if new_status is not None:
             new_status[:n] = got["frame_status"][:n] | np.where(beyond.any(1), Frame.BEYOND_UNIT, 0).astype(np.uint32)
 

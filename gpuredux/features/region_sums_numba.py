@@ -5,8 +5,6 @@ from numba import njit, types
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
 
-from ..backends import share
-
 LARGEST = np.float32(2147483520.0)
 NAN = np.float32(np.nan)
 
@@ -157,12 +155,8 @@ def _scaled(total, unit, x):
     return lambda total, unit, x: total
 
 
-def sum_regions(frames, status, good, limit, inverse, unit, span, part, box, *out):
-    share(_regions, len(frames) * len(box), frames, status, good, limit, inverse, unit, span, part, box, *out)
-
-
 @njit(cache=True, nogil=True)
-def _regions(first, last, frames, status, good, limit, inverse, unit, span, part, box, beyond, counts, columns):
+def sum_regions(first, last, frames, status, good, limit, inverse, unit, span, part, box, beyond, counts, columns):
     regions = len(box)
     for task in range(first, last):
         f, k = task // regions, task % regions
@@ -179,12 +173,8 @@ def corner_of(peak, half):
     return np.int64(np.rint(peak)) - half if abs(peak) <= 1_000_000 else np.int64(-4_000_000)
 
 
-def sum_peaks(frames, status, good, limit, inverse, unit, panels, rows, cols, half, peak_panel, *rest):
-    share(_peaks, peak_panel[: len(frames)].size, frames, status, good, limit, inverse, unit, panels, rows, cols, half, peak_panel, *rest)
-
-
 @njit(cache=True, nogil=True)
-def _peaks(begin, end, frames, status, good, limit, inverse, unit, panels, rows, cols, half, peak_panel, peak_row, peak_col, peak_count, beyond, counts,
+def sum_peaks(begin, end, frames, status, good, limit, inverse, unit, panels, rows, cols, half, peak_panel, peak_row, peak_col, peak_count, beyond, counts,
            columns):
     cap, side = peak_panel.shape[1], 2 * half + 1
     for task in range(begin, end):
