@@ -6,7 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 NORMAL = 1.4826     # sigma of a Gaussian by its MAD
 STEPS = 300         # most iterations of a pixel; 10 for a gate of 3 sigma
@@ -51,13 +53,13 @@ def untruncated(gated: Moments, low: np.ndarray, high: np.ndarray) -> Gaussian:
     shape = gated.mean.shape
     flat = [np.ascontiguousarray(a).reshape(-1) for a in (gated.mean, gated.rms, low.astype(np.float64), high.astype(np.float64))]
     mean, sigma, inside, found = (np.empty(flat[0].size, t) for t in (np.float64, np.float64, np.float64, np.bool_))
-    _solve(*flat, mean, sigma, inside, found)
+    share(_solve, mean.size, *flat, mean, sigma, inside, found)
     return Gaussian(*(a.reshape(shape) for a in (mean, sigma, inside, found)))
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _solve(m, s, low, high, mean, sigma, inside, found):
-    for i in prange(m.size):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve(first, last, m, s, low, high, mean, sigma, inside, found):
+    for i in range(first, last):
         mean[i], sigma[i], inside[i], found[i] = _one(m[i], s[i], low[i] - 0.5, high[i] + 0.5)
 
 
@@ -104,14 +106,14 @@ def shape_of(sample: np.ndarray, adc: np.ndarray, top: int, median: np.ndarray, 
     """adc (65536,) i32: of each word; -1 where it is no measurement of the stage, -2 where the word says saturated. top: the largest adc."""
     npix = median.size
     out = np.empty((3, npix))
-    _shape(sample.reshape(len(sample), npix), adc, top, median.reshape(npix), 3 * mad.reshape(npix), out)
+    share(_shape, -(-npix // 512), sample.reshape(len(sample), npix), adc, top, median.reshape(npix), 3 * mad.reshape(npix), out)
     return Shape(*out.reshape(3, *median.shape))
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _shape(sample, adc, top, median, reach, out):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shape(first, last, sample, adc, top, median, reach, out):
     n, npix = sample.shape
-    for tile in prange((npix + 511) // 512):
+    for tile in range(first, last):
         for i in range(512 * tile, min(512 * tile + 512, npix)):
             centre = math.floor(median[i])
             ends, cold, k = 0, 0, 0

@@ -1,42 +1,44 @@
 """Medians of many pixels at once for the CPU: bisection by counting, side by side for 64 pixels."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 WIDE = 64       # pixels side by side
-STRIPS = 64     # each with memory of its own
 NONE = np.uint32(1 << 20)
 
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def medians(raw, table, median2, mad4, count):
-    """table: the adc of a word, NONE for one that does not count."""
+def medians(raw, *rest):
+    """median2, mad4 and count of the pixels of raw (n, npix); table: the adc of a word, NONE for one that does not count."""
+    share(_groups, -(-raw.shape[1] // WIDE), raw, *rest)
+
+
+@fast
+def _groups(first, last, raw, table, median2, mad4, count):
     n, npix = raw.shape
-    groups = (npix + WIDE - 1) // WIDE
-    strips = min(groups, STRIPS)
-    for strip in prange(strips):
-        x, centre = np.empty((n, WIDE), np.uint32), np.empty(WIDE, np.uint32)
-        many, spread = np.empty(WIDE, np.uint32), np.empty(WIDE, np.uint32)
-        for group in range(strip * groups // strips, (strip + 1) * groups // strips):
-            begin = group * WIDE
-            wide = min(WIDE, npix - begin)
-            many[:] = 0
-            for f in range(n):
-                for j in range(wide):
-                    x[f, j] = table[raw[f, begin + j]]
-                    many[j] += x[f, j] != NONE
-                x[f, wide:] = NONE
-            _middle_two(x, many, centre)
-            for f in range(n):
-                row = x[f]
-                for j in range(WIDE):
-                    far = np.uint32(abs(np.int32(2) * np.int32(row[j]) - np.int32(centre[j])))
-                    row[j] = NONE if row[j] == NONE else far
-            _middle_two(x, many, spread)
+    x, centre = np.empty((n, WIDE), np.uint32), np.empty(WIDE, np.uint32)
+    many, spread = np.empty(WIDE, np.uint32), np.empty(WIDE, np.uint32)
+    for group in range(first, last):
+        begin = group * WIDE
+        wide = min(WIDE, npix - begin)
+        many[:] = 0
+        for f in range(n):
             for j in range(wide):
-                median2[begin + j], mad4[begin + j], count[begin + j] = centre[j], spread[j], many[j]
+                x[f, j] = table[raw[f, begin + j]]
+                many[j] += x[f, j] != NONE
+            x[f, wide:] = NONE
+        _middle_two(x, many, centre)
+        for f in range(n):
+            row = x[f]
+            for j in range(WIDE):
+                far = np.uint32(abs(np.int32(2) * np.int32(row[j]) - np.int32(centre[j])))
+                row[j] = NONE if row[j] == NONE else far
+        _middle_two(x, many, spread)
+        for j in range(wide):
+            median2[begin + j], mad4[begin + j], count[begin + j] = centre[j], spread[j], many[j]
 
 
 @fast

@@ -288,7 +288,7 @@ def sum_tiles(raw, order, first, count, total, extreme, gate, *rest):
 def _tiles(first_job, last_job, raw, order, first, count, total, extreme, gate, new_count, new_total, new_extreme, word_class, masks, looks):
     npix, gated = raw.shape[1], gate.shape[1] > 0
     n_tiles = (npix + TILE - 1) // TILE
-    small, wide = np.empty((6, ROW), np.uint32), np.empty((2, ROW), np.uint64)     # for all tiles: asked for by each, they cost more than the sums (fresh pages)
+    small, wide = np.empty((6, ROW), np.uint32), np.empty((2, ROW), np.uint64)    # for all tiles: fresh pages for each cost more than the sums
     ends, limits = np.empty((2, ROW), np.uint16), np.empty((3, ROW), np.uint16)
     for job in range(first_job, last_job):
         c, begin = job // n_tiles, job % n_tiles * TILE

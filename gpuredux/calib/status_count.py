@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from ..op import Fused, Op, Plan, Spec, frame_grid, frame_of, live_rows, nbytes, vector
 
 
@@ -100,11 +101,15 @@ class ImageCount(MarksCount):
     writes: ClassVar[tuple[str, ...]] = ("image_status_count",)
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def count_bits(status, count):
     """count[f] (8,) = the pixels of status (n, npix) with each bit"""
-    n, npix = status.shape
-    for f in prange(n):
+    share(_frames, len(status), status, count)
+
+
+@njit(cache=True, nogil=True)
+def _frames(first, last, status, count):
+    npix = status.shape[1]
+    for f in range(first, last):
         total = np.zeros(8, np.uint32)
         for j in range(np.uint64(npix)):
             s = status[f, j]

@@ -1,17 +1,26 @@
 """The asics of calib.stencil for the CPU: each with a border of zeros, whole rows at a time."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
+from ..op import read_only
 
 NAN = np.float32(np.nan)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def stencil_asics(energy, status, out, weights, edge, inverse, steps, rows, cols):
     """out = the weighted sums of energy (n, down * rows, across * cols) with steps < 0, else that many steps towards the inverse."""
-    n, down, across = energy.shape[0], energy.shape[1] // rows, energy.shape[2] // cols
+    asics = len(energy) * (energy.shape[1] // rows) * (energy.shape[2] // cols)
+    status = np.empty((0, 0, 0), np.uint8) if status is None else status       # a stand-in: another type would be compiled for, too
+    share(_asics, asics, energy, read_only(status), out, read_only(weights), read_only(edge), inverse, steps, rows, cols)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _asics(first, last, energy, status, out, weights, edge, inverse, steps, rows, cols):
+    down, across = energy.shape[1] // rows, energy.shape[2] // cols
     h = weights.shape[0] // 2
-    for task in prange(n * down * across):
+    for task in range(first, last):
         f, r0, c0 = task // (down * across), task // across % down * rows, task % across * cols
         y = np.zeros((rows + 2 * h, cols + 2 * h), np.float32)
         use = np.zeros((rows, cols), np.bool_)
@@ -19,7 +28,7 @@ def stencil_asics(energy, status, out, weights, edge, inverse, steps, rows, cols
             for c in range(cols):
                 x = energy[f, r0 + r, c0 + c]
                 good = np.isfinite(x)
-                if status is not None:
+                if len(status):
                     good = good and status[f, r0 + r, c0 + c] == 0
                 use[r, c] = good
                 y[r + h, c + h] = x if good else np.float32(0)
@@ -86,6 +95,6 @@ def _finish(energy, status, out, use, total, f, r0, c0, r):
         y, x = total[c], energy[f, r0 + r, c0 + c]
         if not use[r, c]:
             y = x
-            if status is not None:
+            if len(status):
                 y = NAN if status[f, r0 + r, c0 + c] != 0 else x
         out[f, r0 + r, c0 + c] = y if y == y else NAN

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from ..op import Op, Plan, Spec, live_rows, spec_of
+from ..backends import share
+from ..op import Op, Plan, Spec, live_rows, read_only, spec_of
 
 COLUMNS = {"keep": (True, False), "raw": (False, True), "any": (True, True)}
 UNITS = {16: "uint4", 8: "u64", 4: "u32", 2: "u16", 1: "u8"}
@@ -127,11 +128,15 @@ def list_rows(decision, keep, raw, source):
     return count
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def copy_rows(a, b, source):
     """b[j] = a[source[j]], in tiles of 8192 words."""
+    share(_tiles, len(source) * -(-a.shape[1] // 8192), read_only(a), b, source)
+
+
+@njit(cache=True, nogil=True)
+def _tiles(first, last, a, b, source):
     tiles = (a.shape[1] + 8191) // 8192
-    for task in prange(len(source) * tiles):
+    for task in range(first, last):
         j, tile = task // tiles, task % tiles
         i = np.uint64(source[j])
         for k in range(np.uint64(tile * 8192), np.uint64(min(tile * 8192 + 8192, a.shape[1]))):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, vector
+from ..backends import share
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, read_only, vector
 from .decision import Reason
 
 TILE = 32768    # pixels that one numba task counts
@@ -132,33 +133,36 @@ class LitPixels(Op):
         )
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def lit_counts(energy, pixel_status, good, threshold, size):
-    """(n, tiles) u32: lit pixels of each frame in tiles of this size."""
-    n, npix = energy.shape
-    tiles = (npix + size - 1) // size
-    counts = np.zeros((n, tiles), np.uint32)
-    for task in prange(n * tiles):
-        f, tile = task // tiles, task % tiles
-        counts[f, tile] = _lit(
-            energy[f], None if pixel_status is None else pixel_status[f], good, threshold, np.uint64(tile * size), np.uint64(min(tile * size + size, npix))
-        )
+    """(n, tiles) u32: lit pixels of each frame in tiles of this size. What is not there gets a stand-in, so that this is compiled once."""
+    counts = np.zeros((len(energy), -(-energy.shape[1] // size)), np.uint32)
+    marks, use = np.empty((0, 0), np.uint8) if pixel_status is None else pixel_status, np.empty(0, np.uint8) if good is None else good
+    share(_tiles, counts.size, counts, energy, read_only(marks), read_only(use), threshold, size)
     return counts
 
 
 @njit(cache=True, nogil=True)
-def _lit(energy, pixel_status, good, threshold, start, stop):
+def _tiles(first, last, counts, energy, pixel_status, good, threshold, size):
+    npix, tiles = energy.shape[1], counts.shape[1]
+    for task in range(first, last):
+        f, tile = task // tiles, task % tiles
+        counts[f, tile] = _lit(energy, pixel_status, good, threshold, f, np.uint64(tile * size), np.uint64(min(tile * size + size, npix)))
+
+
+@njit(cache=True, nogil=True)
+def _lit(energies, marks, good, threshold, f, start, stop):
     """How many pixels of start to stop are lit. No branch in the loops: they vectorise."""
-    count = np.uint32(0)
-    if pixel_status is None:
-        if good is None:
+    count, energy = np.uint32(0), energies[f]
+    if len(marks) == 0:
+        if len(good) == 0:
             for j in range(start, stop):
                 count += np.uint32(energy[j] > threshold)
         else:
             for j in range(start, stop):
                 count += np.uint32(energy[j] > threshold) & np.uint32(good[j])
     else:
-        if good is None:    # not elif: numba prunes plain tests for None only
+        pixel_status = marks[f]
+        if len(good) == 0:
             for j in range(start, stop):
                 count += np.uint32(energy[j] > threshold) & np.uint32(pixel_status[j] == 0)
         else:
