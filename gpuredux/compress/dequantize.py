@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, bits_define, frame_grid, frame_of, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, bits_define, frame_grid, frame_of, live_rows, nbytes, read_only, vector
 from .dequantize_numba import dequantize_levels, dequantize_tiles
 
 
@@ -55,13 +55,6 @@ def round_down(value: float, bits: int) -> float:
     """The largest number of so many significant bits that is not above the value (positive and finite)."""
     mantissa, exponent = math.frexp(value)
     return math.ldexp(math.floor(math.ldexp(mantissa, bits)), exponent - bits)
-
-
-def fixed(x: np.ndarray) -> np.ndarray:
-    """A view that cannot be written: numba compiles for arrays that can and for such that cannot, and once is enough."""
-    view = x.view()
-    view.setflags(write=False)
-    return view
 
 
 def level_values(k: np.ndarray, origin: int, units: int) -> np.ndarray:
@@ -187,12 +180,12 @@ class Dequantize(Op):
 
     def numba(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:
         n, shape, kind = live_rows(code, live), (len(code), math.prod(code.shape[1:])), self.kind
-        first = (fixed(code.reshape(shape)[:n]), fixed(index), fixed(value), fixed(count), energy.reshape(shape))
+        first = (read_only(code.reshape(shape)[:n]), read_only(index), read_only(value), read_only(count), energy.reshape(shape))
         last = (kind.dtype.type(kind.fill), kind.dtype.type(kind.masked), np.float32(self.masked_value))
         if self.log2_step is not None:
             dequantize_levels(*first, float(self.log2_step), float(self.log2_smallest or 0.0), *last)
         else:
-            plane = fixed(plan.constants["scale"].reshape(-1)) if self.scale is not None else None
+            plane = read_only(plan.constants["scale"].reshape(-1)) if self.scale is not None else None
             dequantize_tiles(*first, np.float32(0 if self.step is None else self.step), plane, np.float32(self.zero), *last)
 
     def device(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, bits_define, frame_grid, frame_of, live_rows, nbytes, vector
-from .dequantize import fixed
+from ..op import Op, Plan, Spec, bits_define, frame_grid, frame_of, live_rows, nbytes, read_only, vector
 from .dequantize_counts_numba import dequantize_counts_tiles
 
 CODES = {"uint8": 2**8 - 2, "uint16": 2**16 - 2}    # MASKED; FILL is the next one
@@ -84,8 +83,8 @@ class DequantizeCounts(Op):
         every = np.full(CODES[self.code] + 2, np.nan, np.float32)       # of every code
         every[: len(self.table)] = plan.constants["table"]
         every[self.masked_code] = self.masked_value
-        lists = (fixed(a) for a in (index, value, count))
-        dequantize_counts_tiles(fixed(code.reshape(shape)[:n]), *lists, energy.reshape(shape), fixed(every), self.fill_code)
+        lists = (read_only(a) for a in (index, value, count))
+        dequantize_counts_tiles(read_only(code.reshape(shape)[:n]), *lists, energy.reshape(shape), read_only(every), self.fill_code)
 
     def device(self, plan: Plan, code: Any, index: Any, value: Any, count: Any, live: Any, energy: Any) -> None:
         n, npix = code.shape[0], math.prod(code.shape[1:])

@@ -1,20 +1,25 @@
 """The numba tiles of compress.dequantize_counts: a look-up, and then, only if there are any, the outliers."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .dequantize_numba import listed_in_tile
 
 TILE = 4096     # pixels of one task
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def dequantize_counts_tiles(code, index, value, count, energy, every, fill):
-    """every: what each code means, the reserved ones too."""
-    n, npix = code.shape
+def dequantize_counts_tiles(code, *rest):
+    """rest: index, value, count, energy; every: what each code means, the reserved ones too; fill."""
+    share(_tiles, len(code) * -(-code.shape[1] // TILE), code, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(begin, end, code, index, value, count, energy, every, fill):
+    npix = code.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
-    for job in prange(n * n_tiles):
-        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE     # job is unsigned: mixed, it would become a float
+    for job in range(begin, end):
+        f, first = job // n_tiles, job % n_tiles * TILE
         row, out = code[f], energy[f]
         outliers = np.uint32(0)
         for j in range(np.uint64(first), np.uint64(min(first + TILE, npix))):

@@ -1,19 +1,25 @@
 """The numba tiles of compress.dequantize: all as if coded, and then, only if there are any, the outliers by bisection."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 TILE = 4096     # pixels of one task
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def dequantize_tiles(code, index, value, count, energy, step, scale, zero, fill, masked, masked_value):
+def dequantize_tiles(code, *rest):
     """energy = (code - zero) * step, or the same with scale where that is a plane."""
-    n, npix = code.shape
+    share(_tiles, len(code) * -(-code.shape[1] // TILE), code, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(begin, end, code, index, value, count, energy, step, scale, zero, fill, masked, masked_value):
+    npix = code.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
     nan = np.float32(np.nan)
-    for job in prange(n * n_tiles):
-        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE     # job is unsigned: mixed, it would become a float
+    for job in range(begin, end):
+        f, first = job // n_tiles, job % n_tiles * TILE
         row, out = code[f], energy[f]
         outliers = np.uint32(0)
         for j in range(np.uint64(first), np.uint64(min(first + TILE, npix))):
@@ -27,14 +33,18 @@ def dequantize_tiles(code, index, value, count, energy, step, scale, zero, fill,
             listed_in_tile(row, out, index[f], value[f], np.int64(count[f]), first, min(first + TILE, npix), fill)
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def dequantize_levels(code, index, value, count, energy, step, smallest, fill, masked, masked_value):
+def dequantize_levels(code, *rest):
     """energy = a level of sign(code), |code| - 1 of them above the smallest."""
-    n, npix = code.shape
+    share(_levels, len(code) * -(-code.shape[1] // TILE), code, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _levels(begin, end, code, index, value, count, energy, step, smallest, fill, masked, masked_value):
+    npix = code.shape[1]
     n_tiles = (npix + TILE - 1) // TILE
     nan = np.float32(np.nan)
-    for job in prange(n * n_tiles):
-        f, first = np.int64(job) // n_tiles, np.int64(job) % n_tiles * TILE
+    for job in range(begin, end):
+        f, first = job // n_tiles, job % n_tiles * TILE
         row, out = code[f], energy[f]
         outliers = np.uint32(0)
         for j in range(np.uint64(first), np.uint64(min(first + TILE, npix))):

@@ -1,17 +1,22 @@
 """The numba rows of compress.pack: pieces of all chunks, so that one large chunk does not wait for one thread."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from ..backends import share
 
 PIECE = 1 << 18     # bytes of one task
 
 
-@njit(cache=True, nogil=True, parallel=True)
 def pack_rows(payload, size, offset, packed):
-    n, cap = payload.shape
-    pieces = (cap + PIECE - 1) // PIECE
-    for job in prange(n * pieces):
-        f, piece = np.int64(job) // pieces, np.int64(job) % pieces     # job is unsigned: mixed, it would become a float
+    pieces = -(-payload.shape[1] // PIECE)
+    share(_pieces, len(payload) * pieces, pieces, payload, size, offset, packed)
+
+
+@njit(cache=True, nogil=True)
+def _pieces(begin, end, pieces, payload, size, offset, packed):
+    for job in range(begin, end):
+        f, piece = job // pieces, job % pieces
         _piece(payload[f], np.int64(size[f]), np.int64(offset[f]), np.int64(offset[f + 1]), packed, piece * PIECE)
 
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, read_only, vector
 from ..status import Frame
-from .dequantize import CODES, F64, LARGEST, SMALLEST, UNITS, Code, Dequantize, check_zero, fixed, round_down
+from .dequantize import CODES, F64, LARGEST, SMALLEST, UNITS, Code, Dequantize, check_zero, round_down
 from .quantize_levels import Levels, levels, nearest_level
 from .quantize_numba import TILE, list_outliers, quantize_tiles
 
@@ -280,10 +280,10 @@ class Quantize(Op):
         code, index, value, count, max_error, new_status = plan.every_output(out)
         n, shape, kind = live_rows(energy, live), (len(energy), math.prod(energy.shape[1:])), self.kind
         words = np.dtype(f"u{kind.dtype.itemsize}")       # of whatever sign: compiled once
-        x, codes, n_tiles = fixed(energy.reshape(shape)), code.reshape(shape).view(words), -(-shape[1] // TILE)
-        good, status = fixed(np.empty(0, np.uint8)), fixed(np.empty((0, 0), np.uint8))
-        good = good if self.good is None else fixed(plan.constants["good"].reshape(-1))
-        status = status if pixel_status is None else fixed(pixel_status.reshape(shape))
+        x, codes, n_tiles = read_only(energy.reshape(shape)), code.reshape(shape).view(words), -(-shape[1] // TILE)
+        good, status = read_only(np.empty(0, np.uint8)), read_only(np.empty((0, 0), np.uint8))
+        good = good if self.good is None else read_only(plan.constants["good"].reshape(-1))
+        status = status if pixel_status is None else read_only(pixel_status.reshape(shape))
         exact = kind.decode_dtype == F64 or self.mode == "rel"
         counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), F64 if exact else np.float32)
         limits = np.array([kind.lowest, kind.highest, *np.array([kind.fill, kind.masked]).astype(words), kind.zero], np.int64)
@@ -300,7 +300,7 @@ class Quantize(Op):
         rule, none = (np.float32(0),) * 3, np.empty(0, np.float32)
         if self.mode == "abs":
             rule = (self.step, np.float32(1.0 / float(self.step)), self.error_bound)
-        return (rule, *(fixed(constants[k].reshape(-1) if self.mode == "k_sigma" else none) for k in ("step", "inverse")))
+        return (rule, *(read_only(constants[k].reshape(-1) if self.mode == "k_sigma" else none) for k in ("step", "inverse")))
 
     def _spacing(self) -> tuple[float, ...] | None:
         """spacing of quantize_tiles."""

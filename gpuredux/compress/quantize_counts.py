@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, vector
+from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, read_only, vector
 from ..status import Frame
 from .counts_table import Bins, Lookup, granule_of, lookup_of, square_root_bins
-from .dequantize import fixed
 from .dequantize_counts import CODES, DequantizeCounts
 from .quantize_counts_numba import DIRECT, SEVERAL, quantize_counts_tiles
 from .quantize_numba import TILE, list_outliers
@@ -204,12 +203,12 @@ class QuantizeCounts(Op):
         good, status = np.empty(0, np.uint8), np.empty((0, 0), np.uint8)
         good = good if self.good is None else plan.constants["good"].reshape(-1)
         status = status if pixel_status is None else pixel_status.reshape(shape)
-        x, codes, n_tiles = fixed(count.reshape(shape)), code.reshape(shape), -(-shape[1] // TILE)
+        x, codes, n_tiles = read_only(count.reshape(shape)), code.reshape(shape), -(-shape[1] // TILE)
         counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), np.float32)
-        tables: tuple[Any, ...] = (*(fixed(plan.constants[k]) for k in ("first", "start")), *self.direct)
+        tables: tuple[Any, ...] = (*(read_only(plan.constants[k]) for k in ("first", "start")), *self.direct)
         inverse = np.float32(1.0 / self.unit) if count.dtype.kind == "f" else None
         limits = np.array([self.smallest, self.largest, self.fill_code, self.masked_code, self.lookup.bits], np.int64)
-        quantize_counts_tiles(x[:n], fixed(good), fixed(status), codes, counts, errors, *tables, limits, inverse)
+        quantize_counts_tiles(x[:n], read_only(good), read_only(status), codes, counts, errors, *tables, limits, inverse)
         list_outliers(x, codes, counts, np.cumsum(counts, axis=1) - counts, np.int64(self.fill_code), index, value)
         number[:n] = counts.sum(axis=1)
         max_error[:n] = errors.max(axis=1)

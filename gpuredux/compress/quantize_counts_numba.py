@@ -1,21 +1,25 @@
 """The numba tiles of compress.quantize_counts: one look-up a pixel of code and error together; beyond the table a granule and one comparison."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .quantize_numba import TILE, mark_used
 
 DIRECT = 65536          # values of the table that needs no granules
 SEVERAL = 0x7FC00000    # in place of an error's bits: some pixel of the tile has no code
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def quantize_counts_tiles(count, good, status, code, counts, errors, first, start, codes, entries, table, limits, inverse):
+def quantize_counts_tiles(count, good, status, code, counts, *rest):
     """Fill code; outliers and largest error of each tile of each frame. good, status: of no pixels where there are none; codes, entries, table:
     QuantizeCounts.direct; limits: smallest, largest, fill, masked, bits of a granule; inverse: 1 / unit of floats, None of whole numbers."""
-    n, n_tiles = counts.shape
-    for job in prange(n * n_tiles):
-        f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles     # job is unsigned: mixed, it would become a float
+    share(_tiles, counts.size, count, good, status, code, counts, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiles(begin, end, count, good, status, code, counts, errors, first, start, codes, entries, table, limits, inverse):
+    for job in range(begin, end):
+        f, tile = job // counts.shape[1], job % counts.shape[1]
         _tile(count, good, status, code, f, tile, counts, errors, first, start, codes, entries, table, limits, inverse)
 
 

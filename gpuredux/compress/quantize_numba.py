@@ -1,26 +1,30 @@
 """The numba tiles of compress.quantize, in loops that vectorise, compiled once for each kind of code and bound. Over 200 lines: three bounds, twice each."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..backends import share
 from .dequantize_numba import level_value
 
 TILE = 2048     # pixels of one task: they, their codes and marks stay in the first cache for a second look
 GROUP = 16      # frames that a task walks where there are planes of steps, so that these stay in the cache
 
 
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def quantize_tiles(energy, good, status, code, counts, errors, rule, steps, inverses, limits, spacing, wide):
+def quantize_tiles(energy, good, status, code, counts, errors, rule, steps, *rest):
     """Fill code; outliers and largest error (in the dtype of errors) of each tile of each frame.
 
     good, status: of no pixels where there are none; code: as unsigned words; rule: step, inverse and bound of all pixels; steps, inverses: planes in place
     of it, or of no pixels; limits: lowest, highest, fill, masked, the last two as words, the code of 0; spacing: None, or of levels: step, smallest,
     most, bound; wide: None, or 0.0 where the decode in float64 is another one."""
-    n, group = len(energy), GROUP if len(steps) else 1
-    n_tiles = counts.shape[1]
-    for job in prange((n + group - 1) // group * n_tiles):
-        first, tile = np.int64(job) // n_tiles * group, np.int64(job) % n_tiles     # job is unsigned: mixed, it would become a float
-        _tiles(energy, good, status, code, first, min(first + group, n), tile, rule, steps, inverses, limits, spacing, wide, counts, errors)
+    group = GROUP if len(steps) else 1
+    share(_jobs, -(-len(energy) // group) * counts.shape[1], group, energy, good, status, code, counts, errors, rule, steps, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _jobs(begin, end, group, energy, good, status, code, counts, errors, rule, steps, inverses, limits, spacing, wide):
+    for job in range(begin, end):
+        first, tile = job // counts.shape[1] * group, job % counts.shape[1]
+        _tiles(energy, good, status, code, first, min(first + group, len(energy)), tile, rule, steps, inverses, limits, spacing, wide, counts, errors)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -209,12 +213,16 @@ def _level_error(size, k, step, smallest):
 
 
 # ------------------------------------------------------------------------------------------------------------- lists
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def list_outliers(energy, code, counts, starts, fill, index, value):
-    """index and value of the pixels with the code fill, in tiles that have any."""
-    n, n_tiles = counts.shape
-    for job in prange(n * n_tiles):
-        f, tile = np.int64(job) // n_tiles, np.int64(job) % n_tiles
+def list_outliers(energy, code, counts, *rest):
+    """index and value of the pixels with the code fill, in tiles that have any; rest: their first places in the lists, fill, index, value."""
+    if counts.any():
+        share(_lists, counts.size, energy, code, counts, *rest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lists(begin, end, energy, code, counts, starts, fill, index, value):
+    for job in range(begin, end):
+        f, tile = job // counts.shape[1], job % counts.shape[1]
         if counts[f, tile] > 0 and starts[f, tile] < index.shape[1]:
             _list(energy[f], code[f], tile, starts[f, tile], fill, index[f], value[f])
 

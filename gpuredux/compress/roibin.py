@@ -15,9 +15,9 @@ from ..features.bin import Bin, measured
 from ..features.regions import FAR, corner_of, in_panels
 from ..features.strong import count_scratch, count_strong
 from ..features.windows import UNITS
-from ..op import Plan, Spec, live_rows
+from ..op import Plan, Spec, live_rows, read_only
 from ..status import Frame
-from .dequantize import SMALLEST, Code, fixed, round_down
+from .dequantize import SMALLEST, Code, round_down
 from .quantize import Quantize, round_up
 from .roibin_decode import RoibinDecode, limits_of, rebuilt
 from .roibin_numba import reduce_frames
@@ -220,8 +220,8 @@ class Roibin(AroundPeaks):
         good, status = flat(plan.constants.get("good"), *shape), flat(got["pixel_status"], len(energy), *shape)
         corner = corners(got["peak_row"][:n], int(self.half or 0)), corners(got["peak_col"][:n], int(self.half or 0))
         codes = code.reshape(len(code), shape[0], *code.shape[-2:]).view(np.uint16)
-        share(reduce_frames, n, energy.reshape(-1, *shape)[:n], fixed(np.empty((0, 0, 0), np.uint8) if good is None else good),
-                      fixed(np.empty((0, 0, 0, 0), np.uint8) if status is None else status[:n]), got["peak_panel"][:n].astype(np.int64), *corner,
+        share(reduce_frames, n, energy.reshape(-1, *shape)[:n], read_only(np.empty((0, 0, 0), np.uint8) if good is None else good),
+                      read_only(np.empty((0, 0, 0, 0), np.uint8) if status is None else status[:n]), got["peak_panel"][:n].astype(np.int64), *corner,
                       got["peak_count"][:n].astype(np.int64), 2 * int(self.half or 0) + 1, self.size, np.array(self._rule(energy.dtype)),
                       np.array([kind.lowest, kind.highest, kind.fill & 0xFFFF, kind.masked & 0xFFFF]), codes, bits, roi, count, background_error, max_error)
         if new_status is not None:

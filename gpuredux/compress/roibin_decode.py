@@ -14,9 +14,9 @@ from ..features.frames import WORDS, word
 from ..features.regions import in_panels
 from ..features.strong import count_scratch, count_strong
 from ..features.windows import UNITS
-from ..op import Op, Plan, Spec, live_rows
+from ..op import Op, Plan, Spec, live_rows, read_only
 from ..status import Frame
-from .dequantize import CODES, LARGEST, SMALLEST, Code, fixed, round_down
+from .dequantize import CODES, LARGEST, SMALLEST, Code, round_down
 from .roibin_numba import rebuild_frames
 
 
@@ -115,7 +115,7 @@ class RoibinDecode(Op):
         table[[self.kind.fill, self.kind.masked]] = filler = self.filler(energy.dtype)
         wrong = np.zeros(n, np.uint32)
         share(rebuild_frames, n, code.reshape(len(code), shape[0], *code.shape[-2:])[:n].view(np.uint16), roi_bits, roi.view(words), roi_count,
-                       fixed(np.empty(0, np.uint8) if good is None else good.reshape(-1)), self.size, table.view(words), filler.view(words),
+                       read_only(np.empty(0, np.uint8) if good is None else good.reshape(-1)), self.size, table.view(words), filler.view(words),
                        np.array([Frame.CORRUPT, Frame.OUTLIER_OVERFLOW], np.uint32), energy.reshape(-1, *shape).view(words), wrong)
         if new_status is not None:
             new_status[:n] = frame_status[:n] | wrong
