@@ -5,14 +5,13 @@ Buffers that are read by whole vectors carry MARGIN spare bytes on both sides; u
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from ..backends import share
 from ..op import read_only
 from .huffman_lengths import WORK, code_lengths_into
 from .lz4_numba import FULL, I32, I64, MARGIN, V64, _at, _load, copy_bytes, equal64, first_one
@@ -587,21 +586,11 @@ def _share(first, step, whole, place, raw, size, payload, sizes, slots, blocks, 
 
 
 def encode_frames(raw, size, payload, sizes, slots, threads):
-    """Chunks of all frames raw (n, bytes) u8. slots (n, groups, SLOT): the blocks, before it is known at which bit they begin.
-
-    The threads are Python's: with prange numba would compile everything below it four times."""
+    """Chunks of all frames raw (n, bytes) u8. slots (n, groups, SLOT): the blocks, before it is known at which bit they begin. threads: no more than numba
+    may have."""
     n, groups = slots.shape[:2]
     blocks, sums = np.zeros((n, groups, GROUP, 3), np.int64), np.zeros((n, groups, 2), np.int64)
     raw = read_only(raw)
     phases = ((True, False),) if n >= threads else ((False, False), (False, True))
     for whole, place in phases:
-        in_threads(threads, lambda t, a=whole, b=place: _share(t, threads, a, b, raw, size, payload, sizes, slots, blocks, sums))
-
-
-def in_threads(threads, work):
-    """work(0), work(1) and so on, each in a thread of its own."""
-    if threads == 1:
-        work(0)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
+        share(lambda t, _, a=whole, b=place: _share(t, threads, a, b, raw, size, payload, sizes, slots, blocks, sums), threads)

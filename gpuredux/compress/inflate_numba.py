@@ -11,8 +11,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from ..backends import share
 from ..op import read_only
-from .deflate_numba import FIXED, ORDER, in_threads, load64, sums64
+from .deflate_numba import FIXED, ORDER, load64, sums64
 from .lz4_numba import I64, MARGIN, V64, _at, _copy_match, _load, copy_bytes
 
 BITS = 11               # of a code that is found by one look-up
@@ -431,5 +432,5 @@ def _share(first, step, payload, sizes, size, raw, planes, found):
 def decode_frames(payload, sizes, size, raw, planes, threads):
     """Fill raw (n, bytes) u8; for each frame (error, byte of the chunk): 0 = none. planes: MARGIN bytes longer a frame than raw."""
     found, payload, sizes = np.zeros((len(raw), 2), np.int64), read_only(payload), read_only(sizes)
-    in_threads(threads, lambda t: _share(t, threads, payload, sizes, size, raw, planes, found))
+    share(lambda t, _: _share(t, threads, payload, sizes, size, raw, planes, found), threads)
     return found

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from ..backends import share
 from ..op import read_only
 from .zfp_lanes import (
     ACC,
@@ -288,14 +286,15 @@ def both_widths(x, spare):
 
 
 def each_frame(run, n, nbytes):
-    """run(f) for all frames, by as many threads as numba may have. Not prange: that would compile all of it three times more."""
-    threads = min(numba.get_num_threads(), n)
-    if threads < 2 or nbytes < ALONE:
-        for f in range(n):
+    """run(f) for all frames."""
+    def part(first, last):
+        for f in range(first, last):
             run(f)
+
+    if nbytes < ALONE:
+        part(0, n)
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, range(n)))
+        share(part, n)
 
 
 def encode_frames(frames, work, codes, order, params, floating, check, side, payload, sizes, block_bits):
