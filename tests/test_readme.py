@@ -102,6 +102,16 @@ def test_the_features_run(tmp_path):
         assert np.allclose(np.sort(f["entry_1/result_1/peakXPosRaw"][0, :10]), [90 * k + 60.5 for k in range(10)], atol=0.1)
 
 
+def test_the_compression_runs(tmp_path):
+    """On the frames of the first example."""
+    first, code = (re.search(rf"<!-- {k}.*?-->\n```python\n(.*?)```", README.read_text(), re.S).group(1) for k in ("example", "compression"))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", f"{first}\n{code}"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "bound 1 sigma, largest error 1: holds; 4194304 values" in done.stdout, done.stdout
+    stock = "import h5py, hdf5plugin, sys; print(h5py.File('raw.h5')['raw'][...].shape)"
+    assert subprocess.run([sys.executable, "-c", stock], cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "(8, 512, 1024)\n"
+
+
 def test_picture_is_there():
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README.read_text()):
         assert (ROOT / picture).stat().st_size > 10_000, f"{picture}: run python bench/picture.py"
