@@ -15,8 +15,11 @@ from .dequantize_counts import DequantizeCounts
 from .lz4_decode import LZ4Decode, decode_lz4
 from .pack import Pack
 from .plain_decode import PlainDecode
+from .precondition import Precondition
+from .precondition_form import find_gaps
 from .quantize import Quantize
 from .quantize_counts import QuantizeCounts
+from .restore import Restore
 from .reversible_wavelet import ReversibleWavelet
 from .roibin import Roibin
 from .roibin_decode import RoibinDecode
@@ -37,6 +40,7 @@ OPS = (
     LZ4Decode, PlainDecode,
     Wavelet, WaveletDecode, ReversibleWavelet,
     Auto, AutoDecode,
+    Precondition, Restore,
 )
 
 __all__ = [
@@ -56,8 +60,10 @@ __all__ = [
     "LZ4Decode",
     "Pack",
     "PlainDecode",
+    "Precondition",
     "Quantize",
     "QuantizeCounts",
+    "Restore",
     "ReversibleWavelet",
     "Roibin",
     "RoibinDecode",
@@ -76,6 +82,7 @@ __all__ = [
     "decode_lz4",
     "decode_shuffle_zstd",
     "decode_zfp",
+    "find_gaps",
     "inflate_chunk",
     "verify",
 ]
