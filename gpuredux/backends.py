@@ -17,7 +17,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -219,10 +219,18 @@ def share(run: Callable[..., object], items: int, *x: Any) -> None:
     prange, which would do this too, compiles all that it calls three times over, and fails when two threads of a program come to it at once."""
     threads = min(numba.get_num_threads(), items)
     ends = [items * k // max(threads, 1) for k in range(threads + 1)]
-    others = [_pool(threads - 1).submit(run, a, b, *x) for a, b in pairwise(ends[1:])]
+    others: list[Future[object]] = []
+    own = [(0, ends[1])] if items else []
+    for part in pairwise(ends[1:]):
+        try:
+            others.append(_pool(threads - 1).submit(run, *part, *x))
+        except RuntimeError as e:
+            if not str(e).startswith("cannot schedule new futures"):    # the main thread has ended: this one does all that is left
+                raise
+            own.append(part)
     try:
-        if items:
-            run(0, ends[1], *x)
+        for first, last in own:
+            run(first, last, *x)
     finally:
         errors = [future.exception() for future in others]
     for error in errors:

@@ -724,3 +724,23 @@ def test_arrays_of_another_device_or_an_unordered_queue(device_target: Target) -
         pytest.skip("this OpenCL device has no queue that runs out of order")
     with pytest.raises(ValueError, match=r"^opencl: kernels of a plan follow one another; pass a queue that runs in order"):
         a_gain().plan(there, stream=pyopencl.CommandQueue(device_target.device.handle, properties=unordered))
+
+
+def test_sharing_when_the_main_thread_has_ended():
+    """A thread that outlives it, and what runs at exit, do all items themselves: Python starts no threads any more."""
+    words = """
+import atexit, threading, numba, numpy as np
+from gpuredux.backends import share
+numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+def fill(first, last, x):
+    x[first:last] += 1
+def work(name):
+    x = np.zeros(9)
+    share(fill, 9, x)
+    print(name, bool((x == 1).all()), flush=True)
+work("early")
+atexit.register(work, "exit")
+threading.Thread(target=lambda: (threading.main_thread().join(), work("late"))).start()
+"""
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, "early True late True exit True".split(), "")
