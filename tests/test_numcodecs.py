@@ -1,10 +1,14 @@
-"""Codecs of numcodecs and Zarr: what other codecs read, both versions of Zarr, golden bytes, wrong buffers, damaged chunks."""
+"""Codecs of numcodecs and Zarr: what other codecs read, both versions of Zarr, golden bytes, wrong buffers, damaged chunks. Over 200 lines:
+both libraries see the same codecs."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -178,3 +182,33 @@ def test_entry_points_name_every_codec() -> None:
 def test_neither_is_imported_unasked() -> None:
     code = "import sys, gpuredux; sys.exit(bool({'numcodecs', 'zarr'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")
+def test_child_of_a_process_that_encodes() -> None:
+    """fork() while another thread is in a codec: the child's codec does not wait for that thread, which it does not have."""
+    codec, frames, ended = made(ours.ShuffleZstdCodec, {}), counts(), threading.Event()
+    expected = codec.encode(frames)
+
+    def encode() -> None:
+        while not ended.is_set():
+            codec.encode(frames)
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                os._exit(codec.encode(frames) != expected)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_dtype_must_be_given() -> None:
+    """NumPy takes None for float64."""
+    with pytest.raises(TypeError, match=r"^gpuredux_shuffle_zstd: the dtype must be given"):
+        ours.ShuffleZstdCodec(None, SHAPE)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import struct
-import threading
 from typing import Any, ClassVar
 
 import numcodecs
@@ -40,7 +39,6 @@ from .zfp import Zfp
 from .zfp_decode import decode_zfp
 
 HEAD = 16        # bytes in front of a quantised chunk
-ONE_AT_A_TIME = threading.Lock()    # Zarr encodes in several threads, and numba's simplest threading layer ends a process that enters it twice
 
 
 class ChunkCodec(Codec):  # type: ignore[misc]
@@ -49,6 +47,8 @@ class ChunkCodec(Codec):  # type: ignore[misc]
     operation: ClassVar[type[Op]]
 
     def __init__(self, dtype: Any, shape: Any, **fields: Any) -> None:
+        if dtype is None:       # NumPy's None is float64
+            raise TypeError(f"{self.codec_id}: the dtype must be given, got None")
         kind = np.dtype(dtype)
         if not kind.isnative:
             raise TypeError(f"{self.codec_id}: the dtype must be of this machine's byte order, got {kind.str}")
@@ -75,14 +75,11 @@ class ChunkCodec(Codec):  # type: ignore[misc]
 
     def encode(self, buf: Any) -> bytes:
         """buf: an array of this dtype and shape, in either order, or as one axis; or as many bytes."""
-        frame = self.frame_of(buf)
-        with ONE_AT_A_TIME:
-            return self.write(frame)
+        return self.write(self.frame_of(buf))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The values, one axis; or out, filled. Raises gpuredux.DecodeError for bytes that are not a chunk of this dtype and shape."""
-        with ONE_AT_A_TIME:
-            values = self.read(ensure_bytes(buf)).reshape(-1)
+        values = self.read(ensure_bytes(buf)).reshape(-1)
         if out is None:
             return values
         target = ensure_contiguous_ndarray(out)
@@ -244,22 +241,19 @@ class QuantizeCodec(ChunkCodec):
 
     def encode(self, buf: Any) -> bytes:
         frame = self.frame_of(buf)[None]
-        with ONE_AT_A_TIME:
-            out = self._encoder(frame)
-            if out.outlier_count[0] > 1024:
-                out = self._quantize(int(out.outlier_count[0]))(frame)
+        out = self._encoder(frame)
+        if out.outlier_count[0] > 1024:
+            out = self._quantize(int(out.outlier_count[0]))(frame)
         count, chunk = int(out.outlier_count[0]), ensure_bytes(self._inner.encode(out.code[0]))
         head = struct.pack("<4sIfI", b"GRQ1", count, float(out.max_error[0]), len(chunk))
         return head + chunk + out.outlier_index[0, :count].astype("<u4").tobytes() + out.outlier_value[0, :count].astype("<f4").tobytes()
 
     def read(self, chunk: bytes) -> np.ndarray:
-        """The lock is held: codecs behind this one that want it are asked by read()."""
         kind, npix = CODES[self._fields["code"]], math.prod(self.shape)
         magic, count, _, size = struct.unpack_from("<4sIfI", chunk) if len(chunk) >= HEAD else (b"", 0, 0, 0)
         if magic != b"GRQ1" or count > npix or HEAD + size + 8 * count != len(chunk):
             raise DecodeError(f"quantised chunk of {len(chunk)} bytes for {self.shape}: its first {HEAD} bytes do not fit the rest")
-        codes, inner = chunk[HEAD : HEAD + size], self._inner
-        values = inner.read(codes) if isinstance(inner, ChunkCodec) else ensure_contiguous_ndarray(inner.decode(codes))
+        values = ensure_contiguous_ndarray(self._inner.decode(chunk[HEAD : HEAD + size]))
         if values.nbytes != npix * kind.dtype.itemsize:
             raise DecodeError(f"quantised chunk for {self.shape}: its codes are {values.nbytes} bytes, and {npix * kind.dtype.itemsize} are wanted")
         code = np.require(values.reshape(-1).view(kind.dtype), requirements="A")
