@@ -1,4 +1,5 @@
-"""compress.hdf5 by every codec: plain h5py in a process of its own, our own reader, codes, counts, zfp, and what is refused."""
+"""compress.hdf5 by every codec: plain h5py in a process of its own, our own reader, codes, counts, zfp, and what is refused. Over 200 lines: the codecs share
+what is written."""
 
 import json
 import subprocess
@@ -186,3 +187,35 @@ def test_a_chunk_past_an_unknown_path_of_its_filters_is_named(tmp_path):
         f["d"].id.write_direct_chunk((0, 0, 0), bytes(1000), 2)     # shuffled alone: of as many bytes as it had, HDF5 would keep the mask
     with pytest.raises(DecodeError, match=r"frame 0 of .*cannot be 1428 bytes compressed"):
         hdf5.read(tmp_path / "b.h5", "d")
+
+
+@pytest.mark.parametrize("frame", [(1, 1), (1, 5)])
+def test_frames_of_fewer_bytes_than_a_header(tmp_path, frame):
+    """Bitshuffle's chunk without compression is as small as its frame."""
+    x = np.arange(3 * frame[1], dtype=np.uint8).reshape(3, *frame)
+    for codec in CODECS:
+        hdf5.write(tmp_path / "a.h5", "d", x, codec, overwrite=True)
+        assert np.array_equal(hdf5.read(tmp_path / "a.h5", "d"), x) and not hdf5.verify(tmp_path / "a.h5", "d").problems
+
+
+def test_damaged_metadata_are_no_absence(tmp_path):
+    """Wherever a bit of the file is wrong: DecodeError, or the right frames; never "there is no dataset", and never no CRCs."""
+    x = np.random.default_rng(1).poisson(3, (3, 16, 24)).astype(np.uint16)
+    hdf5.write(tmp_path / "a.h5", "d", x, "shuffle_zstd")
+    raw, found = (tmp_path / "a.h5").read_bytes(), {"same": 0, "refused": 0}
+    for i in range(96, len(raw), 29):       # behind the superblock
+        (tmp_path / "b.h5").write_bytes(raw[:i] + bytes([raw[i] ^ 4]) + raw[i + 1 :])
+        for reads in (lambda: hdf5.read(tmp_path / "b.h5", "d"), lambda: np.concatenate([b.decode()[0] for b in hdf5.chunks(tmp_path / "b.h5", "d")])):
+            try:
+                assert np.array_equal(reads(), x), i
+                found["same"] += 1
+            except DecodeError:
+                found["refused"] += 1
+    assert min(found.values()) > 20
+
+
+def test_chunks_wants_a_slice(tmp_path):
+    hdf5.write(tmp_path / "a.h5", "d", np.ones((3, 16, 24), np.uint16))
+    for wrong in (1, [0, 1], slice(None, None, -1)):
+        with pytest.raises(ValueError, match=r"^hdf5.chunks: frames must be a slice"):
+            next(hdf5.chunks(tmp_path / "a.h5", "d", 2, wrong))

@@ -56,8 +56,8 @@ def chunks(where: Any, name: str, batch: int = 64, frames: slice = slice(None)) 
     Raises ValueError for a dataset that cannot be read like this, DecodeError for a chunk that is not there or cannot be what it claims."""
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"hdf5.chunks: batch must be 1 frame or more, got {batch}")
-    if frames.step not in (None, 1):
-        raise ValueError(f"hdf5.chunks: frames must follow one another, got a step of {frames.step}")
+    if not isinstance(frames, slice) or frames.step not in (None, 1):
+        raise ValueError(f"hdf5.chunks: frames must be a slice without a step, for they follow one another, got {frames!r}")
     with opened(where) as group:
         label = f"{name!r} of {group.file.filename}"
         with damage(label):
@@ -65,7 +65,8 @@ def chunks(where: Any, name: str, batch: int = 64, frames: slice = slice(None)) 
             crc = None if side is None else local(side, "chunk_crc32c", h5py.Dataset, label, missing=None)
             stored = Chunks(group, name, crc, label)
         rows = range(len(stored))[frames]
-        cap = stored.largest(rows)
+        with damage(label):
+            cap = stored.largest(rows)
         for a in range(0, len(rows), batch):
             held = [stored.chunk(*key) for key in stored.keys(rows[a : a + batch])]
             payload, size = padded([data for _, data in held], stored.nbytes, cap)

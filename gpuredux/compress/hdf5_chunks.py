@@ -162,7 +162,7 @@ def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> A
             link = here.get(part, getlink=True) if isinstance(here, h5py.Group) else None
             if isinstance(link, h5py.ExternalLink):
                 raise ValueError(f"{label}: {part!r} is a link to another file ({link.filename}); open that")
-            here = None if link is None else here.get(part)
+            here = here[part] if isinstance(link, h5py.HardLink) else None if link is None else here.get(part)     # what does not open is damaged, not absent
         if here is None:
             break
     if here is None and missing is None:

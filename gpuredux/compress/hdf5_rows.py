@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..status import Frame
+from .chunk_encoder import Filter
+from .hdf5_layout import BITSHUFFLE
 
 WHO = "hdf5.append_encoded"
 
@@ -20,6 +22,11 @@ def require(key: str, x: Any, kinds: Any, n: int, axes: int) -> None:
         raise TypeError(f"{WHO}: {key} must be {' or '.join(np.dtype(k).name for k in kinds)}, got {x.dtype}")
     if x.ndim != axes or len(x) != n:
         raise ValueError(f"{WHO}: {key} must have {axes} axes and {n} rows, got {x.shape}")
+
+
+def least_bytes(filters: Sequence[Filter]) -> int:
+    """Of the smallest chunk: the header of bitshuffle's own compressed ones, or 1."""
+    return 12 if len(filters) == 1 and filters[0].number == BITSHUFFLE and filters[0].values[1] else 1
 
 
 def count_frames(payload: Any, size: Any, chunks_per_frame: int, least: int = 12) -> int:

@@ -191,7 +191,7 @@ class Writer:
         """
         if self._failed or self._closed:
             raise OSError(f"hdf5.append_encoded: {self.name} takes no more frames: the writer {'is closed' if self._closed else 'failed before'}")
-        n = rows.count_frames(payload, size, self.chunks_per_frame, 12 if self._filters[0].number == layout.BITSHUFFLE and len(self._filters) == 1 else 1)
+        n = rows.count_frames(payload, size, self.chunks_per_frame, rows.least_bytes(self._filters))
         masks = rows.chunk_masks(len(size), filter_mask, len(self._filters), self._masked)
         exact = rows.exact_frames(n, self.frame, self.taken, lossless)
         parts = {"frame_status": rows.frame_words(n, frame_status, list(exact)), "chunk_crc32c": crc32c_rows(payload, size)}
