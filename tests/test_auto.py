@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from test_zstd import GOLDEN, READER, content
 
+from gpuredux import compress
 from gpuredux.compress import Auto, AutoDecode, BitshuffleZstd, ShuffleZstd
 from gpuredux.compress.auto import BITS, BYTES, REGION, at_least, bit_blocks, byte_blocks
 from gpuredux.compress.chunk_encoder import Filter
@@ -219,3 +220,17 @@ def test_counts_of_photons_are_near_their_entropy(mean: float) -> None:
     ((chunk, _),) = made(code)
     want = 1.03 * entropy_bytes(code) if mean >= 2 else 1.01 * huffman_with_runs_bytes(code)
     assert len(chunk) <= want, len(chunk) / want
+
+
+@pytest.mark.parametrize(("made", "words"), [
+    (lambda: compress.AutoDecode((4, 4), ">u2"), "the dtype must be native"), (lambda: compress.AutoDecode((4, 4), None), "dtype must be given"),
+    (lambda: compress.BitshuffleLZ4((2.5, 2), "uint16"), "shape must be a tuple of whole numbers"),
+    (lambda: compress.Auto("ab", "uint16"), "shape must be a tuple of whole numbers"),
+    (lambda: compress.PlainDecode(5, "uint16"), "shape must be a tuple of whole numbers"),
+    (lambda: compress.BloscDecode((4, 4), "uint16", rows=(0, 1.5)), "rows must be two whole numbers"),
+    (lambda: compress.Wavelet(weights=("1",)), "weights must be real numbers"),
+])
+def test_fields_of_the_wrong_kind(made, words):
+    """Codecs take no shape of other than whole numbers, and no dtype that they would have to guess or swap."""
+    with pytest.raises(TypeError, match=rf"^compress\.\w+: {words}"):
+        made()

@@ -57,7 +57,8 @@ class AutoDecode(ChunkDecoder):
         return (BYTES, BITS) if self.profile == "small" else (0, 0)
 
     def layout_of(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        return type(self.codec)(frame, dtype.name).layout if self.profile != "small" else ShuffleZstdDecode(frame, dtype.name).layout
+        codec = ShuffleZstdDecode if self.profile == "small" else type(self.codec)
+        return codec(frame, dtype.str).layout
 
     def inverse(self) -> Op:
         return Auto(self.shape, self.dtype, self.profile)

@@ -4,6 +4,7 @@ decoder."""
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -62,6 +63,8 @@ class BloscDecode(ChunkDecoder):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rows is not None:
+            if not isinstance(self.rows, (tuple, list)) or len(self.rows) != 2 or not all(isinstance(k, numbers.Integral) for k in self.rows):
+                raise TypeError(f"{self.name}: rows must be two whole numbers, first and last, got {self.rows!r}")
             first, last = self.rows
             if not 0 <= first < last <= self.shape[0]:
                 raise ValueError(f"{self.name}: rows must be first and last of 0 to {self.shape[0]}, and not none, got {self.rows}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..op import Op, Plan, Spec, live_rows, nbytes
 from ..status import Frame
+from .chunk_encoder import whole_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +25,10 @@ class ChunkDecoder(Op):
     dtype: str
 
     def __post_init__(self) -> None:
-        self.layout_of(tuple(self.shape), np.dtype(self.dtype))
-        object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
+        if self.dtype is None:      # NumPy's None is float64
+            raise TypeError(f"{self.name}: dtype must be given, got None")
+        object.__setattr__(self, "shape", whole_shape(self.name, self.shape))
+        self.layout_of(self.shape, np.dtype(self.dtype))
         object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
 
     def layout_of(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -27,6 +28,14 @@ class Layout(Protocol):
         """Bytes of the largest chunk, a multiple of 16."""
 
 
+def whole_shape(who: str, shape: Any) -> tuple[int, ...]:
+    """A frame's shape as a tuple of int. Raises TypeError for what is none."""
+    axes = tuple(shape) if isinstance(shape, (tuple, list)) else None
+    if axes is None or not all(isinstance(k, numbers.Integral) and not isinstance(k, bool) for k in axes):
+        raise TypeError(f"{who}: shape must be a tuple of whole numbers, got {shape!r}")
+    return tuple(int(k) for k in axes)
+
+
 @dataclass(frozen=True, eq=False)
 class ChunkEncoder(Op):
     """payload[f, :size[f]] = the chunk of frame f. A subclass says how: layout(), chunk_of(), numba(), device(), decoder()."""
@@ -41,8 +50,8 @@ class ChunkEncoder(Op):
         if (self.shape is None) != (self.dtype is None):
             raise ValueError(f"{self.name}: shape and dtype are given together or not at all, got {self.shape} and {self.dtype}")
         if self.shape is not None:
-            self.layout(tuple(self.shape), np.dtype(self.dtype))
-            object.__setattr__(self, "shape", tuple(int(k) for k in self.shape))
+            object.__setattr__(self, "shape", whole_shape(self.name, self.shape))
+            self.layout(self.shape, np.dtype(self.dtype))
             object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
 
     def layout(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Any:

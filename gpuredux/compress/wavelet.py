@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -70,6 +71,8 @@ class Wavelet(Op):
                 raise ValueError(f"{self.name}: {field} must be 1 to {most}, got {getattr(self, field)}")
         if not isinstance(self.weights, (tuple, list)) or len(self.weights) > self.levels:
             raise ValueError(f"{self.name}: weights must be a tuple of one number for each of {self.levels} levels or fewer, got {self.weights!r}")
+        if not all(isinstance(w, numbers.Real) for w in self.weights):
+            raise TypeError(f"{self.name}: weights must be real numbers, got {self.weights!r}")
         object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
         if not all(0.125 <= w <= 64.0 for w in self.weights):
             raise ValueError(f"{self.name}: weights must be 0.125 to 64, got {self.weights}")
