@@ -1,5 +1,5 @@
-"""Codecs of numcodecs and Zarr: what other codecs read, both versions of Zarr, golden bytes, wrong buffers, damaged chunks. Over 200 lines:
-both libraries see the same codecs."""
+"""Codecs of numcodecs and Zarr: what other codecs read, both versions of Zarr, golden bytes, wrong buffers, damaged chunks. Over 200 lines: both
+libraries see the same codecs."""
 
 from __future__ import annotations
 
