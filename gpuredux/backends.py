@@ -223,7 +223,7 @@ def share(run: Callable[..., object], items: int, *x: Any) -> None:
     own = [(0, ends[1])] if items else []
     for part in pairwise(ends[1:]):
         try:
-            others.append(_pool(threads - 1).submit(run, *part, *x))
+            others.append(_pool().submit(run, *part, *x))
         except RuntimeError as e:
             if not str(e).startswith("cannot schedule new futures"):    # the main thread has ended: this one does all that is left
                 raise
@@ -239,8 +239,9 @@ def share(run: Callable[..., object], items: int, *x: Any) -> None:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="gpuredux")
+def _pool() -> ThreadPoolExecutor:
+    """Its threads are made as they are needed."""
+    return ThreadPoolExecutor(max(numba.config.NUMBA_NUM_THREADS - 1, 1), thread_name_prefix="gpuredux")
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Chains that want marks or the energy of an op that is taken in: who stores them, in which pass; and that the bytes are those of the ops one by one."""
+"""Chains that want marks or the energy of an op that is taken in: who stores them, and that the bytes stay. Over 200 lines: one line per chain and device."""
 
 from __future__ import annotations
 

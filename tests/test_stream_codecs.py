@@ -97,3 +97,11 @@ def test_keys_of_codecs_are_theirs(tmp_path: Path, raw: np.ndarray) -> None:
         path.write_text(text.replace(old, new))
         with pytest.raises(ConfigError, match=match):
             load(path)
+
+
+def test_nothing_to_verify(tmp_path: Path, raw: np.ndarray) -> None:
+    """Only a feature is stored: there are no chunks, and that is said before the run."""
+    path = by(file_config(tmp_path, tmp_path / "a.h5"), "bitshuffle", ", verify: 4")
+    path.write_text(path.read_text().replace("type: compress.bitshuffle", "type: features.bin, size: [4, 4]"))
+    with pytest.raises(ConfigError, match="no chunks to be decoded again"):
+        run(path)

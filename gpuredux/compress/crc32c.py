@@ -114,6 +114,6 @@ def _crc(data, size, value):
 
 @njit(cache=True, nogil=True)
 def _rows(payload, size, crc):
-    """On one thread: the stream's sink checks in parallel with the next batch's kernels, and numba may run only one parallel kernel at a time."""
+    """On one thread: the stream's sink checks while the next batch's kernels have the others."""
     for i in range(len(payload)):
         crc[i] = _crc(payload[i], size[i], np.uint32(0))

@@ -5,7 +5,7 @@
 INLINE u32 row_bytes(u32 size, u32 cap) { return smaller(size, cap); }
 INLINE u32 row_units(u32 bytes) { return (bytes >> SHIFT) + ((bytes & ((1u << SHIFT) - 1u)) != 0u ? 1u : 0u); }
 
-KERNEL(128) pack_offsets(GLOBAL const u32 *size, GLOBAL u64 *offset, GLOBAL const i32 *live, u32 n, u32 cap) {
+KERNEL(128) pack_offsets(GLOBAL const u32 *size, GLOBAL u64 *offset, GLOBAL u32 *held, GLOBAL const i32 *live, u32 n, u32 cap) {
     WARP_SCRATCH(w, 128);
     SHARED u32 low_sums[4], high_sums[4];
     u32 rows = LIVE_ROWS(live, n);
@@ -13,7 +13,11 @@ KERNEL(128) pack_offsets(GLOBAL const u32 *size, GLOBAL u64 *offset, GLOBAL cons
     if (LID == 0u) offset[0] = 0;
     for (u32 first = 0u; first < rows; first += 128u) {
         u32 row = first + LID, units = 0u, low_all, high_all;
-        if (row < rows) units = row_units(row_bytes(size[row], cap));
+        if (row < rows) {
+            u32 bytes = row_bytes(size[row], cap);
+            units = row_units(bytes);
+            held[row] = bytes;
+        }
         u32 low = block_scan(w, low_sums, units & 0xffffu, &low_all), high = block_scan(w, high_sums, units >> 16, &high_all);
         if (row < rows) offset[row + 1u] = (before + low + ((u64)high << 16)) << SHIFT;
         before += low_all + ((u64)high_all << 16);

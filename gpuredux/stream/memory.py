@@ -21,10 +21,11 @@ def memory(pipeline: Pipeline) -> dict[str, int]:
         seen.update(new)
         return sum(new.values())
 
-    device_arrays = (*pipeline.device_in.values(), *pipeline.device_out.values())
+    packing = pipeline.packing
+    device_arrays = (*pipeline.device_in.values(), *pipeline.device_out.values(), *(packing[2].values() if packing else ()))
     states = size([*pipeline.state.values(), *pipeline._next_state.values()])
     own = [p for plan in (pipeline.raw_plan, pipeline.exact_plan) if plan for p in plan.parts()]
-    plans = [(p, pipeline.on_host) for p in pipeline.plan.parts()] + [(p, True) for p in own]
+    plans = [(p, pipeline.on_host) for p in (*pipeline.plan.parts(), *(packing[0].parts() if packing else ()))] + [(p, True) for p in own]
     held = [pipeline.constants, *({k: v for k, v in vars(op).items() if hasattr(v, "nbytes") and not isinstance(v, np.generic)} for op in pipeline.ops)]
     found = {"slots": pipeline.document.config.run.slots * pipeline.slot().nbytes, "constants": 0, "device_batch": size(device_arrays), "device_constants": 0,
              "plans": size([pipeline.raw_rows, *pipeline.exact_out.values()]), "device_plans": 0}

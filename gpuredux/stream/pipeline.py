@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import OPS, Chain, Plan, Spec, backends
 from ..backends import BackendUnavailable
+from ..compress import Pack
 from ..op import Taken
 from ..status import Frame
 from .config import Document
@@ -35,7 +36,7 @@ class Pipeline:
     def __init__(self, document: Document, source: Source) -> None:
         run = document.config.run
         self.document, self.frame, self.batch = document, source.frame, run.batch
-        self.parallel = threading.Lock()    # one of numba's threading layers ends the process if two threads run parallel kernels at once
+        self.parallel = threading.Lock()    # the host's kernels use all its threads: one at a time
         held = known(document, source)
         noisy = any(s.type == VARIANCE for s in document.config.stages)
         self.constants, self.about_constants = {k: a for k, a in held.arrays.items() if k != "noise" or noisy}, held.about
@@ -54,6 +55,8 @@ class Pipeline:
         self.photons, self.beside = made.photons, made.beside
         self.encoder: Any = made.encoder or OPS[PACKS[0]]()
         self.features: tuple[Feature, ...] = made.features
+        if run.verify and self.pack is None:
+            raise ConfigError([document.at(("run", "verify"), "there are no chunks to be decoded again: no stage is a codec")])
         self.computed: list[tuple[Ids, Ids]] = []       # pulse ids that the chain has taken in, of batches: all, and those kept
         self.values, self.beam, self.stored_frame = made.values, made.beam, made.assemble.shape if made.assemble else self.frame
         try:
@@ -92,6 +95,7 @@ class Pipeline:
         self.device_in = {} if self.on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items() if k not in start}
         outs = {} if self.on_host else {s.name: self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs}
         self.device_out: dict[str, Array] = {k: a for k, a in outs.items() if k not in start}
+        self.packing = self._packing()
         self.state: dict[str, Array] = start if self.on_host else {k: self.backend.put(a, self.device) for k, a in start.items()}
         self._next_state = {k: np.empty_like(a) if self.on_host else outs[k] for k, a in start.items()}
         self.recheck = Recheck(run.verify, self.encoder, packed, packed in written, self.stored_frame if packed in written else frame, self.stored,
@@ -106,6 +110,15 @@ class Pipeline:
         self.exact_out = {s.name: np.zeros(s.shape, s.dtype) for s in self.exact_plan.outs} if self.exact_plan else {}
         if self.exact_plan:
             self.pack(self.exact_out[self.values[0]], backend=self.host.name)     # its plan for such a frame, for the writers of all parts
+
+    def _packing(self) -> tuple[Plan, dict[str, Array], dict[str, Array]] | None:
+        """Of a device: the plan that puts the chunks of a batch one behind another, what it takes, and what it makes."""
+        if "payload" not in self.device_out:
+            return None
+        live = self.device_out.get("live", self.device_in.get("live"))
+        given = {"payload": self.device_out["payload"], "size": self.device_out["size"], **({} if live is None else {"live": live})}
+        plan = Pack().plan(**given, backend=self.backend.name, device=self.device)
+        return plan, given, {s.name: self.backend.empty(s.shape, s.dtype, self.device) for s in plan.outs}
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -157,17 +170,25 @@ class Pipeline:
         return {k: self.backend.get(a) for k, a in self.state.items()}
 
     def _run_on_device(self, slot: Slot, given: dict[str, Array]) -> None:
-        """In, run, wait; then the sizes, then only the bytes that are used."""
+        """In, run, wait; then the sizes, then only the bytes that are used: all chunks in one copy."""
         for k, array in self.device_in.items():
             self.backend.overwrite(array, given["raw" if k == "code" else k])
         self._run_plan(self.device_out, self.device_in)
+        if self.packing is not None:
+            plan, given_chunks, made = self.packing
+            plan(**given_chunks, out=list(made.values()))
         self.backend.wait(self.device)
         found = self.device_out
-        lists = {"payload": "size", BESIDE[0]: BESIDE[1], "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
+        lists = {BESIDE[0]: BESIDE[1], "outlier_index": "outlier_count", "outlier_value": "outlier_count"}
         for name, array in found.items():
-            if name not in lists and not (self.recheck and name == self.recheck.name):
+            if name != "payload" and name not in lists and not (self.recheck and name == self.recheck.name):
                 slot.out[name][...] = self.backend.get(array)
         rows = int(slot.out["live"][0]) if "live" in slot.out else slot.n
+        if self.packing is not None and rows:
+            offset = self.backend.get(made["offset"])[: rows + 1].tolist()
+            packed = self.backend.get(made["packed"][: offset[-1]])
+            for i, (at, k) in enumerate(zip(offset[:-1], slot.out["size"][:rows].tolist(), strict=True)):
+                slot.out["payload"][i, :k] = packed[at : at + k]
         for name, count in lists.items():
             if name in found:
                 to = slot.out[name]

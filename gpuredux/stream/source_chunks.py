@@ -20,7 +20,7 @@ PAST_FILTER = 1     # filter mask of a chunk that was stored as it is
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _decode(chunk, element, code, starts, planes):  # type: ignore[no-untyped-def]
-    """lz4.decode_frames for one chunk and without threads: the compute thread may be in a parallel kernel. Whether all was right."""
+    """lz4.decode_frames for one chunk and without threads: they are the compute thread's. Whether all was right."""
     block, listed, framing, _ = lz4.walk(chunk, np.int64(chunk.shape[0]), element, code, starts)
     usable = code.shape[0] // (8 * element) * (8 * element)
     error, _, _ = lz4._decode_span(chunk, element, code, starts, block, 0, (usable + block - 1) // block, listed, planes)
