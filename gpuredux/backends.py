@@ -241,7 +241,7 @@ def share(run: Callable[..., object], items: int, *x: Any) -> None:
 @cache
 def _pool() -> ThreadPoolExecutor:
     """Its threads are made as they are needed."""
-    return ThreadPoolExecutor(max(numba.config.NUMBA_NUM_THREADS - 1, 1), thread_name_prefix="gpuredux")
+    return ThreadPoolExecutor(max(numba.config.NUMBA_NUM_THREADS - 1, 1), thread_name_prefix="gpuredux")  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):

@@ -67,6 +67,7 @@ class Pipeline:
             raise ConfigError([document.at(("run", "batch"), f"takes more memory than there is: {e}")]) from None
         except (TypeError, ValueError) as e:
             raise ConfigError([refused(document, str(e))]) from None
+        self.packing = self._packing()
         self.follower: Follower | None = follower(self, held.arrays.get("noise"))
 
     def _build(self, values: dict[str, Spec]) -> None:
@@ -95,7 +96,6 @@ class Pipeline:
         self.device_in = {} if self.on_host else {k: self.backend.empty(s.shape, s.dtype, self.device) for k, s in wired.items() if k not in start}
         outs = {} if self.on_host else {s.name: self.backend.empty(s.shape, s.dtype, self.device) for s in self.plan.outs}
         self.device_out: dict[str, Array] = {k: a for k, a in outs.items() if k not in start}
-        self.packing = self._packing()
         self.state: dict[str, Array] = start if self.on_host else {k: self.backend.put(a, self.device) for k, a in start.items()}
         self._next_state = {k: np.empty_like(a) if self.on_host else outs[k] for k, a in start.items()}
         self.recheck = Recheck(run.verify, self.encoder, packed, packed in written, self.stored_frame if packed in written else frame, self.stored,
