@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from gpuredux import DecodeError
 from gpuredux.compress import BitshuffleLZ4, BloscBitshuffleLZ4, BloscDecode, decode_blosc
 from gpuredux.compress.blosc_bitshuffle_lz4 import frame_layout
-from gpuredux.compress.blosc_decode import bytes_of
+from gpuredux.compress.blosc_decode import bytes_of, filtered_block, header_of
 from gpuredux.compress.hdf5_layout import create_chunks
 from gpuredux.datasets.cases_blosc import chunks_of, damaged, foreign, frames_of, rows_of
+from gpuredux.status import Frame
 
 blosc2 = pytest.importorskip("blosc2", reason="blosc2 is not installed")
 numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed")
@@ -92,6 +94,17 @@ def test_rows_need_their_blocks_alone() -> None:
     for rows, block in (((19, 28), 4), ((20, 29), 7)):
         with pytest.raises(DecodeError, match=rf"stream's length .*\(block {block}, byte {starts[block]} of"):
             decode_blosc(bytes(chunk), (64, 1024), "uint16", rows)
+
+
+def test_more_blocks_than_the_chunk_has_places_for(target: Any) -> None:
+    """4 bytes for each of 2**30 blocks are 0 in 32 bits: the first block alone would be right. A GiB of scratch is planned, and never touched."""
+    chunk = bytes((2, 1, 0x30, 1)) + struct.pack("<3I", 1 << 30, 1, 25) + struct.pack("<2I", 20, 1) + b"\x07"
+    payload, size = target.put(np.frombuffer(chunk, np.uint8)[None]), target.put(np.array([25], np.uint32))
+    if target.backend.name == "numpy":
+        assert header_of(chunk, 1 << 30, 1) is not None and filtered_block(chunk, 0, 1, 1 << 30, 1) is None
+        return
+    code, status = BloscDecode((1 << 15, 1 << 15), "uint8", (0, 1))(payload, size, backend=target.backend.name)
+    assert not target.get(code).any() and target.get(status).tolist() == [Frame.CORRUPT]
 
 
 @pytest.mark.parametrize(("dtype", "shape"), (("uint8", (3, 5)), ("uint16", (37, 53)), ("float64", (9, 130))), ids=str)

@@ -4,16 +4,7 @@
  * auto_known  grid: a thread a frame: its size, 0 where its mask is none of two
  * auto_join   grid: BLOCK = frame * tiles + tile; a tile is 1024 elements, 8 of them a thread. A frame whose zstd frame was wrong (verdict 0) is all zero */
 #define REGION_BYTES 131072u
-#define UNIT (8u * SIZE)
-#if SIZE == 1
-typedef u8 Element;
-#elif SIZE == 2
-typedef u16 Element;
-#elif SIZE == 4
-typedef u32 Element;
-#else
-typedef u64 Element;
-#endif
+#include "compress/element.cl"
 
 KERNEL(128) auto_known(GLOBAL const u32 *size, GLOBAL const u32 *filter_mask, GLOBAL u32 *known_size, GLOBAL const i32 *live, u32 n, u32 one, u32 two) {
     u32 frame = BLOCK * 128u + LID;
@@ -39,12 +30,7 @@ KERNEL(128) auto_join(GLOBAL const u8 *planes, GLOBAL const u32 *filter_mask, GL
         for (u32 b = 0u; b < SIZE; b++) {
             u64 x = 0u;
             for (u32 k = 0u; k < 8u; k++) x |= (u64)d[(8u * b + k) * plane] << 8u * k;
-            u64 y = (x ^ x >> 7) & 0x00aa00aa00aa00aaul; /* transpose 8 x 8 bits */
-            x ^= y ^ y << 7;
-            y = (x ^ x >> 14) & 0x0000cccc0000ccccul;
-            x ^= y ^ y << 14;
-            y = (x ^ x >> 28) & 0x00000000f0f0f0f0ul;
-            x ^= y ^ y << 28;
+            x = transposed8x8(x);
             UNROLL
             for (u32 k = 0u; k < 8u; k++) e[k] |= (Element)((Element)(x >> 8u * k & 0xffu) << 8u * b);
         }

@@ -8,8 +8,7 @@
 
 #include "compress/elements.cl"
 #include "compress/lz4_sequence.cl"
-
-INLINE u32 be32(GLOBAL const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
+#include "compress/words.cl"
 
 KERNEL(32) lz4_walk(GLOBAL const u8 *payload, GLOBAL const u32 *size, GLOBAL u32 *block_start, GLOBAL u32 *framing, GLOBAL const u32 *before,
                     GLOBAL u32 *frame_status, GLOBAL u8 *code, GLOBAL const i32 *live, u32 n, u32 groups, u32 frame_bytes, u32 cap) {
@@ -49,10 +48,10 @@ KERNEL(128) lz4_decode(GLOBAL const u8 *payload, GLOBAL const u32 *block_start, 
 #endif
     SHARED u32 held[3]; /* block bytes, blocks listed, frame: not in registers, which the transposition needs */
     if (BLOCK / groups >= LIVE_ROWS(live, n)) return;
+    if ((framing[BLOCK / groups * 2u] > BLOCK_BYTES) != LARGE) return; /* before the first SYNC: behind one PoCL goes wrong */
     if (LID < 2u) held[LID] = framing[BLOCK / groups * 2u + LID];
     if (LID == 2u) held[2] = BLOCK / groups;
     SYNC;
-    if ((held[0] > BLOCK_BYTES) != LARGE) return;
     for (u32 b = BLOCK % groups; b < BLOCKS_OF(frame_bytes / UNIT * UNIT, held[0]); b += groups) {
         u32 usable = frame_bytes / UNIT * UNIT, frame = held[2], raw = b * held[0], bytes = smaller(held[0], usable - raw), done = 0u, ip = 0u, end = 0u;
         GLOBAL const u8 *chunk = payload + (u64)frame * cap;

@@ -2,16 +2,7 @@
  *
  * join_bits   grid: BLOCK = frame * tiles + tile; a tile is 128 times 8 elements, 8 elements a thread: one byte of each plane of its block. A block
  *             that was not listed, or whose zstd frame was wrong (start 0), is all zero. */
-#if SIZE == 1
-typedef u8 Element;
-#elif SIZE == 2
-typedef u16 Element;
-#elif SIZE == 4
-typedef u32 Element;
-#else
-typedef u64 Element;
-#endif
-#define UNIT (8u * SIZE)
+#include "compress/element.cl"
 
 KERNEL(128) join_bits(GLOBAL const u8 *planes, GLOBAL const u32 *starts, GLOBAL const u32 *framing, GLOBAL u32 *frame_status, GLOBAL Element *code,
                       GLOBAL const i32 *live, u32 n, u32 tiles, u32 units, u32 npix, u32 row) {
@@ -28,12 +19,7 @@ KERNEL(128) join_bits(GLOBAL const u8 *planes, GLOBAL const u32 *starts, GLOBAL 
     for (u32 b = 0u; b < SIZE; b++) {
         u64 x = 0u;
         for (u32 k = 0u; good && k < 8u; k++) x |= (u64)d[(8u * b + k) * plane] << 8u * k;
-        u64 y = (x ^ x >> 7) & 0x00aa00aa00aa00aaul; /* transpose 8 x 8 bits */
-        x ^= y ^ y << 7;
-        y = (x ^ x >> 14) & 0x0000cccc0000ccccul;
-        x ^= y ^ y << 14;
-        y = (x ^ x >> 28) & 0x00000000f0f0f0f0ul;
-        x ^= y ^ y << 28;
+        x = transposed8x8(x);
         UNROLL
         for (u32 k = 0u; k < 8u; k++) e[k] |= (Element)((Element)(x >> 8u * k & 0xffu) << 8u * b);
     }

@@ -10,10 +10,6 @@
 #include "compress/bit_planes.cl"
 #include "compress/gather.cl"
 
-INLINE void put_le32(GLOBAL u8 *p, u32 v) {
-    p[0] = (u8)v; p[1] = (u8)(v >> 8); p[2] = (u8)(v >> 16); p[3] = (u8)(v >> 24);
-}
-
 /* bytes of a block in the chunk */
 INLINE u32 stored_bytes(GLOBAL const u32 *block_size, u32 frame, u32 block, u32 coded, u32 frame_bytes, u32 step) {
     u32 raw = smaller(step, frame_bytes - block * step);

@@ -13,8 +13,7 @@
 
 #include "compress/elements.cl"
 #include "compress/lz4_sequence.cl"
-
-INLINE u32 le32(GLOBAL const u8 *p) { return (u32)p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24; }
+#include "compress/words.cl"
 
 /* framing: bytes of a block, how blocks are undone, streams of a block that is not the last, short one, the chunk's bytes */
 KERNEL(32) blosc_header(GLOBAL const u8 *payload, GLOBAL const u32 *size, GLOBAL u32 *framing, GLOBAL const u32 *before, GLOBAL u32 *frame_status,
@@ -40,6 +39,7 @@ KERNEL(32) blosc_header(GLOBAL const u8 *payload, GLOBAL const u32 *size, GLOBAL
                 streams = each;
                 good = block % each == 0u;
             }
+            if (good && (frame_bytes - 1u) / block >= (bytes - HEADER) / 4u) good = false; /* too many blocks for their places: times 4 they could wrap */
         }
     }
     framing[4u * frame] = good ? block : BLOCK_BYTES; /* blocks of zeros */
@@ -68,10 +68,10 @@ KERNEL(128) blosc_blocks(GLOBAL const u8 *payload, GLOBAL const u32 *framing, GL
 #endif
     SHARED u32 held[5]; /* of framing, and the frame: not in registers, which the transposition needs */
     if (BLOCK / groups >= LIVE_ROWS(live, n)) return;
+    if ((framing[BLOCK / groups * 4u] > BLOCK_BYTES) != LARGE) return; /* before the first SYNC: behind one PoCL goes wrong */
     if (LID < 4u) held[LID] = framing[BLOCK / groups * 4u + LID];
     if (LID == 4u) held[4] = BLOCK / groups;
     SYNC;
-    if ((held[0] > BLOCK_BYTES) != LARGE) return;
     for (u32 b = low / held[0] + BLOCK % groups; b < (high - 1u) / held[0] + 1u; b += groups) {
         u32 raw = b * held[0], bytes = smaller(held[0], frame_bytes - raw), kind = held[1], size = held[3], frame = held[4];
         u32 streams = bytes == held[0] ? held[2] : 1u, each = bytes / streams, at = 0u, ip = 0u, end = 0u, done = 0u, target = 0u;
@@ -84,7 +84,7 @@ KERNEL(128) blosc_blocks(GLOBAL const u8 *payload, GLOBAL const u32 *framing, GL
 #endif
         if (coded) {
             u32 table = HEADER + 4u * (frame_bytes / held[0] + (frame_bytes % held[0] ? 1u : 0u));
-            at = table <= size ? le32(chunk + HEADER + 4u * b) : 0u;
+            at = le32(chunk + HEADER + 4u * b); /* the header was refused where table is more than size */
             good = (at >= table) & (at <= size);
         }
         bool more = good & coded;

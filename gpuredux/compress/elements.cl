@@ -2,7 +2,8 @@
  *
  * grid: none of its own: functions of one thread of 128. LARGE: whether the planes lie in GLOBAL memory; else in SHARED, 8 KiB at most. */
 #define BLOCK_BYTES 8192u
-#define UNIT (8u * SIZE)
+
+#include "compress/element.cl"
 
 #if LARGE
 typedef GLOBAL u8 *Planes;
@@ -15,12 +16,7 @@ INLINE void few_elements(Planes d, u32 t, u32 plane, GLOBAL u8 *to) {
     u32 at = t / SIZE, rank = t % SIZE;
     u64 x = 0;
     for (u32 k = 0; k < 8; k++) x |= (u64)d[(8u * rank + k) * plane + at] << 8u * k;
-    u64 y = (x ^ x >> 7) & 0x00aa00aa00aa00aaul; /* transpose 8 x 8 bits */
-    x ^= y ^ y << 7;
-    y = (x ^ x >> 14) & 0x0000cccc0000ccccul;
-    x ^= y ^ y << 14;
-    y = (x ^ x >> 28) & 0x00000000f0f0f0f0ul;
-    x ^= y ^ y << 28;
+    x = transposed8x8(x);
     for (u32 k = 0; k < 8; k++) to[(8u * at + k) * SIZE + rank] = (u8)(x >> 8u * k);
 }
 

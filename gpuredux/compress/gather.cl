@@ -1,9 +1,7 @@
 /* Bytes to where they belong in a chunk, in words of the chunk.
  *
  * grid: none of its own: a function that the 128 threads of a block enter together. */
-INLINE void put_be32(GLOBAL u8 *p, u32 v) {
-    p[0] = (u8)(v >> 24); p[1] = (u8)(v >> 16); p[2] = (u8)(v >> 8); p[3] = (u8)v;
-}
+#include "compress/words.cl"
 
 /* to[0 .. count) = the bytes of words; to lies `begin` bytes behind a multiple of 4 (of which the last two bits are asked for) */
 INLINE void gather(GLOBAL u8 *to, u32 begin, GLOBAL const u32 *words, u32 count) {

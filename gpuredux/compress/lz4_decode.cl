@@ -4,8 +4,7 @@
  *             matches together, into the frame itself. wrong: 1 where anything was not right.
  * lz4_settle  grid: one block a frame: its status, and zeros where it is wrong. */
 #include "compress/lz4_sequence.cl"
-
-INLINE u32 be32(GLOBAL const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
+#include "compress/words.cl"
 
 KERNEL(128) lz4_frames(GLOBAL const u8 *payload, GLOBAL const u32 *size, GLOBAL u8 *code, GLOBAL u32 *wrong, GLOBAL const i32 *live, u32 n,
                        u32 frame_bytes, u32 cap) {

@@ -1,15 +1,7 @@
 /* Bytes that nothing compressed to elements of SIZE bytes; SHUFFLE: byte 0 of all elements comes first.
  *
  * plain       grid: BLOCK = frame * tiles + tile; a tile is 1024 elements, 8 a thread, neighbours by neighbours. */
-#if SIZE == 1
-typedef u8 Element;
-#elif SIZE == 2
-typedef u16 Element;
-#elif SIZE == 4
-typedef u32 Element;
-#else
-typedef u64 Element;
-#endif
+#include "compress/element.cl"
 
 KERNEL(128) plain(GLOBAL const u8 *payload, GLOBAL const u32 *size, GLOBAL const u32 *before, GLOBAL u32 *frame_status, GLOBAL Element *code,
                   GLOBAL const i32 *live, u32 n, u32 tiles, u32 npix, u32 cap) {

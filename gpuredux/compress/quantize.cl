@@ -16,11 +16,7 @@ typedef u32 Code;
 #endif
 
 #if CODE_BITS == 32 || BOUND == 1
-/* the next float that is not below */
-INLINE f32 rounded_up(f64 x) {
-    f32 up = (f32)x;
-    return (f64)up < x ? bits_f32(f32_bits(up) + 1u) : up;
-}
+#include "compress/rounded_up.cl"
 #endif
 
 #if BOUND == 1 /* ---------------------- a share of the value: f64, in which levels and all that is compared are exact, and roots correctly rounded */

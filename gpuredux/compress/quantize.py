@@ -14,6 +14,7 @@ from ..status import Frame
 from .dequantize import CODES, F64, LARGEST, SMALLEST, UNITS, Code, Dequantize, check_zero, round_down
 from .quantize_levels import Levels, levels, nearest_level
 from .quantize_numba import TILE, list_outliers, quantize_tiles
+from .rounding import round_up
 
 MODES = ("abs", "rel", "k_sigma")
 SMALLEST_REL, LARGEST_REL = 2.0**-20, 0.5
@@ -333,10 +334,3 @@ class Quantize(Op):
         if self.mode == "k_sigma":
             return constants["step"], constants["inverse"]
         return self.step, np.float32(1.0 / float(self.step)), self.error_bound
-
-
-def round_up(x: Any) -> np.ndarray:
-    """To the next float32 that is not below."""
-    near = np.asarray(x).astype(np.float32)
-    up: np.ndarray = np.where(near < x, np.nextafter(near, np.float32(np.inf)), near)
-    return up

@@ -50,11 +50,7 @@ typedef i16 Code;
 #else
 typedef u16 Code;
 #endif
-/* the float that is not below */
-INLINE f32 rounded_up(f64 x) {
-    f32 up = (f32)x;
-    return (f64)up < x ? bits_f32(f32_bits(up) + 1u) : up;
-}
+#include "compress/rounded_up.cl"
 /* whether a pixel is a measurement; of floats: and finite */
 #if WORD_KIND == 2
 #define FINITE(x) is_finite(x)

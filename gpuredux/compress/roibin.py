@@ -18,9 +18,10 @@ from ..features.windows import UNITS
 from ..op import Plan, Spec, live_rows, read_only
 from ..status import Frame
 from .dequantize import SMALLEST, Code, round_down
-from .quantize import Quantize, round_up
+from .quantize import Quantize
 from .roibin_decode import RoibinDecode, limits_of, rebuilt
 from .roibin_numba import reduce_frames
+from .rounding import round_up
 
 CODE_NAMES = ("int16", "uint16")
 

@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from .rounding import rounded_up
+
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -114,13 +116,6 @@ def pack(x, kept, bits, roi):
                 some += 1
         bits[w] = word
     return some
-
-
-@fast
-def rounded_up(e):
-    """The float32 that is not below."""
-    near = np.float32(e)
-    return np.nextafter(near, np.float32(np.inf)) if np.float64(near) < e else near
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -2,15 +2,7 @@
  *
  * join_planes   grid: BLOCK = frame * tiles + tile; a tile is 1024 elements, of which a thread has every 128th. A frame whose zstd frame was wrong
  *               (verdict 0) is all zero. */
-#if SIZE == 1
-typedef u8 Element;
-#elif SIZE == 2
-typedef u16 Element;
-#elif SIZE == 4
-typedef u32 Element;
-#else
-typedef u64 Element;
-#endif
+#include "compress/element.cl"
 
 KERNEL(128) join_planes(GLOBAL const u8 *planes, GLOBAL const u32 *verdict, GLOBAL const u32 *before, GLOBAL u32 *frame_status, GLOBAL Element *code,
                         GLOBAL const i32 *live, u32 n, u32 tiles, u32 npix, u32 row) {

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..op import Op, Plan, Spec, frame_of, live_rows, nbytes, read_only, spec_of
 from ..status import Frame
+from .rounding import round_up
 from .zfp_format import DTYPES, ORDER, PADDED, Layout, Width, ZfpOp, given_values, stored_values
 from .zfp_lanes import BAD, CODE_WORDS, LANE_WORDS, LANES, WORST
 from .zfp_numba import encode_frames
@@ -181,15 +182,6 @@ def tolerance_of(bound: float, width: Width) -> Any:
     """The bound rounded down to the frame's dtype: what an error of that dtype is compared with."""
     near = width.floats.type(bound)
     return near if float(near) <= bound else np.nextafter(near, width.floats.type(0))
-
-
-def round_up(x: Any) -> np.ndarray:
-    """To the next float32 that is not below."""
-    exact = np.asarray(x)       # a Python float would be compared as a float32
-    with np.errstate(over="ignore"):
-        near = exact.astype(np.float32)
-    up: np.ndarray = np.where(near < exact, np.nextafter(near, np.float32(np.inf)), near)
-    return up
 
 
 def order_table() -> np.ndarray:

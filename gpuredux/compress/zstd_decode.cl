@@ -49,10 +49,9 @@
 #define S_WEIGHTS 41u
 #define S_WORDS 42u
 
+#include "compress/words.cl"
+
 INLINE u32 highest(u32 x) { return 31u - leading_zeros(x); }
-INLINE u32 be32(GLOBAL const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
-INLINE u32 le32(GLOBAL const u8 *p) { return (u32)p[3] << 24 | (u32)p[2] << 16 | (u32)p[1] << 8 | p[0]; }
-INLINE u64 le64(GLOBAL const u8 *p) { return (u64)le32(p + 4) << 32 | le32(p); }
 
 /* -------------------------------------------------------------------------------------------------------- bit streams
  * forward: so many bits (at most 16) from bit `bit` of p[at..end) on, zeros behind the end */
