@@ -4,12 +4,14 @@
     write("run.h5", "entry/data/data", raw, "shuffle_zstd", overwrite=True)          # by another codec of codecs.CODECS
     write("run.h5", "entry/data/data", energy, Quantize(abs=0.5), overwrite=True)    # float32 within a bound; encoder="bitshuffle_zstd"
     write("run.h5", "entry/data/data", counts, QuantizeCounts(), overwrite=True)     # square-root steps of counts
+    gaps, values = find_gaps(raw)                                                    # of PILATUS: -1 and -2; smaller, and exact:
+    write("run.h5", "entry/data/data", raw, Precondition("int32", "uint8", gaps=gaps, gap_values=values), encoder="auto", overwrite=True)
     write("run.h5", "entry/data/data", energy, Zfp(tolerance=0.5), overwrite=True)
     energy = read("run.h5", "entry/data/data")                                       # CRCs checked, outliers exact
     for batch in chunks("eiger.h5", "entry/data/data", 64): frames, status = batch.decode("cupy")   # stored bytes go to the device
     code = f["entry/data/data"][:];  energy = code * f["entry/data/data"].attrs["scale_factor"]     # anybody's h5py
 
-Layout 1 of a dataset NAME; 2, of codes whose bound is not absolute; and 3, of those of QuantizeCounts:
+Layout 1 of a dataset NAME; 2, of codes whose bound is not absolute; 3, of those of QuantizeCounts; and 4, of those of Precondition:
   NAME                        (n, *frame), one frame a chunk, or one panel: the filters of its encoder, bitshuffle + LZ4 (32008) in blocks of 8 KiB if none
                               is named; which of them a chunk has gone through its filter_mask says. Lossless: the data themselves; by zfp (32013) with
                               the attribute zfp_tolerance, zfp_rate or zfp_precision. With Quantize: codes, energy = code * scale_factor; _FillValue
@@ -34,6 +36,13 @@ Layout 1 of a dataset NAME; 2, of codes whose bound is not absolute; and 3, of t
                               Quantize.capacity, exact, encoded on the host: with its own gpuredux_version, codec, codec_digest, provenance;
   NAME_side/lossless_frame    (k,) u64: which frames these are, and
   NAME_side/lossless_crc32c   (k,) u32: the CRC32C of their chunks. For a stock reader these frames' outliers are _FillValue, like others
+  with Precondition, but for scale_factor and the like: NAME is plain to stock readers without a predictor, 0 in gaps, saturation_value where the exact
+  value is in the list; attributes: preconditioning, predictor (0 none, 1 previous, 2 left_up, 3 pedestal), saturation_value, decode, warning if stock
+  readers see differences
+  NAME_side/pixel_mask        (*frame) u32 as NXmx has it, bit 0 = gap, and
+  NAME_side/gap_value         (*frame) in the dtype that was given: what these pixels hold
+  NAME_side/pedestal          (*frame) in that dtype, with predictor "pedestal"
+  NAME_side/key_frame         (k,) u64, ascending, with predictor "previous": the frames that are plain; the others are differences from the one before
 All lists have HDF5's Fletcher-32 checksum. Files made here are of HDF5 1.10, whose metadata have checksums too; whoever opens the file for
 a Writer should do so with libver="v110" or later. A full disk is found before HDF5 is touched, so that the file can still be closed.
 """
@@ -54,8 +63,7 @@ from .codecs import encoder_of
 from .hdf5_batches import Batch, chunks
 from .hdf5_reader import read
 from .hdf5_verify import Report, verify
-from .hdf5_writer import Writer
-from .quantize import Quantize
+from .hdf5_writer import CODED, Writer
 from .quantize_counts import QuantizeCounts
 
 __all__ = ["Batch", "Report", "Writer", "chunks", "read", "verify", "write"]
@@ -65,13 +73,13 @@ def write(where: Any, name: str, frames: Any, codec: Any = "bitshuffle_lz4", *, 
           overwrite: bool = False, attrs: Mapping[str, Any] | None = None, panels: bool = False) -> None:
     """Write frames (n, *frame), of numpy, cupy or opencl, encoded where they are: a new file, or a dataset in an open Group.
 
-    codec: a name of codecs.CODECS or an operation that makes chunks (lossless, but for Zfp); or a Quantize (float32) or QuantizeCounts, whose codes encoder=
-    makes chunks of, such a name or operation, bitshuffle_lz4 if not given; panels: one panel a chunk; overwrite: replace the file or dataset, once the
-    new one is whole. A write that fails leaves no file or dataset behind, and an old one as it was
+    codec: a name of codecs.CODECS or an operation that makes chunks (lossless, but for Zfp); or a Quantize (float32), QuantizeCounts or Precondition, whose
+    codes encoder= makes chunks of, such a name or operation, bitshuffle_lz4 if not given; panels: one panel a chunk; overwrite: replace the file or dataset,
+    once the new one is whole. A write that fails leaves no file or dataset behind, and an old one as it was
     """
-    coded = isinstance(codec, (Quantize, QuantizeCounts))
+    coded = isinstance(codec, CODED)
     if encoder is not None and not coded:
-        raise TypeError(f"hdf5.write: encoder belongs to codes: give codec a compress.Quantize or QuantizeCounts, or {encoder!r} as codec")
+        raise TypeError(f"hdf5.write: encoder belongs to codes: give codec a compress.Quantize, QuantizeCounts or Precondition, or {encoder!r} as codec")
     made = encoder_of((encoder or "bitshuffle_lz4") if coded else codec, "hdf5.write")
     if not hasattr(frames, "dtype") or len(getattr(frames, "shape", ())) < 2:
         raise TypeError(f"hdf5.write: frames must be an array (n, *frame), got {type(frames).__name__} {getattr(frames, 'shape', '')}")

@@ -21,6 +21,7 @@ from .chunk_encoder import Filter
 LAYOUT = 1          # a changed layout, or another meaning of the codes, has a new number; readers know all
 LAYOUT_BOUNDS = 2   # codes of a relative bound, or of one by noise, whose scale is a plane
 LAYOUT_COUNTS = 3   # codes of QuantizeCounts, whose meanings are a table
+LAYOUT_WORDS = 4    # codes of Precondition
 BITSHUFFLE = 32008
 DTYPES = tuple(np.dtype(t) for t in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"))
 LIBVER = ("v110", "v110")   # checksummed metadata, readable by HDF5 1.10 and later, can be switched to SWMR

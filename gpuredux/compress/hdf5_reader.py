@@ -7,7 +7,7 @@ import itertools
 import math
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from .dequantize import CODES, Dequantize
 from .dequantize_counts import CODES as TABLES
 from .dequantize_counts import DequantizeCounts
 from .hdf5_chunks import BATCH, Chunks, damage, local
+from .hdf5_precondition import restore_of, restored
 from .quantize import Quantize
+from .restore import Restore
 
 
 def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | None = None, unchecked: bool = False) -> np.ndarray:
@@ -52,9 +54,11 @@ class Stored:
         crc = None if self.side is None else local(self.side, "chunk_crc32c", h5py.Dataset, label, missing=None)
         self.main = Chunks(group, name, crc, label)
         attrs = self.main.dataset.attrs
-        self.codes, self.lossless = "quantizer" in attrs, None
+        self.inverse: Any = None
+        self.codes, self.lossless = "quantizer" in attrs or "preconditioning" in attrs, None
         self.committed = self.main.committed()
-        known = layout.LAYOUT_COUNTS if "step_sigma" in attrs else layout.LAYOUT_BOUNDS if self.codes and "error_bound" not in attrs else layout.LAYOUT
+        known = layout.LAYOUT_WORDS if "preconditioning" in attrs else layout.LAYOUT_COUNTS if "step_sigma" in attrs else \
+            layout.LAYOUT_BOUNDS if self.codes and "error_bound" not in attrs else layout.LAYOUT
         if "gpuredux_layout" in attrs and attrs["gpuredux_layout"] != known:
             raise DecodeError(f"{label} has layout {attrs['gpuredux_layout']}; this version knows {known} of such data")
         if ("gpuredux_layout" in attrs and crc is None) or self.committed > len(self.main):
@@ -74,9 +78,11 @@ class Stored:
         with damage(f"lossless_frame of {label}"):
             self.lossless_rows = {int(row): i for i, row in enumerate(self.lists["lossless_frame"][:])}
 
-    def _dequantize(self, attrs: Any, label: str) -> Dequantize | DequantizeCounts:
-        """The inverse of the Quantize that these attributes describe; they must all be what it would write. Strings are never read: HDF5 keeps
-        them without a checksum, and there are bits whose flip sends it into an endless loop."""
+    def _dequantize(self, attrs: Any, label: str) -> Dequantize | DequantizeCounts | Restore:
+        """The inverse of the Quantize, or of what else makes codes, that these attributes describe; they must all be what it would
+        write. Strings are never read: HDF5 keeps them without a checksum, and there are bits whose flip sends it into an endless loop."""
+        if "preconditioning" in attrs:
+            return restore_of(self, attrs, label)
         if "step_sigma" in attrs:
             return self._of_counts(attrs, label)
         code = next((k for k, kind in CODES.items() if kind.dtype == self.main.dtype), "")
@@ -135,25 +141,7 @@ class Stored:
 
     def outliers(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """outlier_index (n, capacity), outlier_value (n, capacity), outlier_count (n,) of these frames, as Dequantize takes them."""
-        npix, label = math.prod(self.main.shape[1:]), self.main.label
-        with damage(f"outliers of {label}"):
-            ends = _pick(self.lists["outlier_offset"], rows), _pick(self.lists["outlier_offset"], [row + 1 for row in rows])
-            stop = min(len(self.lists["outlier_index"]), len(self.lists["outlier_value"]))
-            spans = [(int(a), int(b)) for a, b in zip(*ends, strict=True)]
-            for row, (a, b) in zip(rows, spans, strict=True):
-                if not a <= b <= stop or b - a > npix:
-                    raise DecodeError(f"frame {row} of {label} claims the outliers {a} to {b} of {stop}")
-            count = np.array([b - a for a, b in spans], np.uint32)
-            index = np.zeros((len(rows), max(1, int(count.max(initial=0)))), np.uint32)
-            value = np.zeros(index.shape, self.lists["outlier_value"].dtype)
-            for i, (a, b) in enumerate(spans):
-                if b > a:
-                    index[i, : b - a], value[i, : b - a] = self.lists["outlier_index"][a:b], self.lists["outlier_value"][a:b]
-        for i, row in enumerate(rows):
-            own = index[i, : count[i]].astype(np.int64)
-            if len(own) and (own[-1] >= npix or np.any(np.diff(own) <= 0)):
-                raise DecodeError(f"frame {row} of {label}: its outliers are not ascending pixels below {npix}")
-        return index, value, count
+        return listed_of(self.lists, rows, math.prod(self.main.shape[1:]), self.main.label)
 
     def check_sizes(self, rows: Sequence[int]) -> int:
         """The stored bytes of these frames; DecodeError if they cannot be what they claim."""
@@ -164,9 +152,13 @@ class Stored:
         """Decode, and dequantise codes."""
         main, frame = self.main, self.main.shape[1:]
         self.check_sizes(chosen if isinstance(chosen, range) else sorted(set(chosen)))
-        out = np.empty((len(chosen), *frame), np.float32 if self.codes else main.dtype)
+        words = self.lossless.dtype if isinstance(self.inverse, Restore) else np.float32     # type: ignore[union-attr]
+        out = np.empty((len(chosen), *frame), words if self.codes else main.dtype)
         if not self.codes:
             main.decode(chosen, out)
+            return out
+        if isinstance(self.inverse, Restore):
+            restored(self, chosen, out)
             return out
         step = max(1, BATCH // layout.frame_nbytes(frame, main.dtype))
         for a in range(0, len(chosen), step):
@@ -188,6 +180,29 @@ class Stored:
             elif np.count_nonzero(code[i] == fill) != count[i] or np.any(code[i].reshape(-1)[index[i, : count[i]]] != fill):
                 raise DecodeError(f"frame {row} of {self.main.label}: its outliers are not where its codes say")
             out[i][code[i] == masking] = math.nan if masked is None else masked
+
+
+def listed_of(lists: Mapping[str, Any], rows: Sequence[int], npix: int, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """outlier_index (n, capacity), outlier_value (n, capacity), outlier_count (n,) of frames of so many pixels, from the lists of a file; DecodeError if they
+    cannot be."""
+    with damage(f"outliers of {label}"):
+        ends = _pick(lists["outlier_offset"], rows), _pick(lists["outlier_offset"], [row + 1 for row in rows])
+        stop = min(len(lists["outlier_index"]), len(lists["outlier_value"]))
+        spans = [(int(a), int(b)) for a, b in zip(*ends, strict=True)]
+        for row, (a, b) in zip(rows, spans, strict=True):
+            if not a <= b <= stop or b - a > npix:
+                raise DecodeError(f"frame {row} of {label} claims the outliers {a} to {b} of {stop}")
+        count = np.array([b - a for a, b in spans], np.uint32)
+        index = np.zeros((len(rows), max(1, int(count.max(initial=0)))), np.uint32)
+        value = np.zeros(index.shape, lists["outlier_value"].dtype)
+        for i, (a, b) in enumerate(spans):
+            if b > a:
+                index[i, : b - a], value[i, : b - a] = lists["outlier_index"][a:b], lists["outlier_value"][a:b]
+    for i, row in enumerate(rows):
+        own = index[i, : count[i]].astype(np.int64)
+        if len(own) and (own[-1] >= npix or np.any(np.diff(own) <= 0)):
+            raise DecodeError(f"frame {row} of {label}: its outliers are not ascending pixels below {npix}")
+    return index, value, count
 
 
 def _pick(dataset: Any, rows: Sequence[int]) -> np.ndarray:

@@ -62,12 +62,15 @@ def frame_words(n: int, frame_status: Any, overflowed: list[int]) -> np.ndarray:
 
 
 def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossless: Mapping[int, np.ndarray],
-               listed: Any = np.float32) -> dict[str, np.ndarray]:
-    """Outliers of n frames, one frame's after the other's, and how many each has: none where the frame is kept losslessly."""
+               listed: Any = np.float32, bounded: bool = True) -> dict[str, np.ndarray]:
+    """Outliers of n frames, one frame's after the other's, and how many each has: none where the frame is kept losslessly. bounded: with a max_error."""
     require("outlier_index", index, (np.uint32,), n, 2)
     require("outlier_value", value, (listed,), n, 2)
     require("outlier_count", count, (np.uint32,), n, 1)
-    require("max_error", max_error, (np.float32,), n, 1)
+    if bounded:
+        require("max_error", max_error, (np.float32,), n, 1)
+    elif max_error is not None:
+        raise TypeError(f"{WHO}: these codes are exact: no max_error belongs to them")
     if index.shape != value.shape:
         raise ValueError(f"{WHO}: outlier_index and outlier_value must have one shape, got {index.shape} and {value.shape}")
     missing = [int(row) for row in np.flatnonzero(count > index.shape[1]) if int(row) not in lossless]
@@ -76,7 +79,7 @@ def side_lists(n: int, index: Any, value: Any, count: Any, max_error: Any, lossl
     many = count.astype(np.uint64)
     many[sorted(lossless)] = 0
     inside = np.arange(index.shape[1], dtype=np.uint64) < many[:, None]
-    return {"outlier_index": index[inside], "outlier_value": value[inside], "outlier_count": many, "max_error": max_error.copy()}
+    return {"outlier_index": index[inside], "outlier_value": value[inside], "outlier_count": many, **({"max_error": max_error.copy()} if bounded else {})}
 
 
 def exact_frames(n: int, frame: tuple[int, ...], dtype: np.dtype[Any], lossless: Mapping[int, np.ndarray] | None) -> dict[int, np.ndarray]:

@@ -19,11 +19,13 @@ from . import hdf5_layout as layout
 from . import hdf5_rows as rows
 from .codecs import encoder_of, filters_of
 from .crc32c import crc32c, crc32c_rows
+from .precondition import Precondition
 from .quantize import Quantize
 from .quantize_counts import DTYPES as COUNTS
 from .quantize_counts import QuantizeCounts
 from .zfp import Zfp
 
+CODED = (Quantize, QuantizeCounts, Precondition)    # what makes codes of frames, and lists what has none
 BATCH = 64 << 20    # bytes of raw frames that append() encodes at a time: bounds the memory
 
 
@@ -32,7 +34,8 @@ class Writer:
 
     where:       a path, of which a new file is made; or an open h5py File or Group, which stays open
     frame_shape: of one frame, 1 to 4 axes
-    codec:       the dtype of lossless frames, or of frames for zfp; or a Quantize, for float32 frames; or a QuantizeCounts, and count_dtype is the frames'
+    codec:       the dtype of lossless frames, or of frames for zfp; or a Quantize, for float32 frames; or a QuantizeCounts, and count_dtype is the frames';
+                 or a Precondition: with predictor "previous" an append() begins with a plain frame, and so does every 64 MiB of it
     encoder:     what makes chunks of frames or codes: a name of codecs.CODECS or an operation, for writers that follow each other the same one, so that its
                  plan is made once; Zfp takes frames alone, and its bound is the user's affair: frame_status says NOT_HELD where it does not hold
     panels:      one panel (first axis of a frame) a chunk instead of one frame
@@ -48,16 +51,17 @@ class Writer:
         self.name, self.panels, self.backend = name.strip("/"), panels, backend
         if not self.name:
             raise ValueError("hdf5.Writer: name must name a dataset, got an empty one")
-        if isinstance(codec, Op) and not isinstance(codec, (Quantize, QuantizeCounts)):
-            raise TypeError(f"hdf5.Writer: codec must be a dtype (lossless) or a compress.Quantize or QuantizeCounts, got {codec.name}; encoder= takes others")
+        if isinstance(codec, Op) and not isinstance(codec, CODED):
+            raise TypeError(f"hdf5.Writer: codec must be a dtype (lossless) or a compress.Quantize, QuantizeCounts or Precondition, got {codec.name}; "
+                            "encoder= takes others")
         self.codec = codec if isinstance(codec, Op) else None
         self.taken = _taken(codec, count_dtype)
         kind = np.dtype(codec.code) if self.codec else self.taken
         self.frame, self.dtype = layout.check_frame("hdf5.Writer", frame_shape, kind, panels)
-        for field in ("good", "sigma"):
+        for field in ("good", "sigma", "gaps", "pedestal"):
             plane = getattr(self.codec, field, None)
             if plane is not None and plane.shape != self.frame:
-                raise ValueError(f"hdf5.Writer: Quantize.{field} must be {self.frame} as the frames, got {plane.shape}")
+                raise ValueError(f"hdf5.Writer: {type(codec).__name__}.{field} must be {self.frame} as the frames, got {plane.shape}")
         self.chunk_shape = self.frame[1:] if panels else self.frame
         self.chunks_per_frame = self.frame[0] if panels else 1
         self.frames = self.lossless_frames = self.stored_bytes = self._outliers = 0
@@ -84,12 +88,13 @@ class Writer:
             raise TypeError(f"hdf5.Writer: {self._encoder.name} loses bits of codes: {self.codec.name} wants an encoder that does not")
         self._filters = filters_of(self._encoder, self.chunk_shape, self.dtype)
         self._masked = "filter_mask" in self._encoder.writes
-        self._bounded = self.codec is not None or "max_error" in {o.name for o in self._outputs()}
+        self._words = isinstance(self.codec, Precondition)       # codes without a bound, for they are exact
+        self._bounded = not self._words if self.codec else "max_error" in {o.name for o in self._outputs()}
 
     def _attributes(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the dataset that are the writer's own affair."""
         number = layout.LAYOUT if self.codec is None else layout.LAYOUT_COUNTS if isinstance(self.codec, QuantizeCounts) else \
-            layout.LAYOUT if self.codec.mode == "abs" else layout.LAYOUT_BOUNDS
+            layout.LAYOUT_WORDS if self._words else layout.LAYOUT if self.codec.mode == "abs" else layout.LAYOUT_BOUNDS
         own = {"gpuredux_layout": number, "side": layout.side_of(self.name).rpartition("/")[2], **(self.codec.attributes() if self.codec else {}),
                **_of_zfp(self._encoder), **layout.provenance([op for op in (self.codec, self._encoder) if op], self._provenance)}
         clash = sorted(own.keys() & attrs.keys())
@@ -123,7 +128,9 @@ class Writer:
             lists |= {"outlier_index": np.uint32, "outlier_value": listed, "outlier_offset": np.uint64,
                       "lossless_frame": np.uint64, "lossless_crc32c": np.uint32}
             for key, plane in self.codec.maps().items():
-                self.side.create_dataset(key, data=plane, chunks=plane.shape, fletcher32=True)
+                packed = {"compression": "gzip", "shuffle": True} if self._words else {}
+                self.side.create_dataset(key, data=plane, chunks=plane.shape, fletcher32=True, **packed)
+            lists |= {"key_frame": np.uint64} if self._words and self.codec.predictor == "previous" else {}
             self._exact = _of_any_frames(self._encoder)
             self._lossless = layout.create_chunks(self.side, "lossless", self.frame, self.taken, filters=filters_of(self._exact, self.frame, self.taken))
             self._lossless.attrs.update(layout.provenance([self._exact], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
@@ -146,7 +153,7 @@ class Writer:
         if frames.dtype != wanted or tuple(frames.shape[1:]) != self.frame or frames.ndim != len(self.frame) + 1:
             error = TypeError if frames.dtype != wanted else ValueError
             raise error(f"hdf5.append: frames must be {wanted} (n, {', '.join(map(str, self.frame))}), got {frames.dtype} {tuple(frames.shape)}")
-        if pixel_status is not None and not self.codec:
+        if pixel_status is not None and (self._words or not self.codec):
             raise TypeError(f"hdf5.append: {self.name} is lossless: pixel_status has no place in it")
         wrong = owners[0].misfit(frames)
         if wrong:
@@ -165,9 +172,9 @@ class Writer:
     def _encode(self, owner: Any, frames: Any, pixel_status: Any, frame_status: Any) -> None:
         code, parts, lossless = frames, {}, {}
         if self.codec:
-            out = self.codec(frames, pixel_status, backend=self.backend)
+            out = self.codec(frames, *(() if self._words else (pixel_status,)), backend=self.backend)
             code = out.code
-            parts = {key: owner.get(getattr(out, key)) for key in ("outlier_index", "outlier_value", "outlier_count", "max_error")}
+            parts = {key: owner.get(getattr(out, key)) for key in ("outlier_index", "outlier_value", "outlier_count", "max_error") if key in out._fields}
             lossless = {int(row): owner.get(frames[row]) for row in np.flatnonzero(parts["outlier_count"] > self.codec.capacity)}
         made = self._encoder(code.reshape((-1, *self.chunk_shape)), backend=self.backend)
         status = None if frame_status is None else owner.get(frame_status)
@@ -187,7 +194,8 @@ class Writer:
 
         in: payload (rows, capacity) u8, size (rows,): a row is a frame, or a panel of a frame, in order; filter_mask (rows,) u32, where the encoder gives
             one; with a Quantize outlier_index and outlier_value (n, capacity), outlier_count and max_error (n,), and lossless {row: frame as it
-            was given} for each frame that has more outliers than its list holds; with zfp's tolerance max_error; frame_status (n,) u32
+            was given} for each frame that has more outliers than its list holds; with a Precondition those of one run of it, and no max_error;
+            with zfp's tolerance max_error; frame_status (n,) u32
         """
         if self._failed or self._closed:
             raise OSError(f"hdf5.append_encoded: {self.name} takes no more frames: the writer {'is closed' if self._closed else 'failed before'}")
@@ -197,7 +205,9 @@ class Writer:
         parts = {"frame_status": rows.frame_words(n, frame_status, list(exact)), "chunk_crc32c": crc32c_rows(payload, size)}
         chunks, exact_chunks = [(payload[i, : size[i]], masks[i]) for i in range(len(size))], []
         if self.codec:
-            parts |= rows.side_lists(n, outlier_index, outlier_value, outlier_count, max_error, exact, self.side["outlier_value"].dtype)
+            parts |= rows.side_lists(n, outlier_index, outlier_value, outlier_count, max_error, exact, self.side["outlier_value"].dtype, not self._words)
+            if "key_frame" in self.side:
+                parts["key_frame"] = np.arange(self.frames, self.frames + n, self.codec.every, np.uint64)
             exact_chunks = [self._chunk(frame) for frame in exact.values()]
             parts["lossless_frame"] = np.array(list(exact), np.uint64) + np.uint64(self.frames)
             parts["lossless_crc32c"] = np.array([crc32c(c) for c, _ in exact_chunks], np.uint32)
@@ -291,7 +301,7 @@ def _taken(codec: Any, count_dtype: Any) -> np.dtype[Any]:
     if not isinstance(codec, QuantizeCounts):
         if count_dtype is not None:
             raise TypeError(f"hdf5.Writer: count_dtype belongs to a compress.QuantizeCounts, got {count_dtype}")
-        return np.dtype(np.float32 if isinstance(codec, Quantize) else codec)
+        return np.dtype(np.float32 if isinstance(codec, Quantize) else codec.dtype if isinstance(codec, Precondition) else codec)
     if count_dtype is None or np.dtype(count_dtype) not in COUNTS:
         raise TypeError(f"hdf5.Writer: count_dtype must say what frames QuantizeCounts is to take: {', '.join(map(str, COUNTS))}; got {count_dtype}")
     return np.dtype(count_dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..op import Plan, Spec, frame_grid, frame_of, live_rows, nbytes
 from ..status import Frame
-from .precondition_form import Form, average, zigzag
+from .precondition_form import PREDICTORS, Form, average, zigzag
 from .precondition_numba import precondition_frames
 from .restore import Restore
 
@@ -53,6 +53,23 @@ class Precondition(Form):
 
     def inverse(self) -> Restore:
         return Restore(**{k: v for k, v in self._fields().items() if k != "capacity"})
+
+    def attributes(self) -> dict[str, Any]:
+        """HDF5 attributes of the dataset of codes; what has one value a pixel is maps()."""
+        kind, plain = np.dtype(self.code).type, self.predictor == "none"
+        meant = "the value; 0 where pixel_mask is not 0, which held gap_value" if plain else f"a zigzag difference: gpuredux.compress.Restore, {self.predictor}"
+        listed = "; saturation_value: see outlier_index and outlier_value" if self.narrow or self.gaps is not None else ""
+        known = {"preconditioning": f"gpuredux {self.name} 1", "predictor": np.uint8(PREDICTORS.index(self.predictor)), "decode": meant + listed,
+                 "saturation_value": kind(self.fill_code)}
+        return known if plain else {**known, "warning": "stock readers see differences: read with gpuredux.compress.hdf5.read"}
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """pixel_mask u32, as NXmx has it: bit 0 = gap; gap_value: what these pixels hold; pedestal: the planes that there are."""
+        planes = {} if self.pedestal is None else {"pedestal": self.pedestal}
+        if self.gaps is None or not self.gaps.any():
+            return planes
+        held = np.array((0, *self.gap_values), self.dtype)[self.gaps]
+        return {**planes, "pixel_mask": (self.gaps > 0).astype(np.uint32), "gap_value": held}
 
     def outputs(self, raw: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         shape = self.require("raw", raw, np.dtype(self.dtype), ("n", *(self.frame or frame_of(raw)))).shape
