@@ -1,18 +1,21 @@
 """compress.hdf5 by every codec: plain h5py in a process of its own, our own reader, codes, counts, zfp, and what is refused. Over 200 lines: the codecs share
 what is written."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
 from gpuredux import DecodeError
 from gpuredux.compress import BitshuffleLZ4, Quantize, QuantizeCounts, ShuffleZstd, Zfp, hdf5
 from gpuredux.compress.chunk_encoder import Filter
-from gpuredux.compress.codecs import CODECS, UnknownFilters, decoding_of, described, encoder_of, zfp_mode
+from gpuredux.compress.codecs import CODECS, Filters, UnknownFilters, decoding_of, described, encoder_of, zfp_mode
 from gpuredux.status import Frame
 
 SHAPE = (21, 34)
@@ -219,3 +222,29 @@ def test_chunks_wants_a_slice(tmp_path):
     for wrong in (1, [0, 1], slice(None, None, -1)):
         with pytest.raises(ValueError, match=r"^hdf5.chunks: frames must be a slice"):
             next(hdf5.chunks(tmp_path / "a.h5", "d", 2, wrong))
+
+
+@pytest.mark.parametrize(("filters", "dtype"), [
+    (hdf5plugin.LZ4(nbytes=1), "u1"), (hdf5plugin.LZ4(nbytes=3), "u2"), (hdf5plugin.Bitshuffle(nelems=8, cname="lz4"), "u1"),
+    (hdf5plugin.Bitshuffle(nelems=8, cname="zstd"), "u1"), (hdf5plugin.Zfp(rate=32.0), "f4"), ({"compression": "gzip", "compression_opts": 0}, "u1"),
+], ids=str)
+def test_foreign_chunks_that_grew_are_read(tmp_path, filters, dtype):
+    """Noise in the smallest blocks, and thin frames in zfp's of 4 x 4 x 4."""
+    x = np.random.default_rng(3).integers(0, 256, (2, 2, 2, 20000 * np.dtype(dtype).itemsize), np.uint8).view(dtype)
+    x = np.nan_to_num(x, posinf=1, neginf=1)
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f.create_dataset("d", data=x, chunks=(1, *x.shape[1:]), **filters)
+    with h5py.File(tmp_path / "a.h5") as f:     # h5py would give back what it was given
+        size, want = f["d"].id.get_chunk_info(0).size, f["d"][:]
+    assert size > x[0].nbytes and same(hdf5.read(tmp_path / "a.h5", "d", unchecked=True), want)
+
+
+def test_what_decodes_ends_with_its_reader():
+    """And until then is made once: plans own memory."""
+    filters = Filters((Filter(2, (2,)), Filter(32015, (3,))), (4, 8), "uint16")
+    decoding = filters.decoding(0)
+    assert filters.decoding(4) is decoding and filters.decoding(1) is not decoding and filters.auto is filters.auto
+    op = weakref.ref(decoding.ops[0])
+    del filters, decoding
+    gc.collect()
+    assert op() is None

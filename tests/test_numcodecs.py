@@ -173,6 +173,24 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
             ours.QuantizeCodec("float32", (3, 5), abs=1).decode(damaged)
 
 
+@pytest.mark.parametrize("inner", ["gpuredux_shuffle_zstd", "zlib", "zstd", "blosc", "bz2", "lzma"])
+def test_damage_of_the_codes_is_one_error(inner: str) -> None:
+    """Codecs of numcodecs raise what they like."""
+    one = ours.QuantizeCodec("float32", (3, 5), abs=1, codec={"id": inner})
+    chunk = one.encode(np.zeros((3, 5), np.float32))
+    with pytest.raises(DecodeError, match=r"^quantised chunk for \(3, 5\): its codes do not decode"):
+        one.decode(chunk[:16] + bytes(len(chunk) - 16))
+
+
+def test_zfp_chunks_are_whole_words() -> None:
+    one = ours.ZfpCodec("float32", (3, 5), tolerance=0.5)
+    chunk = one.encode(np.zeros((3, 5), np.float32))
+    assert chunk == bytes(8)
+    for damaged in (b"", chunk[:3], chunk[:5], chunk + b"\0", chunk + bytes(8)):
+        with pytest.raises(DecodeError):
+            one.decode(damaged)
+
+
 def test_entry_points_name_every_codec() -> None:
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     assert points["numcodecs.codecs"] == {c.codec_id: f"gpuredux.compress.numcodecs:{c.__name__}" for c in ours.CODECS}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "
          32013: "zfp", 32015: "zstd", 32017: "sz", 32024: "sz3", 32026: "blosc2"}
 # Raw bytes that a stored byte can stand for, at most: what claims more is refused before anything is allocated for it.
 MOST = {"": 1, "lz4": 255, "deflate": 1032, "zstd": 1 << 15, "zfp": 1 << 12}
+# Stored bytes for a raw byte, at most, and for a chunk: what an encoder makes of noise in its smallest blocks. LZ4's are of 1 byte: its length in 4, a token,
+# the byte; those of bitshuffle are of 8 bytes, with LZ4 in 13 and with zstd in 25; blosc stores what does not become smaller as it is.
+GROWTH = {"": 1, "bitshuffle_lz4": 2, "bitshuffle_zstd": 4, "blosc": 2, "lz4": 6, "deflate": 2, "zstd": 2}
+ROOM = 4096
 
 
 def encoder_of(codec: Any, who: str = "hdf5") -> Op:
@@ -65,11 +69,13 @@ def filters_of(encoder: Op, chunk_shape: tuple[int, ...], dtype: Any) -> tuple[F
 class Decoding:
     """How chunks become frames: one operation, or two, the bytes' order being undone by the second; as u8 where the first knows of no elements.
 
-    most: raw bytes that a stored byte can stand for; least: bytes of the smallest chunk; words: decodes one chunk, or says what is wrong with it."""
+    most: raw bytes that a stored byte can stand for; least, limit: bytes of the smallest and the largest chunk; words: decodes one chunk, or says what is
+    wrong with it."""
 
     ops: tuple[Op, ...]
     most: int
     least: int
+    limit: int
     words: Callable[[bytes], Any]
 
     def run(self, backend: Any, payload: Any, size: Any, out: Any, device: Any = None) -> Any:
@@ -90,15 +96,21 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Filters:
-    """Of a dataset, as the file keeps them, in the order in which they encode; and the frames that its chunks hold."""
+    """Of a dataset, as the file keeps them, in the order in which they encode; and the frames that its chunks hold.
+
+    What decodes them is kept here, with its plans and their memory, and ends with this object."""
 
     filters: tuple[Filter, ...]
     shape: tuple[int, ...]
     dtype: str
+    _made: dict[int, Decoding] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def decoding(self, filter_mask: int) -> Decoding:
         """Of chunks with this mask. Raises UnknownFilters."""
-        return decoding_of(self.filters, int(filter_mask), self.shape, self.dtype)
+        mask = int(filter_mask) & (1 << len(self.filters)) - 1
+        if mask not in self._made:
+            self._made[mask] = decoding_of(self.filters, mask, self.shape, self.dtype)
+        return self._made[mask]
 
     def check(self) -> None:
         """Raise UnknownFilters if there is one that nothing here undoes, whatever the masks are."""
@@ -106,7 +118,7 @@ class Filters:
         if any(_kind(f, itemsize) == "unknown" for f in self.filters):
             self.decoding(0)
 
-    @property
+    @cached_property
     def auto(self) -> Op | None:
         """What decodes chunks of more than one mask, where they are those of compress.Auto."""
         own = Auto().filters(np.dtype(self.dtype).itemsize)
@@ -141,7 +153,6 @@ class UnknownFilters(ValueError):
     """Of a dataset whose chunks nothing here decodes."""
 
 
-@lru_cache(256)
 def decoding_of(filters: tuple[Filter, ...], filter_mask: int, shape: tuple[int, ...], dtype: str) -> Decoding:
     """Of chunks of frames of this shape. filters: as the file keeps them, in the order in which they encode; bit i of filter_mask: not filter i.
 
@@ -158,26 +169,28 @@ def decoding_of(filters: tuple[Filter, ...], filter_mask: int, shape: tuple[int,
 def _decoding(used: list[Filter], shape: tuple[int, ...], dtype: str) -> Decoding:
     kinds, kind = [_kind(f, np.dtype(dtype).itemsize) for f in used], np.dtype(dtype)
     order = next((k for k in kinds[:1] if k in ("shuffle", "bitshuffle")), "raw")
-    rest = kinds[order != "raw" :]
+    rest, nbytes = kinds[order != "raw" :], math.prod(shape) * kind.itemsize
+    limit = GROWTH.get((rest or [""])[0], 1) * nbytes + ROOM
     if kinds == ["zfp"]:
         mode = zfp_mode(used[0].values, shape, dtype)
         shape = tuple(k for k in shape if k > 1) or (1,)
-        return Decoding((ZfpDecode(shape, dtype, **mode),), MOST["zfp"], 1, partial(decode_zfp, shape=shape, dtype=kind, **mode))
+        op = ZfpDecode(shape, dtype, **mode)
+        return Decoding((op,), MOST["zfp"], 1, op.own_layout.cap, partial(decode_zfp, shape=shape, dtype=kind, **mode))
     if kinds == ["bitshuffle_lz4"]:
-        return Decoding((BitshuffleLZ4Decode(shape, dtype),), MOST["lz4"], 12, partial(decode_chunk, shape=shape, dtype=kind))
+        return Decoding((BitshuffleLZ4Decode(shape, dtype),), MOST["lz4"], 12, limit, partial(decode_chunk, shape=shape, dtype=kind))
     if kinds == ["bitshuffle_zstd"]:
-        return Decoding((BitshuffleZstdDecode(shape, dtype),), MOST["zstd"], 12, partial(decode_bitshuffle_zstd, shape=shape, dtype=kind))
+        return Decoding((BitshuffleZstdDecode(shape, dtype),), MOST["zstd"], 12, limit, partial(decode_bitshuffle_zstd, shape=shape, dtype=kind))
     if kinds == ["blosc"]:
-        return Decoding((BloscDecode(shape, dtype),), MOST["lz4"], 16, partial(decode_blosc, shape=shape, dtype=kind))
+        return Decoding((BloscDecode(shape, dtype),), MOST["lz4"], 16, limit, partial(decode_blosc, shape=shape, dtype=kind))
     if not rest:
-        return Decoding((_in_order(used, order, shape, kind),), 1, 1, partial(_plain_words, many=math.prod(shape) * kind.itemsize))
+        return Decoding((_in_order(used, order, shape, kind),), MOST[""], 1, limit, partial(_plain_words, many=nbytes))
     if rest in (["zstd"], ["deflate"], ["lz4"]):
         makes = {"zstd": (ShuffleZstdDecode, decode_shuffle_zstd), "deflate": (ShuffleDeflateDecode, inflate_chunk), "lz4": (LZ4Decode, decode_lz4)}
         make, words = makes[rest[0]]
         fused = order == "shuffle" and rest != ["lz4"]
         inner, of = (shape, dtype) if fused else ((*shape[:-1], shape[-1] * kind.itemsize), "uint8")
         ops = (make(inner, of), *(() if fused or order == "raw" else (_in_order(used, order, shape, kind),)))
-        return Decoding(ops, MOST[rest[0]], 1, partial(words, shape=inner, dtype=of))
+        return Decoding(ops, MOST[rest[0]], 1, limit, partial(words, shape=inner, dtype=of))
     raise UnknownFilters(f"its filters are {described(used)}; decoded are bitshuffle (32008: with LZ4, zstd, or before zstd, deflate or LZ4), shuffle or "
                          f"nothing before zstd (32015), deflate (1), LZ4 (32004) or nothing, blosc with LZ4 (32001), and zfp (32013)")
 

@@ -85,7 +85,7 @@ class Chunks:
         if info.byte_offset + info.size > self.file_size:
             raise DecodeError(f"{chunk} claims bytes up to {info.byte_offset + info.size}, the file has {self.file_size}")
         how = self.decoding(info.filter_mask, chunk)
-        if not how.least <= info.size <= layout.chunk_limit(self.nbytes) or self.nbytes > how.most * info.size:
+        if not how.least <= info.size <= how.limit or self.nbytes > how.most * info.size:
             raise DecodeError(f"{chunk} claims {info.size} bytes, which cannot be {self.nbytes} bytes compressed")
         return int(info.size)
 

@@ -195,7 +195,7 @@ class AutoCodec(ChunkCodec):
 class ZfpCodec(ChunkCodec):
     """The zfp stream without a header, axes of one value left out: HDF5 filter 32013. fields: one of tolerance, rate, precision.
 
-    A chunk whose values break the tolerance (NaN, Inf, too large) is a ValueError when it is encoded."""
+    A chunk whose values break the tolerance (NaN, Inf, too large) is a ValueError when it is encoded. Zero bits fill it up to a multiple of 64."""
 
     codec_id = "gpuredux_zfp"
     operation = Zfp
@@ -211,6 +211,8 @@ class ZfpCodec(ChunkCodec):
         return bytes(out.payload[0, : out.size[0]].tobytes())
 
     def read(self, chunk: bytes) -> np.ndarray:
+        if not chunk or len(chunk) % 8:
+            raise DecodeError(f"zfp chunk of {len(chunk)} bytes for {self.dtype} {self.shape}: it must be words of 8 bytes")
         return decode_zfp(chunk, self.frame_shape, self.dtype, **self._fields)
 
 
@@ -253,7 +255,10 @@ class QuantizeCodec(ChunkCodec):
         magic, count, _, size = struct.unpack_from("<4sIfI", chunk) if len(chunk) >= HEAD else (b"", 0, 0, 0)
         if magic != b"GRQ1" or count > npix or HEAD + size + 8 * count != len(chunk):
             raise DecodeError(f"quantised chunk of {len(chunk)} bytes for {self.shape}: its first {HEAD} bytes do not fit the rest")
-        values = ensure_contiguous_ndarray(self._inner.decode(chunk[HEAD : HEAD + size]))
+        try:
+            values = ensure_contiguous_ndarray(self._inner.decode(chunk[HEAD : HEAD + size]))
+        except Exception as e:      # each codec of numcodecs has its own: RuntimeError, zlib.error, OSError, ...
+            raise DecodeError(f"quantised chunk for {self.shape}: its codes do not decode: {e}") from e
         if values.nbytes != npix * kind.dtype.itemsize:
             raise DecodeError(f"quantised chunk for {self.shape}: its codes are {values.nbytes} bytes, and {npix * kind.dtype.itemsize} are wanted")
         code = np.require(values.reshape(-1).view(kind.dtype), requirements="A")
