@@ -1,4 +1,4 @@
-"""The pixelwise steps of calibration on the CPU: each in parallel over frames and tiles of pixels."""
+"""The pixelwise steps of calibration on the CPU: each in parallel over rows of pixels, in plain loops one after the other, which make vectors."""
 
 import numpy as np
 from numba import njit
@@ -6,115 +6,159 @@ from numba import njit
 from ..backends import share
 from ..op import read_only
 
-TILE = 1 << 15
+ROW = 512       # pixels that stay in the first cache from loop to loop
 NAN = np.float32(np.nan)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-def share_tiles(run, energy, status, stage, *rest):
-    """run(first, last, energy, status, stage, *rest) over the tiles of all frames. What is not there gets a stand-in without rows, so that run is
+def share_rows(run, energy, status, stage, *constants_and_out):
+    """run(first, last, energy, status, stage, *constants_and_out) over the rows of all frames. What is not there gets a stand-in without rows: run is
     compiled once, not once for each choice."""
-    marks = (stand_in(a, np.uint8) for a in (status, stage))
-    share(run, len(energy) * -(-energy.shape[1] // TILE), energy, *marks, *(read_only(a) for a in rest[:-1]), rest[-1])
+    *constants, out = constants_and_out
+    none = np.empty((0, 0), np.uint8)
+    marks = (read_only(none if a is None else a) for a in (status, stage))
+    share(run, len(energy) * -(-energy.shape[1] // ROW), energy, *marks, *(read_only(a) for a in constants), out)
 
 
-def stand_in(x, dtype):
-    """x, or rows of which there are none."""
-    return read_only(np.empty((0, 0), dtype) if x is None else x)
+@fast
+def place(task, npix):
+    """The frame, the first pixel and the one behind the last of a row."""
+    rows = (npix + ROW - 1) // ROW
+    a = task % rows * ROW
+    return np.uint64(task // rows), np.uint64(a), np.uint64(min(a + ROW, npix))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _settle(y, x, status, f, j):
-    """The new value, in one form of NaN; the old one where a status is set."""
-    y = y if y == y else NAN
+@fast
+def highest(stage, f, a, b, planes):
+    """The highest plane of constants of a row."""
+    top = np.uint8(0)
+    if len(stage):
+        for j in range(a, b):
+            top = max(top, stage[f, j])
+    return min(np.int64(top), planes - 1)
+
+
+@fast
+def merge(y, other, stage, f, a, b, g):
+    """y = other where the stage of a row is g or more."""
+    least = np.uint8(g)
+    for j in range(a, b):
+        new, old = other[j - a], y[j - a]       # read in any case: a branch would make no vectors
+        y[j - a] = new if stage[f, j] >= least else old
+
+
+@fast
+def settle(y, energy, status, f, a, b, out):
+    """The new values of a row, in one form of NaN; the old ones where a status is set."""
     if len(status):
-        y = y if status[f, j] == 0 else x
-    return y
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _plane(stage, f, j, planes):
-    """The plane of constants of a pixel."""
-    return np.uint64(min(stage[f, j], planes - 1)) if len(stage) else np.uint64(0)
+        for j in range(a, b):
+            new, old = y[j - a], energy[f, j]
+            new = new if new == new else NAN
+            out[f, j] = new if status[f, j] == 0 else old
+    else:
+        for j in range(a, b):
+            new = y[j - a]
+            out[f, j] = new if new == new else NAN
 
 
 def scale_rows(energy, status, stage, plane, out):
     """out = energy * plane[stage]; plane (planes, npix)."""
-    share_tiles(_scale, energy, status, stage, plane, out)
+    share_rows(_scale, energy, status, stage, plane, out)
 
 
 @fast
 def _scale(first, last, energy, status, stage, plane, out):
-    npix = energy.shape[1]
-    tiles = (npix + TILE - 1) // TILE
+    y, other = np.empty(ROW, np.float32), np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x = energy[f, j]
-            out[f, j] = _settle(x * plane[_plane(stage, f, j, len(plane)), j], x, status, f, j)
+        f, a, b = place(task, energy.shape[1])
+        for g in range(highest(stage, f, a, b, len(plane)) + 1):        # planes that no pixel needs are not read
+            to = other if g else y
+            for j in range(a, b):
+                to[j - a] = energy[f, j] * plane[g, j]
+            if g:
+                merge(y, other, stage, f, a, b, g)
+        settle(y, energy, status, f, a, b, out)
 
 
 def polynomial_rows(energy, status, stage, coefficients, out):
     """out = c[0] + x * (c[1] + x * ...), Horner; coefficients (planes, terms, npix)."""
-    share_tiles(_polynomial, energy, status, stage, coefficients, out)
+    share_rows(_polynomial, energy, status, stage, coefficients, out)
 
 
 @fast
 def _polynomial(first, last, energy, status, stage, coefficients, out):
-    npix = energy.shape[1]
-    terms = coefficients.shape[1]
-    tiles = (npix + TILE - 1) // TILE
+    y, other, terms = np.empty(ROW, np.float32), np.empty(ROW, np.float32), coefficients.shape[1]
     for task in range(first, last):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x, g = energy[f, j], _plane(stage, f, j, len(coefficients))
-            y = coefficients[g, np.uint64(terms - 1), j]
-            for t in range(1, terms):
-                y = y * x + coefficients[g, np.uint64(terms - 1 - t), j]
-            out[f, j] = _settle(y, x, status, f, j)
+        f, a, b = place(task, energy.shape[1])
+        for g in range(highest(stage, f, a, b, len(coefficients)) + 1):
+            to = other if g else y
+            for j in range(a, b):
+                to[j - a] = coefficients[g, terms - 1, j]
+            for t in range(terms - 2, -1, -1):
+                for j in range(a, b):
+                    to[j - a] = to[j - a] * energy[f, j] + coefficients[g, t, j]
+            if g:
+                merge(y, other, stage, f, a, b, g)
+        settle(y, energy, status, f, a, b, out)
 
 
 def breakpoint_rows(energy, status, stage, knee, low, high, offset, out):
     """out = x * low up to the knee, (x - knee) * high + offset beyond; each (planes, npix)."""
-    share_tiles(_breakpoint, energy, status, stage, knee, low, high, offset, out)
+    share_rows(_breakpoint, energy, status, stage, knee, low, high, offset, out)
 
 
 @fast
 def _breakpoint(first, last, energy, status, stage, knee, low, high, offset, out):
-    npix = energy.shape[1]
-    tiles = (npix + TILE - 1) // TILE
+    y, other, none, nothing = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.float32(0), np.float32(-0.0)
     for task in range(first, last):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x, g = energy[f, j], _plane(stage, f, j, len(knee))
-            y = (x - knee[g, j]) * high[g, j] + offset[g, j] if x > knee[g, j] else x * low[g, j]
-            out[f, j] = _settle(y, x, status, f, j)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _node(u, last):
-    """That of a table in front of u."""
-    node = np.floor(u)
-    node = node if node > np.float32(0) else np.float32(0)      # NaN too
-    return node if node < last else last
+        f, a, b = place(task, energy.shape[1])
+        for g in range(highest(stage, f, a, b, len(knee)) + 1):
+            to = other if g else y
+            for j in range(a, b):       # in one form for both sides, as x - 0 and x + -0 are x: two branches would make no vectors
+                x, bend, near, far, more = energy[f, j], knee[g, j], low[g, j], high[g, j], offset[g, j]
+                beyond = x > bend
+                to[j - a] = (x - (bend if beyond else none)) * (far if beyond else near) + (more if beyond else nothing)
+            if g:
+                merge(y, other, stage, f, a, b, g)
+        settle(y, energy, status, f, a, b, out)
 
 
 def look_up_rows(energy, status, stage, table, which, start, inverse, out):
     """out = table[g, which, u], interpolated at u = (x - start) * inverse; table (planes, tables, nodes), which (npix,)."""
-    share_tiles(_look_up, energy, status, stage, table, which, start, inverse, out)
+    share_rows(_look_up, energy, status, stage, table.reshape(-1), which, table.shape, start, inverse, out)
 
 
 @fast
-def _look_up(first, last, energy, status, stage, table, which, start, inverse, out):
-    npix = energy.shape[1]
-    final = np.float32(table.shape[2] - 2)
-    tiles = (npix + TILE - 1) // TILE
+def _look_up(first, last, energy, status, stage, table, which, shape, start, inverse, out):
+    y, part, at, far = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.empty(ROW, np.uint64), np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x, g = energy[f, j], _plane(stage, f, j, len(table))
-            u = (x - start) * inverse
-            node = _node(u, final)
-            i, t = np.uint64(node), np.uint64(which[j])
-            a, b = table[g, t, i], table[g, t, i + np.uint64(1)]
-            out[f, j] = _settle(a + (b - a) * (u - node), x, status, f, j)
+        f, a, b = place(task, energy.shape[1])
+        nodes(energy, stage, which, shape, start, inverse, f, a, b, at, part)
+        two_of(table, at, b - a, y, far)
+        for i in range(b - a):
+            y[i] += (far[i] - y[i]) * part[i]
+        settle(y, energy, status, f, a, b, out)
+
+
+@fast
+def two_of(table, at, many, near, far):
+    """The node in front and the one behind."""
+    for i in range(many):
+        near[i], far[i] = table[at[i]], table[at[i] + np.uint64(1)]
+
+
+@fast
+def nodes(energy, stage, which, shape, start, inverse, f, a, b, at, part):
+    """at = where the node in front of each pixel of a row lies in the tables, laid out one after the other; part: of the way to the next one."""
+    planes, tables, many = shape
+    last = np.float32(many - 2)
+    for j in range(a, b):
+        u = (energy[f, j] - start) * inverse
+        node = np.floor(u)
+        node = node if node > np.float32(0) else np.float32(0)      # NaN too
+        node = node if node < last else last
+        at[j - a] = np.uint64(np.int64(which[j]) * many + np.int32(node))
+        part[j - a] = u - node
+    if len(stage):
+        for j in range(a, b):
+            at[j - a] += np.uint64(min(np.int64(stage[f, j]), planes - 1) * (tables * many))

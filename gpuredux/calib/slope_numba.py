@@ -1,39 +1,42 @@
-"""The slopes of nonlinearities on the CPU: each in parallel over frames and tiles of pixels."""
+"""The slopes of nonlinearities on the CPU: each in parallel over rows of pixels."""
 
 import numpy as np
 
-from .pixelwise_numba import TILE, _node, _plane, _settle, fast, share_tiles
+from .pixelwise_numba import ROW, fast, highest, merge, nodes, place, settle, share_rows, two_of
 
 
 def breakpoint_slopes(energy, status, stage, knee, low, high, out):
     """out = low up to the knee, high beyond; each (planes, npix)."""
-    share_tiles(_breakpoint_slope, energy, status, stage, knee, low, high, out)
+    share_rows(_breakpoint, energy, status, stage, knee, low, high, out)
 
 
 @fast
-def _breakpoint_slope(first, last, energy, status, stage, knee, low, high, out):
-    npix = energy.shape[1]
-    tiles = (npix + TILE - 1) // TILE
+def _breakpoint(first, last, energy, status, stage, knee, low, high, out):
+    y, other = np.empty(ROW, np.float32), np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x, g = energy[f, j], _plane(stage, f, j, len(knee))
-            out[f, j] = _settle(high[g, j] if x > knee[g, j] else low[g, j], x, status, f, j)
+        f, a, b = place(task, energy.shape[1])
+        for g in range(highest(stage, f, a, b, len(knee)) + 1):
+            to = other if g else y
+            for j in range(a, b):
+                near, far = low[g, j], high[g, j]
+                to[j - a] = far if energy[f, j] > knee[g, j] else near
+            if g:
+                merge(y, other, stage, f, a, b, g)
+        settle(y, energy, status, f, a, b, out)
 
 
 def look_up_slopes(energy, status, stage, table, which, start, inverse, out):
     """out = (b - a) * inverse of the nodes that look_up_rows takes."""
-    share_tiles(_look_up_slope, energy, status, stage, table, which, start, inverse, out)
+    share_rows(_look_up, energy, status, stage, table.reshape(-1), which, table.shape, start, inverse, out)
 
 
 @fast
-def _look_up_slope(first, last, energy, status, stage, table, which, start, inverse, out):
-    npix = energy.shape[1]
-    final = np.float32(table.shape[2] - 2)
-    tiles = (npix + TILE - 1) // TILE
+def _look_up(first, last, energy, status, stage, table, which, shape, start, inverse, out):
+    y, part, at, far = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.empty(ROW, np.uint64), np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, tile = task // tiles, task % tiles
-        for j in range(np.uint64(tile * TILE), np.uint64(min(tile * TILE + TILE, npix))):
-            x, g = energy[f, j], _plane(stage, f, j, len(table))
-            i, t = np.uint64(_node((x - start) * inverse, final)), np.uint64(which[j])
-            out[f, j] = _settle((table[g, t, i + np.uint64(1)] - table[g, t, i]) * inverse, x, status, f, j)
+        f, a, b = place(task, energy.shape[1])
+        nodes(energy, stage, which, shape, start, inverse, f, a, b, at, part)
+        two_of(table, at, b - a, y, far)
+        for i in range(b - a):
+            y[i] = (far[i] - y[i]) * inverse
+        settle(y, energy, status, f, a, b, out)
