@@ -139,7 +139,13 @@ def frame_layout(who: str, frame: tuple[int, ...], dtype: np.dtype[Any], rows: t
 
 
 def decode_blosc(chunk: bytes, shape: tuple[int, ...], dtype: Any, rows: tuple[int, int] | None = None) -> np.ndarray:
-    """The frame of one blosc 1 chunk, or some rows of it. Raises gpuredux.DecodeError that says what is wrong, or not taken, and where."""
+    """The frame (*shape) dtype of one blosc 1 chunk, or rows first to last - 1 of it (last - first, ...), on the CPU.
+
+    in:  chunk: bytes of what BloscDecode takes, whoever wrote them; shape, dtype of the frame: numbers of 1, 2, 4 or 8 bytes; rows: (first, last)
+         along the first axis, None = all: only the blocks that hold them are looked at
+    out: a new array. Raises gpuredux.DecodeError that says what is wrong, or not taken, and where; TypeError or ValueError for a shape, a dtype or rows that
+         no chunk has
+    """
     op = BloscDecode(tuple(shape), np.dtype(dtype).name, rows)
     layout, kind = op.layout, np.dtype(dtype)
     payload, sizes = np.frombuffer(chunk, np.uint8).reshape(1, -1), np.array([len(chunk)], np.uint32)

@@ -21,14 +21,16 @@ from .hdf5_reader import opened
 class Batch:
     """Chunks one after the other: rows first to first + frames - 1 of a dataset, each of per_frame chunks (its panels).
 
-    payload (n, cap) u8, size (n,) u32, filter_mask (n,) u32: on the host; all batches of a dataset but the last are of one shape."""
+    payload (n, cap) u8, size (n,) u32 [bytes], filter_mask (n,) u32, n = frames * per_frame: on the host, frame by frame, its panels in order; all batches
+    of a dataset but the last are of one shape. frame: the shape of a whole frame, panels included; filters: of the dataset, which say what a chunk holds
+    (filters.shape, filters.dtype) and keep what decodes it for all batches."""
 
     first: int
     frames: int
     payload: np.ndarray
     size: np.ndarray
     filter_mask: np.ndarray
-    frame: tuple[int, ...]      # of a whole frame
+    frame: tuple[int, ...]
     filters: Filters
 
     def decoder(self) -> Op:
@@ -42,7 +44,10 @@ class Batch:
         return self.filters.decoding(masks[0]).ops[0]
 
     def decode(self, backend: str = "numba", device: Any = None) -> tuple[Any, Any]:
-        """frames (frames, *frame) and frame_status (n,), arrays on this device: what does not decode is CORRUPT there, and nothing is raised for it."""
+        """frames (frames, *frame) dtype and frame_status (n,) u32, one for each chunk, arrays on this device. What does not decode is CORRUPT there (its
+        pixels are what the decoder's op says), and nothing is raised for it.
+
+        Raises UnknownFilters (a ValueError) for a filter_mask whose filters nothing here undoes, BackendUnavailable for a backend that is not there."""
         where = backends.get(backend)
         out = where.empty((len(self.size), *self.filters.shape), np.dtype(self.filters.dtype), device)
         status = self.filters.decode(self.payload, self.size, self.filter_mask, out, where, device)

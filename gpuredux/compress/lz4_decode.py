@@ -117,7 +117,13 @@ def lz4_frames(begin, end, payload, sizes, raw, found):
 
 
 def decode_lz4(chunk: bytes, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """The frame of one filter-32004 chunk. Raises gpuredux.DecodeError that says what is wrong and where."""
+    """The frame (*shape) dtype of one filter-32004 chunk, on the CPU.
+
+    in:  chunk: bytes of LZ4Decode's format, whoever wrote it; shape, dtype of the frame: numbers of 1, 2, 4 or 8 bytes
+    out: a new array. Raises gpuredux.DecodeError that says what is wrong and where: no frame is given back in part; TypeError or ValueError for a shape or a
+         dtype that no chunk has
+    """
+    LZ4Decode(tuple(shape), np.dtype(dtype).name)      # refuses them
     payload, kind = np.frombuffer(chunk, np.uint8).reshape(1, -1), np.dtype(dtype)
     raw, found = np.empty((1, math.prod(shape) * kind.itemsize), np.uint8), np.zeros((1, 2), np.int64)
     lz4_frames(0, 1, payload, np.array([payload.size], np.uint32), raw, found)

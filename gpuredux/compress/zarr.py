@@ -3,6 +3,9 @@
 zarr.create_array(..., serializer=gpuredux.compress.zarr.BitshuffleZstd()): the array says dtype and shape of its chunks, so that the metadata hold only
 {"name": "gpuredux_bitshuffle_zstd", "configuration": {...}} with the fields of the operation. Inside shards they are codecs like any other. In version 2, and
 behind filters, take those of numcodecs.py as compressor=. zarr imports this file by its entry points; nothing else of gpuredux does.
+
+Errors: an array whose dtype or chunks a codec cannot hold is a TypeError or ValueError when it is created or opened; a chunk that does not decode is
+gpuredux.DecodeError when it is read. dtypes are in this machine's byte order.
 """
 
 from __future__ import annotations
@@ -61,55 +64,56 @@ class ChunkCodec(ArrayBytesCodec):  # type: ignore[misc]
 
 
 class Bitshuffle(ChunkCodec):
-    """fields: block."""
+    """fields: block, elements of a block, a multiple of 8, 0 = 8 KiB of them. dtypes: numbers of 1, 2, 4 or 8 bytes."""
 
     codec = numcodecs.BitshuffleCodec
 
 
 class BitshuffleLZ4(ChunkCodec):
-    """No fields."""
+    """No fields. dtypes: numbers of 1, 2, 4 or 8 bytes."""
 
     codec = numcodecs.BitshuffleLZ4Codec
 
 
 class BitshuffleZstd(ChunkCodec):
-    """No fields."""
+    """No fields. dtypes: numbers of 1, 2, 4 or 8 bytes."""
 
     codec = numcodecs.BitshuffleZstdCodec
 
 
 class ShuffleZstd(ChunkCodec):
-    """No fields."""
+    """No fields. dtypes: numbers of 1, 2, 4 or 8 bytes."""
 
     codec = numcodecs.ShuffleZstdCodec
 
 
 class ShuffleDeflate(ChunkCodec):
-    """No fields."""
+    """No fields. dtypes: numbers of 1, 2, 4 or 8 bytes."""
 
     codec = numcodecs.ShuffleDeflateCodec
 
 
 class BloscBitshuffleLZ4(ChunkCodec):
-    """No fields."""
+    """No fields. dtypes: numbers of 1, 2, 4 or 8 bytes; chunks below 2 GiB."""
 
     codec = numcodecs.BloscCodec
 
 
 class Auto(ChunkCodec):
-    """fields: profile."""
+    """fields: profile. dtypes: numbers of 1, 2, 4 or 8 bytes."""
 
     codec = numcodecs.AutoCodec
 
 
 class Zfp(ChunkCodec):
-    """fields: one of tolerance, rate, precision."""
+    """fields: one of tolerance (of floats alone), rate, precision. dtypes: float32, float64, int32, int64, of 1 to 3 axes of more than one value. Writing
+    values whose tolerance cannot be held (NaN, Inf, too large) is a ValueError."""
 
     codec = numcodecs.ZfpCodec
 
 
 class Quantize(ChunkCodec):
-    """fields: abs or rel; code; codec."""
+    """fields: abs or rel; code; codec, as those of numcodecs.py. dtypes: float32."""
 
     codec = numcodecs.QuantizeCodec
 
