@@ -109,18 +109,24 @@ def _left_up(x, gaps, a, size, how, expected):
 
 @fast
 def _differences(row, bias, bits, expected, reach, beyond, out):
-    mask, top = np.uint32((1 << bits) - 1), np.uint32(bits - np.uint32(1))
+    mask, half = np.uint32((1 << bits) - 1), np.uint32(((1 << bits) - 1) >> 1)
     for i in range(np.uint64(len(row))):
         d = np.uint32(np.uint32(np.uint32(row[i]) ^ bias) - expected[i]) & mask
-        z = np.uint32(np.uint32(d << np.uint32(1)) ^ np.uint32(np.uint32(0) - np.uint32(d >> top))) & mask
+        z = np.uint32(np.uint32(d << np.uint32(1)) ^ (mask if d > half else np.uint32(0))) & mask       # no shift by a variable: numba makes 64 bits of it
         out[i] = z if z < reach else beyond
 
 
 @fast
 def _fill_gaps(row, hole, held, fill, out):
-    for i in range(np.uint64(len(row))):
-        if hole[i]:
-            out[i] = 0 if np.uint32(row[i]) == held[np.uint64(hole[i]) - np.uint64(1)] else fill
+    """64 pixels without any are passed at once, for gaps lie together."""
+    for begin in range(0, len(row), 64):
+        end, some = min(begin + 64, len(row)), np.uint8(0)
+        for i in range(np.uint64(begin), np.uint64(end)):
+            some |= hole[i]
+        if some:
+            for i in range(np.uint64(begin), np.uint64(end)):
+                if hole[i]:
+                    out[i] = 0 if np.uint32(row[i]) == held[np.uint64(hole[i]) - np.uint64(1)] else fill
 
 
 @fast

@@ -75,9 +75,14 @@ def _sums(c, bias, expected, x):
 
 @fast
 def _fill_gaps(hole, held, x):
-    for i in range(np.uint64(len(hole))):
-        if hole[i]:
-            x[i] = held[np.uint64(hole[i]) - np.uint64(1)]
+    for begin in range(0, len(hole), 64):
+        end, some = min(begin + 64, len(hole)), np.uint8(0)
+        for i in range(np.uint64(begin), np.uint64(end)):
+            some |= hole[i]
+        if some:
+            for i in range(np.uint64(begin), np.uint64(end)):
+                if hole[i]:
+                    x[i] = held[np.uint64(hole[i]) - np.uint64(1)]
 
 
 @fast
