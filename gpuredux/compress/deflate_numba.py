@@ -14,7 +14,8 @@ from numba.extending import intrinsic
 from ..backends import share
 from ..op import read_only
 from .huffman_lengths import WORK, code_lengths_into
-from .lz4_numba import FULL, I32, I64, MARGIN, V64, _at, _load, copy_bytes, equal64, first_one
+from .lz4_numba import FULL, MARGIN, V64, copy_bytes, equal64
+from .words_numba import I32, I64, _at, _load, load64, store64, trailing_zeros
 
 UNIT, GROUP, LONGEST, SYMBOLS = 1 << 15, 4, 14, 286
 SLOT = GROUP * (UNIT + 64) + 64         # a group's blocks, each from a multiple of 64 bytes on
@@ -40,27 +41,6 @@ SHARES = np.array([161, 256, 337, 406, 463, 512])
 
 
 # ------------------------------------------------------------------------------------------------- vector intrinsics
-@intrinsic
-def load64(typingctx, array, i):
-    """The 8 bytes from array[i] on."""
-
-    def codegen(context, builder, sig, args):
-        return _load(context, builder, sig.args[0], args[0], args[1], I64)
-
-    return types.uint64(array, types.int64), codegen
-
-
-@intrinsic
-def store64(typingctx, to, i, word):
-    """to[i : i + 8] = the word."""
-
-    def codegen(context, builder, sig, args):
-        builder.store(args[2], _at(context, builder, sig.args[0], args[0], args[1], I64), align=1)
-        return context.get_dummy_value()
-
-    return types.void(to, types.int64, types.uint64), codegen
-
-
 @intrinsic
 def ones(typingctx, x):
     """How many bits of a word are set."""
@@ -182,7 +162,7 @@ def _count_heads(b, i, e, count):
     heads = ~e & ~np.uint64(1)
     at = 0
     while heads:
-        head = first_one(heads)
+        head = trailing_zeros(heads)
         count[0, b[i + at]] += head - at
         at = head
         heads &= heads - np.uint64(1)
@@ -202,10 +182,10 @@ def _run(equal, pos):
     w, n = pos >> 6, 64 - (pos & 63)
     unequal = ~equal[w] >> np.uint64(pos & 63)
     if unequal:
-        return first_one(unequal)
+        return trailing_zeros(unequal)
     while equal[w + 1] == FULL:
         w, n = w + 1, n + 64
-    return n + first_one(~equal[w + 1])
+    return n + trailing_zeros(~equal[w + 1])
 
 
 @fast
@@ -237,7 +217,7 @@ def _unit(b, at, start, n, begins, equal, count, least, matches, found, hist):
             m = _begins(equal, w)
         if m == 0:
             break
-        pos = 64 * w + first_one(m)
+        pos = 64 * w + trailing_zeros(m)
         run = _run(equal, pos)
         v = b[at + pos]
         end = pos + run

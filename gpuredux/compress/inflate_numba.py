@@ -13,8 +13,9 @@ from numba.extending import intrinsic
 
 from ..backends import share
 from ..op import read_only
-from .deflate_numba import FIXED, ORDER, load64, sums64
-from .lz4_numba import I64, MARGIN, V64, _at, _copy_match, _load, copy_bytes
+from .deflate_numba import FIXED, ORDER, sums64
+from .lz4_numba import MARGIN, V64, _copy_match, copy_bytes
+from .words_numba import I64, _at, _load, load64
 
 BITS = 11               # of a code that is found by one look-up
 LITERAL, LITERALS, MATCH, END, LONG = 1, 2, 3, 4, 5

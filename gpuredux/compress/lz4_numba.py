@@ -13,12 +13,12 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from ..backends import share
+from .words_numba import I1, I8, I32, I64, _at, _load, trailing_zeros
 
 BLOCK = 8192
 MARGIN = 64
 SLOT = BLOCK + BLOCK // 255 + 16 + 16     # the largest LZ4 block of 8192 bytes and its length, a multiple of 16
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
-I1, I8, I32, I64 = (ir.IntType(k) for k in (1, 8, 32, 64))
 V64, V4 = ir.VectorType(I8, 64), ir.VectorType(I64, 4)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -27,18 +27,6 @@ HEADER_SHORT, RAW_BYTES, BLOCK_BYTES, LENGTH_CUT, BLOCK_CUT, NO_TOKEN, LITERALS_
 
 
 # ------------------------------------------------------------------------------------------------- vector intrinsics
-def _at(context, builder, ty, array, index, to):
-    """The address of byte `index` of a byte array, as a pointer to `to`."""
-    data = context.make_array(ty)(context, builder, array).data
-    return builder.bitcast(builder.gep(builder.bitcast(data, I8.as_pointer()), [index]), to.as_pointer())
-
-
-def _load(context, builder, ty, array, index, to):
-    value = builder.load(_at(context, builder, ty, array, index, to))
-    value.align = 1
-    return value
-
-
 @intrinsic
 def equal64(typingctx, array, i, o):
     """Bit k: array[i + k] == array[i + k - o]."""
@@ -49,16 +37,6 @@ def equal64(typingctx, array, i, o):
         return builder.bitcast(builder.icmp_signed("==", here, there), I64)
 
     return types.uint64(array, types.int64, types.int64), codegen
-
-
-@intrinsic
-def first_one(typingctx, x):
-    """Trailing zeros; 64 for 0."""
-
-    def codegen(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(I1, 0))
-
-    return types.int64(types.uint64), codegen
 
 
 def _of_all(builder, name, *args):
@@ -317,10 +295,10 @@ def _run(equal, k, pos):
     w, n = pos >> 6, 64 - (pos & 63)
     unequal = ~equal[w, k] >> np.uint64(pos & 63)
     if unequal:
-        return first_one(unequal)
+        return trailing_zeros(unequal)
     while equal[w + 1, k] == FULL:
         w, n = w + 1, n + 64
-    return n + first_one(~equal[w + 1, k])
+    return n + trailing_zeros(~equal[w + 1, k])
 
 
 @fast
@@ -374,7 +352,7 @@ def lz4_block(b, n, offsets, equal, start, out):
             m = start[w]
         if m == 0:
             break
-        pos = 64 * w + first_one(m)
+        pos = 64 * w + trailing_zeros(m)
         keys = longest(equal, w, np.uint64(pos & 63))
         if keys & 0xFFFFFFFF >= 252 or keys >> 32 >= 252:       # a run of 63 or more: look further
             keys = _longest_of_all(equal, pos)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
+
+from .words_numba import I32, I64, leading_zeros
 
 LANES = 16
 ROWS = 64                           # of the largest block
@@ -24,7 +25,6 @@ WAITED = 36                 # at most 1051 bits a block of 16 values, of which 3
 PLANES = WAITING + 2 * WAITED
 CODE_WORDS = (PLANES + ROWS) * LANES
 FULL, ONE = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1)
-I1, I32, I64 = (ir.IntType(k) for k in (1, 32, 64))
 SHORT, LONG = ir.VectorType(I32, LANES), ir.VectorType(I64, LANES)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -296,21 +296,6 @@ def plane_in(typingctx, w, row, codes, k, group):
         return context.get_dummy_value()
 
     return types.void(w, types.int64, codes, types.int64, types.int64), codegen
-
-
-def _counter(name):
-    @intrinsic
-    def count(typingctx, x):
-        def codegen(context, builder, sig, args):
-            kind = ir.FunctionType(I64, [I64, I1])
-            return builder.call(get_or_insert_function(builder.module, kind, name), [args[0], ir.Constant(I1, 0)])
-
-        return types.int64(types.uint64), codegen
-
-    return count
-
-
-trailing_zeros, leading_zeros = _counter("llvm.cttz.i64"), _counter("llvm.ctlz.i64")      # 64 for 0
 
 
 # ------------------------------------------------------------------------------------------------- rows in, rows out

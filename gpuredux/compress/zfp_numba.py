@@ -10,15 +10,13 @@ from numba.extending import intrinsic
 
 from ..backends import share
 from ..op import read_only
+from .words_numba import I1, I32, I64, leading_zeros, load64, store64, trailing_zeros
 from .zfp_lanes import (
     ACC,
     CODED,
     FILL,
     FULL,
     HEADS,
-    I1,
-    I32,
-    I64,
     LANES,
     LONG,
     ONE,
@@ -33,15 +31,13 @@ from .zfp_lanes import (
     _resized,
     _Rows,
     fast,
-    leading_zeros,
     planes_coded,
     scale_word,
     to_planes,
     to_values,
-    trailing_zeros,
 )
 
-I8, TOP = ir.IntType(8), np.uint64(63)
+TOP = np.uint64(63)
 BLOCK_CUT, BLOCK_BITS, PADDING = 1, 2, 3    # what can be wrong with a stream; zfp_decode.REASONS has the words
 ALONE = 1 << 18     # bytes of frames for which no thread is woken
 
@@ -102,34 +98,6 @@ def code_plane(typingctx, codes, k, size, turn):
         return builder.call(most, [fill])
 
     return types.int64(codes, types.int64, types.int64, types.int64), codegen
-
-
-def _byte_at(context, builder, ty, array, index):
-    data = context.make_array(ty)(context, builder, array).data
-    return builder.bitcast(builder.gep(builder.bitcast(data, I8.as_pointer()), [index]), I64.as_pointer())
-
-
-@intrinsic
-def load64(typingctx, p, at):
-    """8 bytes from byte `at` on."""
-
-    def codegen(context, builder, sig, args):
-        value = builder.load(_byte_at(context, builder, sig.args[0], args[0], args[1]))
-        value.align = 1
-        return value
-
-    return types.uint64(p, types.int64), codegen
-
-
-@intrinsic
-def store64(typingctx, p, at, word):
-    """word to 8 bytes from byte `at` on."""
-
-    def codegen(context, builder, sig, args):
-        builder.store(args[2], _byte_at(context, builder, sig.args[0], args[0], args[1]), align=1)
-        return context.get_dummy_value()
-
-    return types.void(p, types.int64, types.uint64), codegen
 
 
 # ----------------------------------------------------------------------------------------------------------- encoder

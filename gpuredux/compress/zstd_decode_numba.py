@@ -14,7 +14,8 @@ from numba.extending import intrinsic
 
 from ..backends import share
 from . import zstd_format as z
-from .lz4_numba import BLOCK, I1, I8, I64, V64, _at, _load, be32, copy16, copy32, copy64, copy_bytes, first_one, splat64, unshuffle
+from .lz4_numba import BLOCK, V64, be32, copy16, copy32, copy64, copy_bytes, splat64, unshuffle
+from .words_numba import I1, I8, I64, _at, _load, load64, trailing_zeros
 
 (FRAME_HEADER, DICTIONARY, CONTENT_SIZE, BLOCK_CUT, BLOCK_TYPE, BLOCK_BYTES, LITERALS_CUT, LITERALS_MANY, TREE, NO_TREE, LITERALS_BITS, SEQUENCES_CUT,
  TABLE, NO_TABLE, SEQUENCES_BITS, LITERALS_OUT, BAD_OFFSET, NOTHING, CONTENT_SHORT, FRAME_TAIL, CHECKSUM,
@@ -67,16 +68,6 @@ ROW = 512                           # states that a table may have
 
 
 # ------------------------------------------------------------------------------------------------------------ intrinsics
-@intrinsic
-def load64(typingctx, array, i):
-    """8 bytes from array[i] on, little endian."""
-
-    def codegen(context, builder, sig, args):
-        return _load(context, builder, sig.args[0], args[0], args[1], I64)
-
-    return types.uint64(array, types.int64), codegen
-
-
 @intrinsic
 def put16(typingctx, to, i, value):
     """to[i : i + 2] = the low 16 bits."""
@@ -393,7 +384,7 @@ def four_streams(p, at, end, tree, pairs, to, count):
             op2 += np.int64(e2 >> np.uint32(8) & np.uint32(255))
             op3 += np.int64(e3 >> np.uint32(8) & np.uint32(255))
             op4 += np.int64(e4 >> np.uint32(8) & np.uint32(255))
-        used1, used2, used3, used4 = first_one(bits1), first_one(bits2), first_one(bits3), first_one(bits4)
+        used1, used2, used3, used4 = trailing_zeros(bits1), trailing_zeros(bits2), trailing_zeros(bits3), trailing_zeros(bits4)
         from1 -= used1 >> 3
         from2 -= used2 >> 3
         from3 -= used3 >> 3
@@ -402,10 +393,10 @@ def four_streams(p, at, end, tree, pairs, to, count):
         bits2 = (load64(p, from2) | low) << np.uint64(used2 & 7)
         bits3 = (load64(p, from3) | low) << np.uint64(used3 & 7)
         bits4 = (load64(p, from4) | low) << np.uint64(used4 & 7)
-    left1 = 8 * (from1 + 8 - one) - first_one(bits1)
-    left2 = 8 * (from2 + 8 - two) - first_one(bits2)
-    left3 = 8 * (from3 + 8 - three) - first_one(bits3)
-    left4 = 8 * (from4 + 8 - four) - first_one(bits4)
+    left1 = 8 * (from1 + 8 - one) - trailing_zeros(bits1)
+    left2 = 8 * (from2 + 8 - two) - trailing_zeros(bits2)
+    left3 = 8 * (from3 + 8 - three) - trailing_zeros(bits3)
+    left4 = 8 * (from4 + 8 - four) - trailing_zeros(bits4)
     if min(left1, left2, left3, left4) < 0:
         return False
     good = _rest_of_stream(p, one, left1, tree, to, op1, part) and _rest_of_stream(p, two, left2, tree, to, op2, 2 * part)

@@ -16,7 +16,8 @@ from numba.extending import intrinsic
 from ..backends import share
 from .by_address import address_of, call
 from .huffman_lengths import WORK, code_lengths_into
-from .lz4_numba import FULL, I1, I8, I32, I64, MARGIN, V64, _at, _load, _write, copy16, copy64, copy_bytes, equal64, first_one
+from .lz4_numba import FULL, MARGIN, V64, _write, copy16, copy64, copy_bytes, equal64
+from .words_numba import I8, I32, I64, _at, _load, leading_zeros, store64, trailing_zeros
 from .zstd_encode import FOUR_STREAMS, REGION, UNIT
 from .zstd_format import LL_BASE, LL_BITS, LL_DEFAULT, ML_BASE, ML_BITS, ML_DEFAULT, OF_DEFAULT
 
@@ -121,27 +122,6 @@ def add32(typingctx, numbers, to, i, j):
         return context.get_dummy_value()
 
     return types.void(numbers, types.int64, types.int64, types.int64), codegen
-
-
-@intrinsic
-def leading_zeros(typingctx, x):
-    """Of 64 bits."""
-
-    def codegen(context, builder, sig, args):
-        return builder.ctlz(args[0], ir.Constant(I1, 0))
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
-def store64(typingctx, to, i, value):
-    """to[i : i + 8] = the bytes of a u64."""
-
-    def codegen(context, builder, sig, args):
-        builder.store(args[2], _at(context, builder, sig.args[0], args[0], args[1], I64), align=1)
-        return context.get_dummy_value()
-
-    return types.void(to, types.int64, types.uint64), codegen
 
 
 @intrinsic
@@ -290,11 +270,11 @@ def run(bits, row, pos):
     w = row + (pos >> 6)
     unequal = ~at64(bits, w) >> np.uint64(pos & 63)
     if unequal:
-        return first_one(unequal)
+        return trailing_zeros(unequal)
     n = 64 - (pos & 63)
     while at64(bits, w + 1) == FULL:
         w, n = w + 1, n + 64
-    return n + first_one(~at64(bits, w + 1))
+    return n + trailing_zeros(~at64(bits, w + 1))
 
 
 @fast
@@ -326,7 +306,7 @@ def unit_matches(begin, n, plane, found, have, count, octets, bits, numbers):
             m = at64(bits, START + w)
         if m == 0:
             break
-        pos, which = 64 * w + first_one(m), 0
+        pos, which = 64 * w + trailing_zeros(m), 0
         length = run(bits, row, pos)
         if plane:
             other = run(bits, row_plane, pos)
