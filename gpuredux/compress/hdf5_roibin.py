@@ -215,7 +215,7 @@ def _opened(group: Any, label: str) -> _Opened:
     said = groups.attributes_of(group, SEALED, label)
     background, mask = Stored(group, "background"), Stored(group, "mask")
     step = groups.attributes_of(background.main.dataset, ("scale_factor",), background.main.label)["scale_factor"]
-    dtype = said["dtype"].item().decode("ascii", "replace")
+    dtype = said["dtype"].item().decode("ascii", "replace") if said["dtype"].dtype.kind == "S" else ""
     roi = groups.list_of(group, "roi", dtype, label) if dtype in WORDS else None
     offset = groups.list_of(group, "roi_offset", np.uint64, label)[:]
     groups.open_seal(group, said, (offset, *_of_codes(background.main.dataset)), label)
