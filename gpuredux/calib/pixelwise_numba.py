@@ -7,25 +7,26 @@ from ..backends import share
 from ..op import read_only
 
 ROW = 512       # pixels that stay in the first cache from loop to loop
+LONG = 2048     # where there is one loop
 NAN = np.float32(np.nan)
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
-def share_rows(run, energy, status, stage, *constants_and_out):
-    """run(first, last, energy, status, stage, *constants_and_out) over the rows of all frames. What is not there gets a stand-in without rows: run is
-    compiled once, not once for each choice."""
+def share_rows(run, energy, status, stage, *constants_and_out, row=ROW):
+    """run(first, last, row, energy, status, stage, *constants_and_out) over the rows of all frames. What is not there gets a stand-in without rows: run
+    is compiled once, not once for each choice."""
     *constants, out = constants_and_out
     none = np.empty((0, 0), np.uint8)
     marks = (read_only(none if a is None else a) for a in (status, stage))
-    share(run, len(energy) * -(-energy.shape[1] // ROW), energy, *marks, *(read_only(a) for a in constants), out)
+    share(run, len(energy) * -(-energy.shape[1] // row), row, energy, *marks, *(read_only(a) for a in constants), out)
 
 
 @fast
-def place(task, npix):
+def place(task, row, npix):
     """The frame, the first pixel and the one behind the last of a row."""
-    rows = (npix + ROW - 1) // ROW
-    a = task % rows * ROW
-    return np.uint64(task // rows), np.uint64(a), np.uint64(min(a + ROW, npix))
+    rows = (npix + row - 1) // row
+    a = task % rows * row
+    return np.uint64(task // rows), np.uint64(a), np.uint64(min(a + row, npix))
 
 
 @fast
@@ -48,36 +49,38 @@ def merge(y, other, stage, f, a, b, g):
 
 
 @fast
-def settle(y, energy, status, f, a, b, out):
-    """The new values of a row, in one form of NaN; the old ones where a status is set."""
+def keep(energy, status, f, a, b, out):
+    """The old values of a row where a status is set."""
     if len(status):
         for j in range(a, b):
-            new, old = y[j - a], energy[f, j]
-            new = new if new == new else NAN
+            new, old = out[f, j], energy[f, j]
             out[f, j] = new if status[f, j] == 0 else old
-    else:
-        for j in range(a, b):
-            new = y[j - a]
-            out[f, j] = new if new == new else NAN
+
+
+@fast
+def one_nan(y):
+    """Every NaN in one form."""
+    return y if y == y else NAN
 
 
 def scale_rows(energy, status, stage, plane, out):
     """out = energy * plane[stage]; plane (planes, npix)."""
-    share_rows(_scale, energy, status, stage, plane, out)
+    share_rows(_scale, energy, status, stage, plane, out, row=LONG if stage is None else ROW)
 
 
 @fast
-def _scale(first, last, energy, status, stage, plane, out):
-    y, other = np.empty(ROW, np.float32), np.empty(ROW, np.float32)
+def _scale(first, last, row, energy, status, stage, plane, out):
+    other = np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, a, b = place(task, energy.shape[1])
+        f, a, b = place(task, row, energy.shape[1])
+        y = out[f, a:b]
         for g in range(highest(stage, f, a, b, len(plane)) + 1):        # planes that no pixel needs are not read
             to = other if g else y
             for j in range(a, b):
-                to[j - a] = energy[f, j] * plane[g, j]
+                to[j - a] = one_nan(energy[f, j] * plane[g, j])
             if g:
                 merge(y, other, stage, f, a, b, g)
-        settle(y, energy, status, f, a, b, out)
+        keep(energy, status, f, a, b, out)
 
 
 def polynomial_rows(energy, status, stage, coefficients, out):
@@ -86,41 +89,43 @@ def polynomial_rows(energy, status, stage, coefficients, out):
 
 
 @fast
-def _polynomial(first, last, energy, status, stage, coefficients, out):
-    y, other, terms = np.empty(ROW, np.float32), np.empty(ROW, np.float32), coefficients.shape[1]
+def _polynomial(first, last, row, energy, status, stage, coefficients, out):
+    other, terms = np.empty(ROW, np.float32), coefficients.shape[1]
     for task in range(first, last):
-        f, a, b = place(task, energy.shape[1])
+        f, a, b = place(task, row, energy.shape[1])
+        y = out[f, a:b]
         for g in range(highest(stage, f, a, b, len(coefficients)) + 1):
             to = other if g else y
             for j in range(a, b):
-                to[j - a] = coefficients[g, terms - 1, j]
+                to[j - a] = one_nan(coefficients[g, terms - 1, j])
             for t in range(terms - 2, -1, -1):
                 for j in range(a, b):
-                    to[j - a] = to[j - a] * energy[f, j] + coefficients[g, t, j]
+                    to[j - a] = one_nan(to[j - a] * energy[f, j] + coefficients[g, t, j])
             if g:
                 merge(y, other, stage, f, a, b, g)
-        settle(y, energy, status, f, a, b, out)
+        keep(energy, status, f, a, b, out)
 
 
 def breakpoint_rows(energy, status, stage, knee, low, high, offset, out):
     """out = x * low up to the knee, (x - knee) * high + offset beyond; each (planes, npix)."""
-    share_rows(_breakpoint, energy, status, stage, knee, low, high, offset, out)
+    share_rows(_breakpoint, energy, status, stage, knee, low, high, offset, out, row=LONG if stage is None else ROW)
 
 
 @fast
-def _breakpoint(first, last, energy, status, stage, knee, low, high, offset, out):
-    y, other, none, nothing = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.float32(0), np.float32(-0.0)
+def _breakpoint(first, last, row, energy, status, stage, knee, low, high, offset, out):
+    other, none, nothing = np.empty(ROW, np.float32), np.float32(0), np.float32(-0.0)
     for task in range(first, last):
-        f, a, b = place(task, energy.shape[1])
+        f, a, b = place(task, row, energy.shape[1])
+        y = out[f, a:b]
         for g in range(highest(stage, f, a, b, len(knee)) + 1):
             to = other if g else y
             for j in range(a, b):       # in one form for both sides, as x - 0 and x + -0 are x: two branches would make no vectors
                 x, bend, near, far, more = energy[f, j], knee[g, j], low[g, j], high[g, j], offset[g, j]
                 beyond = x > bend
-                to[j - a] = (x - (bend if beyond else none)) * (far if beyond else near) + (more if beyond else nothing)
+                to[j - a] = one_nan((x - (bend if beyond else none)) * (far if beyond else near) + (more if beyond else nothing))
             if g:
                 merge(y, other, stage, f, a, b, g)
-        settle(y, energy, status, f, a, b, out)
+        keep(energy, status, f, a, b, out)
 
 
 def look_up_rows(energy, status, stage, table, which, start, inverse, out):
@@ -129,15 +134,15 @@ def look_up_rows(energy, status, stage, table, which, start, inverse, out):
 
 
 @fast
-def _look_up(first, last, energy, status, stage, table, which, shape, start, inverse, out):
+def _look_up(first, last, row, energy, status, stage, table, which, shape, start, inverse, out):
     y, part, at, far = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.empty(ROW, np.uint64), np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, a, b = place(task, energy.shape[1])
+        f, a, b = place(task, row, energy.shape[1])
         nodes(energy, stage, which, shape, start, inverse, f, a, b, at, part)
         two_of(table, at, b - a, y, far)
         for i in range(b - a):
-            y[i] += (far[i] - y[i]) * part[i]
-        settle(y, energy, status, f, a, b, out)
+            out[f, a + i] = one_nan(y[i] + (far[i] - y[i]) * part[i])
+        keep(energy, status, f, a, b, out)
 
 
 @fast

@@ -2,27 +2,28 @@
 
 import numpy as np
 
-from .pixelwise_numba import ROW, fast, highest, merge, nodes, place, settle, share_rows, two_of
+from .pixelwise_numba import LONG, ROW, fast, highest, keep, merge, nodes, one_nan, place, share_rows, two_of
 
 
 def breakpoint_slopes(energy, status, stage, knee, low, high, out):
     """out = low up to the knee, high beyond; each (planes, npix)."""
-    share_rows(_breakpoint, energy, status, stage, knee, low, high, out)
+    share_rows(_breakpoint, energy, status, stage, knee, low, high, out, row=LONG if stage is None else ROW)
 
 
 @fast
-def _breakpoint(first, last, energy, status, stage, knee, low, high, out):
-    y, other = np.empty(ROW, np.float32), np.empty(ROW, np.float32)
+def _breakpoint(first, last, row, energy, status, stage, knee, low, high, out):
+    other = np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, a, b = place(task, energy.shape[1])
+        f, a, b = place(task, row, energy.shape[1])
+        y = out[f, a:b]
         for g in range(highest(stage, f, a, b, len(knee)) + 1):
             to = other if g else y
             for j in range(a, b):
                 near, far = low[g, j], high[g, j]
-                to[j - a] = far if energy[f, j] > knee[g, j] else near
+                to[j - a] = one_nan(far if energy[f, j] > knee[g, j] else near)
             if g:
                 merge(y, other, stage, f, a, b, g)
-        settle(y, energy, status, f, a, b, out)
+        keep(energy, status, f, a, b, out)
 
 
 def look_up_slopes(energy, status, stage, table, which, start, inverse, out):
@@ -31,12 +32,12 @@ def look_up_slopes(energy, status, stage, table, which, start, inverse, out):
 
 
 @fast
-def _look_up(first, last, energy, status, stage, table, which, shape, start, inverse, out):
+def _look_up(first, last, row, energy, status, stage, table, which, shape, start, inverse, out):
     y, part, at, far = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.empty(ROW, np.uint64), np.empty(ROW, np.float32)
     for task in range(first, last):
-        f, a, b = place(task, energy.shape[1])
+        f, a, b = place(task, row, energy.shape[1])
         nodes(energy, stage, which, shape, start, inverse, f, a, b, at, part)
         two_of(table, at, b - a, y, far)
         for i in range(b - a):
-            y[i] = (far[i] - y[i]) * inverse
-        settle(y, energy, status, f, a, b, out)
+            out[f, a + i] = one_nan((far[i] - y[i]) * inverse)
+        keep(energy, status, f, a, b, out)
