@@ -33,6 +33,7 @@ import numpy as np
 from .. import backends
 from ..features.around_peaks import PEAKS
 from ..features.frames import WORDS
+from ..features.regions import corners
 from ..op import DecodeError, Op
 from ..status import Frame
 from . import hdf5_groups as groups
@@ -41,7 +42,7 @@ from .codecs import encoder_of
 from .hdf5_chunks import damage
 from .hdf5_reader import Stored, opened
 from .hdf5_writer import Writer
-from .roibin import Roibin, corners
+from .roibin import Roibin
 from .roibin_decode import RoibinDecode
 from .zfp import Zfp
 

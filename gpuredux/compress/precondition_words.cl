@@ -2,19 +2,7 @@
  *
  * Words are kept biased: 2^(WORD_BITS - 1) is added to signed ones, modulo 2^WORD_BITS, so that they are unsigned, in order, and averages and differences
  * of them are what they are of the values. BIAS is the value 0. */
-#if WORD_BITS == 8
-typedef u8 Word;
-#define load_word load_u8
-#define store_word store_u8
-#elif WORD_BITS == 16
-typedef u16 Word;
-#define load_word load_u16
-#define store_word store_u16
-#else
-typedef u32 Word;
-#define load_word load_u32
-#define store_word store_u32
-#endif
+#include "compress/zigzag.cl"
 #if CODE_BITS == 8
 typedef u8 Code;
 #define load_code load_u8
@@ -28,7 +16,6 @@ typedef u32 Code;
 #define load_code load_u32
 #define store_code store_u32
 #endif
-#define WORD_MASK (0xffffffffu >> (32u - WORD_BITS))
 #if WORD_SIGNED
 #define BIAS (1u << (WORD_BITS - 1u))
 #else
@@ -50,8 +37,6 @@ INLINE u32 expected_of(u32 left, u32 up, bool has_left, bool has_up) {
     u32 one = has_left ? left : has_up ? up : BIAS;
     return has_left & has_up ? average(left, up) : one;
 }
-INLINE u32 zigzag(u32 d) { return ((d << 1) ^ (0u - (d >> (WORD_BITS - 1u)))) & WORD_MASK; } /* d: below 2^WORD_BITS */
-INLINE u32 unzigzag(u32 z) { return (z >> 1) ^ (0u - (z & 1u)); }
 /* whether a code says: listed */
 #if NARROW
 #define IS_LISTED(c, gap) ((c) == CODE_FILL)

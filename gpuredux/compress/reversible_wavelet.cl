@@ -1,16 +1,7 @@
 /* Coefficients as whole numbers without a sign, 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4 ...; and back. features/lifting.cl makes them, or takes them.
  *
- * grid: tiles of 128 * VECTOR coefficients x groups of FRAMES frames; a thread owns VECTOR of them. BITS: of a coefficient, 16 or 32. */
-#if BITS == 16
-typedef u16 Word;
-#define load_word load_u16
-#define store_word store_u16
-#else
-typedef u32 Word;
-#define load_word load_u32
-#define store_word store_u32
-#endif
-#define MASK (0xffffffffu >> (32 - BITS))
+ * grid: tiles of 128 * VECTOR coefficients x groups of FRAMES frames; a thread owns VECTOR of them. WORD_BITS: of a coefficient, 16 or 32. */
+#include "compress/zigzag.cl"
 
 KERNEL(128) reversible_fold(GLOBAL const Word *from, GLOBAL Word *to, GLOBAL const i32 *live, u32 n, u32 npix) {
     u32 pixel = (BLOCK * 128u + LID) * VECTOR, end = FRAMES_END(live, n);
@@ -21,9 +12,9 @@ KERNEL(128) reversible_fold(GLOBAL const Word *from, GLOBAL Word *to, GLOBAL con
         UNROLL
         for (u32 k = 0; k < VECTOR; k++) {
 #if BACK
-            x[k] = (x[k] >> 1 ^ (0u - (x[k] & 1u))) & MASK;
+            x[k] = unzigzag(x[k]) & WORD_MASK;
 #else
-            x[k] = (x[k] << 1 ^ (0u - (x[k] >> (BITS - 1)))) & MASK;
+            x[k] = zigzag(x[k]);
 #endif
         }
         store_word(to + (u64)frame * npix + pixel, x);

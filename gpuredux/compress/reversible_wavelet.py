@@ -107,7 +107,7 @@ class ReversibleWavelet(FrameOp):
 
     def device(self, plan: Plan, x: Any, live: Any, out: Any) -> None:
         n, npix, c = x.shape[0], math.prod(x.shape[1:]), plan.scratch["coefficients"]
-        defines: dict[str, Any] = {"VECTOR": vector(npix), "LIVE": live is not None, "BITS": 8 * self.kept.itemsize, "BACK": self.back}
+        defines: dict[str, Any] = {"VECTOR": vector(npix), "LIVE": live is not None, "WORD_BITS": 8 * self.kept.itemsize, "BACK": self.back}
         if not self.back:
             self.lifting.device(plan, viewed(x, LIFTED[self.words]), live, c)
         pair = (x, c) if self.back else (c, out)

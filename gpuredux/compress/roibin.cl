@@ -16,14 +16,7 @@ KERNEL(128) clear(GLOBAL u32 *bits, GLOBAL f32 *background_error, GLOBAL f32 *ma
 #endif
 
 #ifdef COVER
-/* the first row or column of a window around a peak; far outside for what is no place: FAR of regions.py */
-INLINE i32 corner_of(PLACE peak, i32 half_side) {
-#if PLACE_FLOAT
-    return abs_f32(peak) <= 1000000.0f ? (i32)rint_f32(peak) - half_side : -4000000;
-#else
-    return peak <= 1000000 && peak >= -1000000 ? peak - half_side : -4000000;
-#endif
-}
+#include "features/corner.cl"
 
 /* grid: a thread one row of one window: its bits are set. */
 KERNEL(128) cover(GLOBAL const i32 *peak_panel, GLOBAL const PLACE *peak_row, GLOBAL const PLACE *peak_col, GLOBAL const i32 *peak_count,

@@ -12,7 +12,7 @@ import numpy as np
 from ..backends import share
 from ..features.around_peaks import PEAKS, AroundPeaks, flat
 from ..features.bin import Bin, measured
-from ..features.regions import FAR, corner_of, in_panels
+from ..features.regions import corner_of, corners, in_panels
 from ..features.strong import count_scratch, count_strong
 from ..features.windows import UNITS
 from ..op import Plan, Spec, live_rows, read_only
@@ -257,11 +257,3 @@ class Roibin(AroundPeaks):
                     (energy, bits, held["rank"], held["tile_count"], count, got["peak_count"], alive, roi, count if new_status is None else new_status,
                      sizes[0], *map(np.uint32, (npix, words, roi.shape[1], cap))), PACK=True, LIVE=live is not None, UNIT=UNITS[energy.dtype.itemsize],
                     FRAME_STATUS=new_status is not None)
-
-
-def corners(peak: np.ndarray, half: int) -> np.ndarray:
-    """corner_of of regions.py, of many."""
-    peak = peak.astype(np.float64)
-    near = np.abs(peak) <= FAR
-    made: np.ndarray = np.where(near, np.rint(np.where(near, peak, 0)).astype(np.int64) - half, -4 * FAR)
-    return made

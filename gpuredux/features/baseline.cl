@@ -1,16 +1,8 @@
 /* trace - baseline, the mean or median of a window of each trace.
  * f64: sums of 128 lanes in order, then by halves: exact for whole numbers, in one stated order for floats. */
 
-INLINE f64 sum_lanes(SHARED_PTR f64 *lanes, f64 mine) {
-    SYNC; /* of the sum before */
-    lanes[LID] = mine;
-    SYNC;
-    for (u32 reach = 64u; reach; reach >>= 1) {
-        if (LID < reach) lanes[LID] += lanes[LID + reach];
-        SYNC;
-    }
-    return lanes[0];
-}
+#define SUMMAND f64
+#include "features/block_sum.cl"
 
 INLINE u32 sum_counts(Warp w, SHARED_PTR u32 *counts, u32 mine) {
     mine = warp_sum(w, mine);
@@ -74,7 +66,7 @@ KERNEL(128) lower(GLOBAL const WORD *trace, GLOBAL const i32 *live, GLOBAL f32 *
             count++;
         }
     count = sum_counts(w, counts, count);
-    f64 mean = sum_lanes(lanes, mine) / (f64)(count ? count : 1u);
+    f64 mean = block_sum(lanes, mine) / (f64)(count ? count : 1u);
     mine = 0.0;
     IN_ORDER
     for (u32 i = start + LID; i < stop; i += 128u)
@@ -82,7 +74,7 @@ KERNEL(128) lower(GLOBAL const WORD *trace, GLOBAL const i32 *live, GLOBAL f32 *
             f64 apart = (f64)x[i] - mean;
             mine += apart * apart;
         }
-    f32 spread = (f32)sqrt(sum_lanes(lanes, mine) / (f64)(count ? count : 1u));
+    f32 spread = (f32)sqrt(block_sum(lanes, mine) / (f64)(count ? count : 1u));
 #if MEDIAN
     u32 low = ranked(w, counts, x, start, stop, (count + 1u) / 2u), high = ranked(w, counts, x, start, stop, count / 2u + 1u);
     f32 middle = (f32)((of_key(low) + of_key(high)) * 0.5);

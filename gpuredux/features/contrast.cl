@@ -1,16 +1,8 @@
 /* Photon statistics of regions: pixels with 0, 1, 2 ... photons, sums of k and k * k, mean and contrast.
  * grid: BLOCK = region, BLOCK_Y = frame; a thread takes every 128th pixel of the region. Pixels without photons are those left: most have none, and threads
  * that meet in one count wait for each other. f64: mean and contrast, each operation rounded once, in the order that contrast.py tells. */
-INLINE u64 sum_of(SHARED_PTR u64 *part, u64 mine) {
-    SYNC; /* part was read */
-    part[LID] = mine;
-    SYNC;
-    for (u32 reach = 64u; reach; reach >>= 1) {
-        if (LID < reach) part[LID] += part[LID + reach];
-        SYNC;
-    }
-    return part[0];
-}
+#define SUMMAND u64
+#include "features/block_sum.cl"
 
 KERNEL(128) contrast_of(GLOBAL const WORD *photons, GLOBAL const u8 *marks, GLOBAL const u32 *order, GLOBAL const u32 *first, GLOBAL const i32 *live,
                         GLOBAL i32 *pixels, GLOBAL i64 *photon_sum, GLOBAL i64 *photon_sum2, GLOBAL f32 *photon_mean, GLOBAL f32 *contrast,
@@ -42,9 +34,9 @@ KERNEL(128) contrast_of(GLOBAL const WORD *photons, GLOBAL const u8 *marks, GLOB
             }
         }
     }
-    total = sum_of(part, total);
-    total2 = sum_of(part, total2);
-    used = sum_of(part, used);
+    total = block_sum(part, total);
+    total2 = block_sum(part, total2);
+    used = block_sum(part, used);
     for (u32 base = 0u; base < most + 2u; base += 128u)
         if (base + LID > 0u && base + LID < most + 2u) pixels[to * (most + 2u) + base + LID] = (i32)with[base + LID];
     if (LID == 0u) {

@@ -165,7 +165,14 @@ def checked_rectangles(who: str, rectangles: Any) -> np.ndarray:
     return table
 
 
+def corners(peak: np.ndarray, half: int) -> np.ndarray:
+    """The first rows or columns (i64) of windows around peaks; far outside for what is no place."""
+    place = peak.astype(np.float64)
+    near = np.abs(place) <= FAR     # False for NaN
+    made: np.ndarray = np.where(near, np.rint(np.where(near, place, 0)).astype(np.int64) - half, -4 * FAR)
+    return made
+
+
 def corner_of(peak: Any, half: int) -> int:
-    """The first row or column of a window around a peak; far outside for what is no place."""
-    near = np.abs(peak) <= FAR      # False for NaN
-    return int(np.rint(peak)) - half if near else -4 * FAR
+    """That of one peak."""
+    return int(corners(np.asarray(peak), half))

@@ -3,16 +3,8 @@
  * Which pixels are left needs no memory: a pixel is out if any round before left it out. f64: each operation rounded once, results rounded once to f32. */
 #define HELD 4096u
 
-INLINE f64 halves(SHARED_PTR f64 *part, f64 mine) {
-    SYNC; /* part was read */
-    part[LID] = mine;
-    SYNC;
-    for (u32 reach = 64u; reach; reach >>= 1) {
-        if (LID < reach) part[LID] += part[LID + reach];
-        SYNC;
-    }
-    return part[0];
-}
+#define SUMMAND f64
+#include "features/block_sum.cl"
 
 KERNEL(128) sigma_clip(GLOBAL const WORD *image, GLOBAL const u32 *order, GLOBAL const u32 *first, GLOBAL const f64 *cutoff, GLOBAL const u8 *marks,
                        GLOBAL const f32 *normalisation, GLOBAL const i32 *live, GLOBAL f32 *intensity, GLOBAL f32 *all_std, GLOBAL f32 *all_sem,
@@ -63,14 +55,14 @@ KERNEL(128) sigma_clip(GLOBAL const WORD *image, GLOBAL const u32 *order, GLOBAL
                 }
             }
             if (sweep == 0u) {
-                count = halves(part, count);
-                total = halves(part, total);
-                norm = halves(part, norm);
-                squares = halves(part, squares);
+                count = block_sum(part, count);
+                total = block_sum(part, total);
+                norm = block_sum(part, norm);
+                squares = block_sum(part, squares);
                 mean = count > 0.0 ? total / norm : 0.0;
             }
         }
-        f64 variance = POISSON ? total : halves(part, spread);
+        f64 variance = POISSON ? total : block_sum(part, spread);
         if (count == 0.0) {
             result = nan;
             std = nan;

@@ -1,13 +1,6 @@
 /* window[frame, region, i, j] = frame[panel, row + i, col + j], or fill. */
 
-/* the first row or column of a window around a peak; far outside for what is no place: FAR of regions.py */
-INLINE i32 corner_of(PLACE peak, i32 half_side) {
-#if PLACE_FLOAT
-    return abs_f32(peak) <= 1000000.0f ? (i32)rint_f32(peak) - half_side : -4000000;
-#else
-    return peak <= 1000000 && peak >= -1000000 ? peak - half_side : -4000000;
-#endif
-}
+#include "features/corner.cl"
 
 /* grid: BLOCK = frame * tiles + tile of 512 pixels of the frame's windows, one behind the other. given: 1 pixel_status, 2 good. */
 KERNEL(128) cut_windows(GLOBAL const UNIT *frames, GLOBAL const u8 *pixel_status, GLOBAL const u8 *good, GLOBAL const i32 *rectangles,
