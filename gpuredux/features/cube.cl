@@ -1,7 +1,7 @@
 /* state + batch: sums of frames by the bin of their event. Three steps: the bin of each event; the events of each bin, as a list; the sums.
  *
  * grid of cube_add: BLOCK = 128 pixels, a thread a pixel; BLOCK_Y = bin. A thread goes over its bin's events with its sums in registers: no atomics, and no
- * bin waits for another. PER_UNIT: the bits of 1 / unit, of frames or of weights, a power of two. NARROW: words of 8 or 16 bits. */
+ * bin waits for another. PER_UNIT: the bits of 1 / unit, of frames or of weights, a power of two. */
 
 #if STEP == 1
 /* grid: a thread an event. bin[event]: -1 = outside, -2 = its weight is no number */
@@ -63,57 +63,28 @@ KERNEL(128) cube_lists(GLOBAL const f32 *weight, GLOBAL const i32 *live, GLOBAL 
 }
 
 #else
+#include "features/pixel_sums.cl"
 #define STATE_AT(k) (((u64)(k) * bins + BLOCK_Y) * npix + pixel)
 KERNEL_PIXELS(128) cube_add(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL const u8 *pixel_status, GLOBAL const i32 *next, GLOBAL const i32 *first,
                             GLOBAL const i64 *sum, GLOBAL const u64 *sum2, GLOBAL const u32 *used, GLOBAL i64 *new_sum, GLOBAL u64 *new_sum2,
                             GLOBAL u32 *new_used, GLOBAL u32 *frame_status, u32 bins, u32 npix) {
     Index pixel = FIRST_PIXEL;
     if (pixel >= npix) return;
-    u32 many = 0u;
-    i64 total = sum[STATE_AT(0u)];
-    u64 low = 0u, high = 0u;
+    PixelSums mine = {0u, 0, 0u, 0u};
 #if GOOD
     bool usable = good[pixel] != 0;
 #else
     bool usable = true;
 #endif
     for (i32 event = first[BLOCK_Y]; event >= 0; event = next[event]) {
-        WORD value = x[(u64)event * npix + pixel];
-        bool use = usable;
-#if STATUS
-        use = use && pixel_status[(u64)event * npix + pixel] == 0;
-#endif
-#if FLOATS
-        use = use && is_finite(value);
-        bool beyond;
-        i64 q = whole_units(use ? value : 0.0f, bits_f32(PER_UNIT), &beyond);
-#if FLAGS
-        if (beyond) atomic_or_u32(frame_status + event, FRAME_BEYOND_UNIT); /* rare */
-#endif
-#else
-        i64 q = use ? (i64)value : 0;
-#endif
-        many += use ? 1u : 0u;
-        total += q;
-#if SQUARES
-#if NARROW
-        low += (u32)q * (u32)q;
-#else
-        u64 square = (u64)q * (u64)q;
-        low += square & 0xffffffffu;
-        high += square >> 32;
-#endif
-#endif
+        u64 at = (u64)event * npix + pixel;
+        WORD value = x[at];
+        bool use = is_used(value, usable, pixel_status, at);
+        pixel_add(&mine, units_of(value, use, frame_status, (u32)event), use);
     }
-    new_sum[STATE_AT(0u)] = total;
-#if SQUARES
-    new_sum2[STATE_AT(0u)] = sum2[STATE_AT(0u)] + low;
-#if !NARROW
-    new_sum2[STATE_AT(1u)] = sum2[STATE_AT(1u)] + high;
-#endif
-#endif
+    pixel_end(&mine, STATE_AT(0u), STATE_AT(1u), sum, sum2, new_sum, new_sum2);
 #if USED
-    new_used[STATE_AT(0u)] = used[STATE_AT(0u)] + many;
+    new_used[STATE_AT(0u)] = used[STATE_AT(0u)] + mine.many;
 #endif
 }
 #endif

@@ -1,7 +1,8 @@
 /* state + batch: count, sum q, sum q * q, least and largest of the pixels used, of each class of events. q = rint(x / unit) of floats, else x.
  *
- * grid: BLOCK = 128 pixels, a thread a pixel; BLOCK_Y = class. A thread goes over all frames of its class with its sums in registers; nothing is shared.
- * NARROW: words of 8 or 16 bits, whose squares fit into 32. PER_UNIT: the bits of 1 / unit, a power of two. */
+ * grid: BLOCK = 128 pixels, a thread a pixel; BLOCK_Y = class. A thread goes over all frames of its class with its sums in registers (pixel_sums.cl);
+ * nothing is shared. */
+#include "features/pixel_sums.cl"
 #define STATE_AT(k) (((u64)(k) * (CLASSES ? CLASSES : 1u) + BLOCK_Y) * npix + pixel)
 
 KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL const u8 *pixel_status, GLOBAL const u8 *event_class,
@@ -18,9 +19,7 @@ KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL c
     }
 #endif
     if (pixel >= npix) return;
-    u32 many = 0u;
-    i64 total = 0;
-    u64 low = 0u, high = 0u;
+    PixelSums sums = {0u, 0, 0u, 0u};
 #if EXTREMES
     WORD least = extreme[STATE_AT(0u)], most = extreme[STATE_AT(1u)];
 #endif
@@ -38,37 +37,14 @@ KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL c
         bool mine = true;
 #endif
         {
-            WORD value = x[(u64)frame * npix + pixel];
-            bool use = usable;
-#if FLOATS
-            use = use && is_finite(value);
-#endif
-#if STATUS
-            use = use && pixel_status[(u64)frame * npix + pixel] == 0;
-#endif
-#if FLOATS
-            bool beyond;
-            i64 q = whole_units(use ? value : 0.0f, bits_f32(PER_UNIT), &beyond);
-#if FLAGS
-            if (beyond) atomic_or_u32(frame_status + frame, FRAME_BEYOND_UNIT); /* rare */
-#endif
+            u64 at = (u64)frame * npix + pixel;
+            WORD value = x[at];
+            bool use = is_used(value, usable, pixel_status, at);
+            i64 q = units_of(value, use, frame_status, frame);
             use = use && mine;
-            q = use ? q : 0;
+            pixel_add(&sums, mine ? q : 0, use);
+#if FLOATS
             value += 0.0f; /* no -0.0 */
-#else
-            use = use && mine;
-            i64 q = use ? (i64)value : 0;
-#endif
-            many += use ? 1u : 0u;
-            total += q;
-#if SQUARES
-#if NARROW
-            low += (u32)q * (u32)q;
-#else
-            u64 square = (u64)q * (u64)q;
-            low += square & 0xffffffffu;
-            high += square >> 32;
-#endif
 #endif
 #if EXTREMES
             least = use && value < least ? value : least;
@@ -76,14 +52,8 @@ KERNEL_PIXELS(128) running(GLOBAL const WORD *x, GLOBAL const u8 *good, GLOBAL c
 #endif
         }
     }
-    new_count[STATE_AT(0u)] = count[STATE_AT(0u)] + many;
-    new_sum[STATE_AT(0u)] = sum[STATE_AT(0u)] + total;
-#if SQUARES
-    new_sum2[STATE_AT(0u)] = sum2[STATE_AT(0u)] + low;
-#if !NARROW
-    new_sum2[STATE_AT(1u)] = sum2[STATE_AT(1u)] + high;
-#endif
-#endif
+    new_count[STATE_AT(0u)] = count[STATE_AT(0u)] + sums.many;
+    pixel_end(&sums, STATE_AT(0u), STATE_AT(1u), sum, sum2, new_sum, new_sum2);
 #if EXTREMES
     new_extreme[STATE_AT(0u)] = least;
     new_extreme[STATE_AT(1u)] = most;
