@@ -9,8 +9,7 @@ import numpy as np
 
 from ..op import Plan
 from ..pixelwise import Pixelwise, of_stage
-from .pixelwise_numba import breakpoint_rows
-from .slope_numba import breakpoint_slopes
+from .pixelwise_numba import breakpoint_rows, breakpoint_slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +25,7 @@ class Breakpoint(Pixelwise):
     """
 
     name: ClassVar[str] = "calib.breakpoint"
+    sloping: ClassVar[bool] = False     # the slope is written
 
     knee: np.ndarray
     low: np.ndarray
@@ -66,7 +66,7 @@ class Breakpoint(Pixelwise):
         breakpoint_rows(energy, status, stage, *(constants[k].reshape(self.planes, -1) for k in ("knee", "low", "high", "offset")), out)
 
     def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        return "calib/breakpoint.cl", tuple(plan.constants[k] for k in ("knee", "low", "high", "offset")), {"SLOPE": False}
+        return "calib/breakpoint.cl", tuple(plan.constants[k] for k in ("knee", "low", "high", "offset")), {"SLOPE": self.sloping}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,7 @@ class BreakpointSlope(Breakpoint):
 
     writes: ClassVar[tuple[str, ...]] = ("slope",)
     pixel_output: ClassVar[str] = "slope"
+    sloping: ClassVar[bool] = True
 
     def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
         knee, low, high = (of_stage(constants[k], stage) for k in ("knee", "low", "high"))
@@ -82,7 +83,3 @@ class BreakpointSlope(Breakpoint):
 
     def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
         breakpoint_slopes(energy, status, stage, *(constants[k].reshape(self.planes, -1) for k in ("knee", "low", "high")), out)
-
-    def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        file, args, _ = super().stage(plan, frame)
-        return file, args, {"SLOPE": True}

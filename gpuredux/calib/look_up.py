@@ -10,7 +10,6 @@ import numpy as np
 from ..op import Plan
 from ..pixelwise import Pixelwise
 from .pixelwise_numba import look_up_rows
-from .slope_numba import look_up_slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +27,7 @@ class LookUp(Pixelwise):
     """
 
     name: ClassVar[str] = "calib.look_up"
+    sloping: ClassVar[bool] = False     # the slope is written
 
     table: np.ndarray
     which: np.ndarray
@@ -80,11 +80,11 @@ class LookUp(Pixelwise):
         return result
 
     def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
-        look_up_rows(energy, status, stage, constants["table"], constants["which"].reshape(-1), *self._scale, out)
+        look_up_rows(energy, status, stage, constants["table"], constants["which"].reshape(-1), *self._scale, self.sloping, out)
 
     def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         args = (plan.constants["table"], plan.constants["which"], *self._scale)
-        return "calib/look_up.cl", args, {"NODES": f"{self.table.shape[2]}u", "TABLES": f"{self.table.shape[1]}u", "SLOPE": False}
+        return "calib/look_up.cl", args, {"NODES": f"{self.table.shape[2]}u", "TABLES": f"{self.table.shape[1]}u", "SLOPE": self.sloping}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,15 +93,9 @@ class LookUpSlope(LookUp):
 
     writes: ClassVar[tuple[str, ...]] = ("slope",)
     pixel_output: ClassVar[str] = "slope"
+    sloping: ClassVar[bool] = True
 
     def value(self, constants: dict[str, np.ndarray], x: np.ndarray, stage: np.ndarray) -> np.ndarray:
         a, b, _ = self.nodes(constants, x, stage)
         result: np.ndarray = (b - a) * self._scale[1]
         return result
-
-    def rows(self, constants: dict[str, np.ndarray], energy: np.ndarray, status: np.ndarray | None, stage: np.ndarray | None, out: np.ndarray) -> None:
-        look_up_slopes(energy, status, stage, constants["table"], constants["which"].reshape(-1), *self._scale, out)
-
-    def stage(self, plan: Plan, frame: tuple[int, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        file, args, defines = super().stage(plan, frame)
-        return file, args, {**defines, "SLOPE": True}

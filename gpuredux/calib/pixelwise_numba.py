@@ -128,20 +128,45 @@ def _breakpoint(first, last, row, energy, status, stage, knee, low, high, offset
         keep(energy, status, f, a, b, out)
 
 
-def look_up_rows(energy, status, stage, table, which, start, inverse, out):
-    """out = table[g, which, u], interpolated at u = (x - start) * inverse; table (planes, tables, nodes), which (npix,)."""
-    share_rows(_look_up, energy, status, stage, table.reshape(-1), which, table.shape, start, inverse, out)
+def breakpoint_slopes(energy, status, stage, knee, low, high, out):
+    """out = low up to the knee, high beyond; each (planes, npix)."""
+    share_rows(_breakpoint_slopes, energy, status, stage, knee, low, high, out, row=LONG if stage is None else ROW)
 
 
 @fast
-def _look_up(first, last, row, energy, status, stage, table, which, shape, start, inverse, out):
+def _breakpoint_slopes(first, last, row, energy, status, stage, knee, low, high, out):
+    other = np.empty(ROW, np.float32)
+    for task in range(first, last):
+        f, a, b = place(task, row, energy.shape[1])
+        y = out[f, a:b]
+        for g in range(highest(stage, f, a, b, len(knee)) + 1):
+            to = other if g else y
+            for j in range(a, b):
+                near, far = low[g, j], high[g, j]
+                to[j - a] = one_nan(far if energy[f, j] > knee[g, j] else near)
+            if g:
+                merge(y, other, stage, f, a, b, g)
+        keep(energy, status, f, a, b, out)
+
+
+def look_up_rows(energy, status, stage, table, which, start, inverse, slope, out):
+    """out = table[g, which, u], interpolated at u = (x - start) * inverse; or the slope there; table (planes, tables, nodes), which (npix,)."""
+    share_rows(_look_up, energy, status, stage, table.reshape(-1), which, table.shape, start, inverse, slope, out)
+
+
+@fast
+def _look_up(first, last, row, energy, status, stage, table, which, shape, start, inverse, slope, out):
     y, part, at, far = np.empty(ROW, np.float32), np.empty(ROW, np.float32), np.empty(ROW, np.uint64), np.empty(ROW, np.float32)
     for task in range(first, last):
         f, a, b = place(task, row, energy.shape[1])
         nodes(energy, stage, which, shape, start, inverse, f, a, b, at, part)
         two_of(table, at, b - a, y, far)
-        for i in range(b - a):
-            out[f, a + i] = one_nan(y[i] + (far[i] - y[i]) * part[i])
+        if slope:
+            for i in range(b - a):
+                out[f, a + i] = one_nan((far[i] - y[i]) * inverse)
+        else:
+            for i in range(b - a):
+                out[f, a + i] = one_nan(y[i] + (far[i] - y[i]) * part[i])
         keep(energy, status, f, a, b, out)
 
 
