@@ -34,7 +34,7 @@ def _encode_span(raw, first, last, size, reach, step, to, at, room, sizes):
     for block in range(first, last):
         n = min(step, raw.shape[0] - step * block)
         offsets[1] = n // (8 * size)
-        shuffle(raw, step * block, n, size, planes, spare)
+        shuffle(raw, step * block, n, size, planes, MARGIN, spare)
         length = min(lz4_block(planes, n, offsets, equal, start, out), n)
         if at - begin + 4 + length > room:
             return room + 1

@@ -237,32 +237,33 @@ def _read(size, source, i, plane, to, j):
 
 
 @fast
-def shuffle(raw, at, n, size, planes, spare):
-    """planes[MARGIN : MARGIN + n] = the bit planes of the n bytes raw[at:]; spare: 2 x 512 bytes for the last elements."""
+def shuffle(raw, at, n, size, planes, begin, spare):
+    """planes[begin : begin + n] = the bit planes of the n bytes raw[at:]; spare: 2 x 512 bytes for the last elements. Nothing else is written."""
     plane, groups = n // (8 * size), n // (64 * size)
     for g in range(groups):
-        _write(size, raw, at + 64 * size * g, planes, MARGIN + 8 * g, plane)
+        _write(size, raw, at + 64 * size * g, planes, begin + 8 * g, plane)
     left = plane - 8 * groups
     if left:
-        for k in range(8 * size * left):
-            spare[0, k] = raw[at + 64 * size * groups + k]
+        copy_bytes(spare[0], 0, raw, at + 64 * size * groups, 8 * size * left)
         _write(size, spare[0], 0, spare[1], 0, 8)
         for p in range(8 * size):
             for k in range(left):
-                planes[MARGIN + p * plane + 8 * groups + k] = spare[1, 8 * p + k]
+                planes[begin + p * plane + 8 * groups + k] = spare[1, 8 * p + k]
 
 
 @fast
-def unshuffle(planes, start, n, size, raw, at, spare):
-    """raw[at : at + n] = the elements whose bit planes are planes[start : start + n]; 8 bytes behind those may be read."""
+def unshuffle(planes, begin, n, size, raw, at, spare):
+    """raw[at : at + n] = the elements whose bit planes are planes[begin : begin + n]. Nothing else is read."""
     plane, groups = n // (8 * size), n // (64 * size)
     for g in range(groups):
-        _read(size, planes, start + 8 * g, plane, raw, at + 64 * size * g)
+        _read(size, planes, begin + 8 * g, plane, raw, at + 64 * size * g)
     left = plane - 8 * groups
     if left:
-        _read(size, planes, start + 8 * groups, plane, spare[0], 0)
-        for k in range(8 * size * left):
-            raw[at + 64 * size * groups + k] = spare[0, k]
+        for p in range(8 * size):
+            for k in range(left):
+                spare[0, 8 * p + k] = planes[begin + p * plane + 8 * groups + k]
+        _read(size, spare[0], 0, 8, spare[1], 0)
+        copy_bytes(raw, at + 64 * size * groups, spare[1], 0, 8 * size * left)
 
 
 # ----------------------------------------------------------------------------------------------------------- encoder
@@ -384,7 +385,7 @@ def _encode_span(raw, first, last, usable, size, row, second, to, at):
     for block in range(first, last):
         n = min(BLOCK, usable - BLOCK * block)
         offsets[1] = n // (8 * size)
-        shuffle(raw, BLOCK * block, n, size, planes, spare)
+        shuffle(raw, BLOCK * block, n, size, planes, MARGIN, spare)
         length = lz4_block(planes, n, offsets, equal, start, out)
         for k in range(4):
             to[at + k] = np.uint8(length >> (24 - 8 * k) & 255)
