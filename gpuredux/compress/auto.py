@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numba
@@ -14,23 +14,12 @@ from .auto_numba import encode_frames
 from .bitshuffle_lz4 import BitshuffleLZ4, bit_planes
 from .chunk_encoder import ChunkEncoder, Filter
 from .shuffle_deflate import ShuffleDeflate, shuffled
-from .shuffle_zstd import zstd_layout
+from .shuffle_zstd import Layout, zstd_layout
 from .zstd_encode import BIT, RAW, REGION, UNIT, block_header, estimated_blocks, frame_header
 from .zstd_encode_numba import SLOT, stages
 
 PROFILES = ("small", "fast", "no_plugin")
 BYTES, BITS, DEFLATE = 0b1001, 0b1010, 0b0101       # masks of "small": the filters that a chunk has not gone through, of those four in their order
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Of one frame of "small": bytes, those of them in whole planes of bits, regions, worst-case chunk, alignment of every frame's first byte."""
-
-    nbytes: int
-    usable: int
-    regions: int
-    cap: int
-    align: int
 
 
 class Blocks(NamedTuple):
@@ -66,8 +55,7 @@ class Auto(ChunkEncoder):
     profile: str = "small"
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise ValueError(f"{self.name}: profile must be one of {', '.join(PROFILES)}, got {self.profile!r}")
+        require_profile(self.name, self.profile)
         super().__post_init__()
 
     @property
@@ -130,13 +118,18 @@ class Auto(ChunkEncoder):
             auto_device.encode(plan, self.layout(code.shape[1:], np.dtype(code.dtype)), code, live, payload, size, filter_mask)
 
 
+def require_profile(who: str, profile: str) -> None:
+    if profile not in PROFILES:
+        raise ValueError(f"{who}: profile must be one of {', '.join(PROFILES)}, got {profile!r}")
+
+
 def auto_layout(who: str, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
-    """Raises TypeError or ValueError for frames that these filters cannot hold. The largest chunk has a raw block for every unit, and one for the last
-    elements."""
+    """Raises TypeError or ValueError for frames that these filters cannot hold. usable: bytes in whole planes of bits. The largest chunk has a raw block
+    for every unit, and one for the last elements."""
     layout = zstd_layout(who, frame, dtype, False)
     if layout.cap + 16 >= 1 << 32:
         raise ValueError(f"{who}: a frame of {layout.nbytes} bytes could need a chunk of 4 GiB or more; cut it into panels")
-    return Layout(layout.nbytes, layout.nbytes // (8 * dtype.itemsize) * 8 * dtype.itemsize, layout.regions, layout.cap + 16, layout.align)
+    return replace(layout, usable=layout.nbytes // (8 * dtype.itemsize) * 8 * dtype.itemsize, cap=layout.cap + 16)
 
 
 # ------------------------------------------------------------------------------------------------------------------ the readable encoder

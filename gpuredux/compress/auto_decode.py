@@ -10,7 +10,7 @@ import numpy as np
 from ..op import DecodeError, Op, Plan, Spec, live_rows, nbytes
 from ..status import Frame
 from . import zstd_decode_numba as numba_zstd
-from .auto import BITS, BYTES, PROFILES, Auto
+from .auto import BITS, BYTES, Auto, require_profile
 from .bitshuffle_lz4_decode import BitshuffleLZ4Decode, elements
 from .chunk_decoder import ChunkDecoder
 from .shuffle_deflate_decode import ShuffleDeflateDecode
@@ -43,8 +43,7 @@ class AutoDecode(ChunkDecoder):
     profile: str = "small"
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise ValueError(f"{self.name}: profile must be one of {', '.join(PROFILES)}, got {self.profile!r}")
+        require_profile(self.name, self.profile)
         super().__post_init__()
 
     @property

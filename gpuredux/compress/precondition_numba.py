@@ -55,9 +55,9 @@ def _encode(first, last, x, gaps, held, pedestal, how, width, code, counts):
             _plain(row, bias, np.uint32(how[6]), np.uint32(reach), np.uint32(beyond), out)
         else:
             if predictor == FRAME_BEFORE:
-                _biased(x[f - 1, a : a + size], bias, expected)
+                biased(x[f - 1, a : a + size], bias, expected)
             elif predictor == PEDESTAL:
-                _biased(pedestal[a : a + size], bias, expected)
+                biased(pedestal[a : a + size], bias, expected)
             else:
                 _left_up(x[f], gaps, a, size, how, expected)
             _differences(row, bias, np.uint32(how[4]), expected, np.uint32(fill if narrow else reach), np.uint32(beyond), out)
@@ -75,7 +75,7 @@ def _plain(row, bias, lowest, reach, beyond, out):
 
 
 @fast
-def _biased(row, bias, expected):
+def biased(row, bias, expected):
     for i in range(np.uint64(len(row))):
         expected[i] = np.uint32(row[i]) ^ bias
 

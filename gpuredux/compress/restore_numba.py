@@ -1,13 +1,10 @@
 """compress.restore for the CPU: segments of a frame as if nothing were listed, then, only if there is any, what is; left_up pixel by pixel."""
 
 import numpy as np
-from numba import njit
 
 from ..backends import share
 from ..op import read_only
-from .precondition_numba import FRAME_BEFORE, LEFT_UP, NO_PREDICTOR, PEDESTAL, SEGMENT, planes, words
-
-fast = njit(cache=True, nogil=True, error_model="numpy")
+from .precondition_numba import FRAME_BEFORE, LEFT_UP, NO_PREDICTOR, PEDESTAL, SEGMENT, biased, fast, planes, words
 
 
 def restore_frames(code, index, value, count, previous, constants, how, raw):
@@ -41,11 +38,11 @@ def _segments(first, last, code, index, value, count, gaps, held, how, before, p
                 _plain(c, np.uint32(how[11]), x)
             else:
                 if predictor == PEDESTAL:
-                    _words(pedestal[a:b], bias, expected)
+                    biased(pedestal[a:b], bias, expected)
                 elif f == g * group:
-                    _words(before[a:b], bias, expected)
+                    biased(before[a:b], bias, expected)
                 else:
-                    _words(out[f - 1, a:b], bias, expected)
+                    biased(out[f - 1, a:b], bias, expected)
                 _sums(c, bias, expected, x)
             if len(hole):
                 _fill_gaps(hole, held, x)
@@ -57,12 +54,6 @@ def _segments(first, last, code, index, value, count, gaps, held, how, before, p
 def _plain(c, sign, x):
     for i in range(np.uint64(len(c))):
         x[i] = np.uint32(np.uint32(np.uint32(c[i]) ^ sign) - sign)
-
-
-@fast
-def _words(row, bias, expected):
-    for i in range(np.uint64(len(row))):
-        expected[i] = np.uint32(row[i]) ^ bias
 
 
 @fast
