@@ -6,6 +6,7 @@ from numba import njit
 from ..backends import share
 from ..status import Frame
 from .strong_numba import components
+from .tables_numba import clear_behind
 
 TOO_MANY = np.uint32(Frame.TOO_MANY)
 LOOK = np.uint64(64)        # pixels that are looked at together
@@ -30,11 +31,7 @@ def _frames(first, last, status, frames, marks, marked, good, thresholds, capaci
             for k in range(len(start) - 1):
                 some += _droplet(v, strong[members[start[k] : start[k + 1]]], thresholds, grid, whole, real, f, some)
         droplet_count[f] = some
-        rest = min(some, whole[0].shape[1])
-        for column in whole:
-            column[f, rest:] = 0
-        for column in real:
-            column[f, rest:] = 0
+        clear_behind(whole, real, f, some)
         status[f] = TOO_MANY if count > capacity else np.uint32(0)
 
 

@@ -12,6 +12,7 @@ from numba import njit
 from ..backends import share
 from ..status import Frame
 from .strong_numba import components
+from .tables_numba import clear_behind
 
 SAMPLE = 32         # pixels of a ring that its first guess looks at
 LEFT_OUT = 3        # the largest of them that are left out
@@ -71,17 +72,13 @@ def _frames(first, last, status, frames, marks, rings, numbers, grid, columns, p
         v, mine = frames[f], marks[f if numbers.marked else 0]
         strong, mean, high, beyond = _strong(v, mine, rings, numbers)
         strong_count[f] = len(strong)
-        capacity = columns[0].shape[1]
         count, too_many = 0, len(strong) > numbers.capacity
         if not too_many:
             start, members = components(strong, grid)
             for k in range(len(start) - 1):
                 count += _peak(v, mine, strong[members[start[k] : start[k + 1]]], rings.label, mean, high, numbers, grid, columns, f, count)
         peak_count[f] = count
-        for column in columns[:1] + columns[3:4]:
-            column[f, min(count, capacity) :] = 0
-        for column in columns[1:3] + columns[4:]:
-            column[f, min(count, capacity) :] = 0
+        clear_behind(columns[:1] + columns[3:4], columns[1:3] + columns[4:], f, count)
         status[f] = np.uint32((BEYOND_UNIT if beyond else 0) | (TOO_MANY if too_many else 0))
 
 

@@ -9,6 +9,7 @@ from numba import njit
 from ..backends import share
 from ..status import Frame
 from .sparsify_numba import between, excess, is_above, least_of, list_above
+from .tables_numba import clear_behind
 
 TOO_MANY = np.uint32(Frame.TOO_MANY)
 fast = njit(cache=True, nogil=True, error_model="numpy")
@@ -43,11 +44,7 @@ def _frame(v, marks, b, mean, std, patch, strong, whole, real, f, peak_count, st
         for k in range(found):
             some += _peak(v, marks, b, mean, std, patch, np.int64(strong[k]), whole, real, f, some)
     strong_count[f], peak_count[f] = found, some
-    rest = min(some, whole[0].shape[1])
-    for column in whole:
-        column[f, rest:] = 0
-    for column in real:
-        column[f, rest:] = 0
+    clear_behind(whole, real, f, some)
     return TOO_MANY if found > len(strong) else np.uint32(0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from ..backends import share
+from .tables_numba import clear_behind
 
 STRIP = 32                      # rows of which extrema are found at once: their running maxima stay in the cache
 EXTREME, MAXIMUM, USED = 1, 2, 4        # maximum or minimum of a row or column; maximum of the square
@@ -56,11 +57,7 @@ def _frames(first, last, frames, marks, good, ring, numbers, whole, real, peak_c
             for k in range(count):
                 some += _peak(v, mine, good, ring, near, numbers, kind, rows, panel, np.int64(found[k]), whole, real, f, some)
         peak_count[f] = some
-        rest = min(some, whole[0].shape[1])
-        for column in whole:
-            column[f, rest:] = 0
-        for column in real:
-            column[f, rest:] = 0
+        clear_behind(whole, real, f, some)
 
 
 @fast
