@@ -45,3 +45,9 @@ def spots(rng: np.random.Generator, npix: int) -> np.ndarray:
     """Pixels where a kernel may slip: the ends, the borders of groups of 8, 32, 64, 1024 and 4096, and some at random."""
     border = [b + d for b in (0, 8, 32, 64, 128, 1024, 4096, npix // 8 * 8, npix) for d in (-1, 0)]
     return np.unique([*(p for p in border if 0 <= p < npix), *rng.integers(0, npix, 24)])
+
+
+def decoding(source: Case) -> Case:
+    """What an encoder makes of a case, as one of its decoder."""
+    payload, size = source.op(**source.inputs, backend="numba")
+    return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(len(size), np.uint32)})

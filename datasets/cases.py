@@ -45,7 +45,7 @@ from . import (
     cases_zstd,
     cases_zstd_decode,
 )
-from .case import FILLED, FRAMES, ROWS, Case, frame_bits, live_of, seeded, spots
+from .case import FILLED, FRAMES, ROWS, Case, decoding, frame_bits, live_of, seeded, spots
 from .cases_common_mode import common_mode, fed_common_mode, sized_common_mode
 from .cases_counts import counts, sized_counts
 from .cases_crosstalk import recursive, sized_recursive, sized_stencil, stencil
@@ -494,9 +494,7 @@ def sized_bitshuffle_lz4(shape: tuple[int, ...], n: int, scattered: bool) -> Cas
 
 
 def sized_bitshuffle_lz4_decode(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
-    source = sized_bitshuffle_lz4(shape, n, scattered)
-    payload, size = source.op(**source.inputs, backend="numba")
-    return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
+    return decoding(sized_bitshuffle_lz4(shape, n, scattered))
 
 
 FAMILIES: Any = (cases_pixelwise, cases_assemble, cases_binning, cases_regions, cases_waveform, cases_photon_counting)      # each has a table MAKERS

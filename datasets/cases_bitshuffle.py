@@ -8,7 +8,7 @@ import numpy as np
 
 from gpuredux import compress
 
-from .case import Case, frame_bits, live_of, seeded
+from .case import Case, decoding, frame_bits, live_of, seeded
 
 # 3 x 5: a tail and one short block; 7 elements: a tail alone; blocks of 8 KiB with a short one behind; blocks of 8 and of 264 elements; a block of
 # three parts of 8 KiB, the last one short, and a shorter block; a block larger than the frame
@@ -62,9 +62,7 @@ def sized_bitshuffle(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
 
 
 def sized_bitshuffle_decode(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
-    source = sized_bitshuffle(shape, n, scattered)
-    payload, size = source.op(**source.inputs, backend="numba")
-    return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
+    return decoding(sized_bitshuffle(shape, n, scattered))
 
 
 CASES = {"compress.bitshuffle": bitshuffle, "compress.bitshuffle_decode": bitshuffle_decode}

@@ -10,7 +10,7 @@ import numpy as np
 from gpuredux import compress
 from gpuredux.compress.bitshuffle_lz4 import bit_planes, extension, lz4_block
 
-from .case import Case, frame_bits, live_of, seeded
+from .case import Case, decoding, frame_bits, live_of, seeded
 
 
 def frames_of(name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -145,9 +145,7 @@ def sized_blosc_bitshuffle_lz4(shape: tuple[int, ...], n: int, scattered: bool) 
 
 
 def sized_blosc_decode(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
-    source = sized_blosc_bitshuffle_lz4(shape, n, scattered)
-    payload, size = source.op(**source.inputs, backend="numba")
-    return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
+    return decoding(sized_blosc_bitshuffle_lz4(shape, n, scattered))
 
 
 CASES = {"compress.blosc_bitshuffle_lz4": blosc_bitshuffle_lz4, "compress.blosc_decode": blosc_decode}

@@ -11,7 +11,7 @@ import numpy as np
 from gpuredux import compress
 from gpuredux.compress.shuffle_deflate import SHARES
 
-from .case import Case, frame_bits, live_of, seeded
+from .case import Case, decoding, frame_bits, live_of, seeded
 
 
 def planned_runs(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -157,9 +157,7 @@ def sized_shuffle_deflate(shape: tuple[int, ...], n: int, scattered: bool) -> Ca
 
 
 def sized_shuffle_deflate_decode(shape: tuple[int, ...], n: int, scattered: bool) -> Case:
-    source = sized_shuffle_deflate(shape, n, scattered)
-    payload, size = source.op(**source.inputs, backend="numba")
-    return Case(source.name, source.op.inverse(), {"payload": payload, "size": size, "frame_status": np.zeros(n, np.uint32)})
+    return decoding(sized_shuffle_deflate(shape, n, scattered))
 
 
 CASES = {"compress.shuffle_deflate": shuffle_deflate, "compress.shuffle_deflate_decode": shuffle_deflate_decode}
