@@ -53,7 +53,6 @@ import errno
 import itertools
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import h5py
@@ -120,15 +119,14 @@ def _write_file(where: Any, name: str, frames: Any, form: tuple[Any, Any], overw
     path = f"{os.fspath(where)}.{os.getpid()}.part" if replaces else where
     writer = Writer(path, name, *form, **settings)
     try:
-        with writer:
-            writer.append(frames)
-        if replaces:
-            layout.sync(path)
-            os.replace(path, where)
-            layout.sync(os.path.dirname(os.path.abspath(where)))
-    except BaseException as e:
-        with suppress(OSError):
-            os.unlink(path)
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        with layout.gone_if_it_fails(path):
+            with writer:
+                writer.append(frames)
+            if replaces:
+                layout.sync(path)
+                os.replace(path, where)
+                layout.sync(os.path.dirname(os.path.abspath(where)))
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise OSError(e.errno, f"{os.strerror(e.errno)}: nothing was written", os.fspath(where)) from e
         raise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -23,9 +21,10 @@ MOST = 64       # numbers of an attribute
 
 @contextmanager
 def filling(where: Any, names: Sequence[str], attributes: Sequence[str], who: str) -> Iterator[Any]:
-    """A new file, or an open Group that holds none of these names and attributes yet. What fails leaves nothing behind."""
+    """A new file, closed behind it, or an open Group that holds none of these names and attributes yet. What fails leaves nothing behind."""
     if not isinstance(where, h5py.Group):
-        with _new_file(where) as file:
+        file = layout.new_file(where, who)
+        with layout.gone_if_it_fails(where), file:
             yield file
         return
     held = [k for k in names if where.get(k, getlink=True) is not None] + [f"the attribute {k}" for k in attributes if k in where.attrs]
@@ -38,20 +37,6 @@ def filling(where: Any, names: Sequence[str], attributes: Sequence[str], who: st
             for key in keys:
                 with suppress(OSError, RuntimeError, KeyError):     # the first error is the one to be seen
                     del held[key]
-        raise
-
-
-@contextmanager
-def _new_file(path: Any) -> Iterator[Any]:
-    if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "the file exists", os.fspath(path))
-    file = h5py.File(path, "x", libver=layout.LIBVER)
-    try:
-        with file:
-            yield file
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(path)
         raise
 
 

@@ -7,7 +7,9 @@ import errno
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -97,6 +99,33 @@ def provenance(codec: list[Op], more: dict[str, Any]) -> dict[str, str]:
         "codec_digest": json.dumps([op.digest() for op in codec]),
         "provenance": json.dumps(more, default=str),
     }
+
+
+# ---------------------------------------------------------------------------------------------------- files of our own
+def new_file(path: Any, who: str, hint: str = "") -> Any:
+    """An HDF5 file that was not there, open. hint: what to do if it is there."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{who}: where must be a path or an open h5py Group, got {type(path).__name__}")
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(Path(path).parent))
+    try:
+        return h5py.File(path, "x", libver=LIBVER)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, f"the file exists{hint}", os.fspath(path)) from None
+
+
+@contextmanager
+def gone_if_it_fails(path: Any, file: Any = None) -> Iterator[None]:
+    """What fails leaves no file behind that was made before; file: it, where it is still open."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, RuntimeError):       # the first error is the one to be seen
+            if file is not None:
+                file.close()
+        with suppress(OSError):
+            os.unlink(path)
+        raise
 
 
 # ---------------------------------------------------------------------------------------------------- room on the disk

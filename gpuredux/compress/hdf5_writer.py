@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -72,14 +71,10 @@ class Writer:
         hosts = backends.owners(np.empty(0))
         self._host = next((b for b in hosts if b.name == backend), hosts[0])     # encodes the lossless frames beside codes
         own = self._attributes(attrs or {})
-        self._own = None if isinstance(where, h5py.Group) else _new_file(where)
-        try:
-            self._create(where if self._own is None else self._own, {**own, **(attrs or {})})
-        except BaseException:
-            if self._own:
-                self._own.close()
-                os.unlink(where)
-            raise
+        given = {**own, **(attrs or {})}
+        self._own = None if isinstance(where, h5py.Group) else layout.new_file(where, "hdf5.Writer", " (hdf5.write with overwrite=True replaces it)")
+        with nullcontext() if self._own is None else layout.gone_if_it_fails(where, self._own):
+            self._create(where if self._own is None else self._own, given)
 
     def _own_encoder(self) -> None:
         """What makes chunks, held against the frames or codes that it is to take."""
@@ -316,15 +311,3 @@ def _of_any_frames(encoder: Any) -> Op:
 def _of_zfp(encoder: Op) -> dict[str, float]:
     """Attributes of frames that zfp made chunks of."""
     return {f"zfp_{k}": v for k, v in encoder.config().items() if k in ("tolerance", "rate", "precision") and v is not None} if isinstance(encoder, Zfp) else {}
-
-
-def _new_file(path: Any) -> Any:
-    """An HDF5 file of our own."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"hdf5.Writer: where must be a path or an open h5py Group, got {type(path).__name__}")
-    if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(Path(path).parent))
-    try:
-        return h5py.File(path, "x", libver=layout.LIBVER)
-    except FileExistsError:
-        raise FileExistsError(errno.EEXIST, "the file exists (hdf5.write with overwrite=True replaces it)", os.fspath(path)) from None
