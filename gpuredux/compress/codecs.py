@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -53,6 +53,20 @@ def encoder_of(codec: Any, who: str = "hdf5") -> Op:
         return codec
     said = codec.name if isinstance(codec, Op) else repr(codec)
     raise TypeError(f"{who}: codec must be one of {', '.join(CODECS)} or an operation that makes chunks, got {said}")
+
+
+def exact_encoder_of(codec: Any, who: str) -> Op:
+    """The same of one that loses nothing, as codes want it."""
+    made = encoder_of(codec, who)
+    if isinstance(made, Zfp):
+        raise TypeError(f"{who}: {made.name} loses bits of codes: take an encoder that does not")
+    return made
+
+
+def of_any_frames(encoder: Any) -> Op:
+    """An encoder like this, of frames of another shape and dtype: those beside codes."""
+    made: Op = encoder if getattr(encoder, "shape", None) is None else replace(encoder, shape=None, dtype=None)
+    return made
 
 
 def filters_of(encoder: Op, chunk_shape: tuple[int, ...], dtype: Any) -> tuple[Filter, ...]:

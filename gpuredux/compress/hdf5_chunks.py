@@ -172,6 +172,11 @@ def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> A
     return here
 
 
+def are_those(index: np.ndarray, marked: np.ndarray) -> bool:
+    """Whether ascending flat pixels are just those that are marked in a frame."""
+    return np.count_nonzero(marked) == len(index) and bool(marked.reshape(-1)[index].all())
+
+
 @contextmanager
 def damage(what: str) -> Iterator[None]:
     """What HDF5 finds wrong while it reads, as a DecodeError."""

@@ -78,6 +78,14 @@ def attributes_of(group: Any, keys: Iterable[str], label: str) -> dict[str, np.n
     return found
 
 
+def rows_of(rows: slice, n: int, who: str) -> range:
+    """Which of n frames are wanted."""
+    chosen = range(n)[rows]
+    if chosen.step != 1:
+        raise ValueError(f"{who}: rows must have the step 1, got {rows}")
+    return chosen
+
+
 def layout_of(group: Any, key: str, known: int, who: str, label: str) -> None:
     """Raise ValueError for a group that is not of this layout."""
     with damage(f"attributes of {label}"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..op import MOST_PIXELS, DecodeError
 from . import hdf5_layout as layout
-from .hdf5_chunks import BATCH, damage, local
+from .hdf5_chunks import BATCH, are_those, damage, local
 from .precondition_form import DTYPES, PREDICTORS
 from .restore import Restore
 
@@ -111,8 +111,6 @@ def _batch(stored: Any, rows: Sequence[int], before: Any, out: np.ndarray) -> No
         listed &= False if inverse.gaps is None else inverse.gaps > 0
     for i, row in enumerate(rows):
         if row in stored.lossless_rows:
-            exact = np.empty((1, *out.shape[1:]), out.dtype)
-            stored.lossless.decode([stored.lossless_rows[row]], exact)
-            out[i] = exact[0]
-        elif np.count_nonzero(listed[i]) != count[i] or not listed[i].reshape(-1)[index[i, : count[i]]].all():
+            out[i] = stored.exact(row)
+        elif not are_those(index[i, : count[i]], listed[i]):
             raise DecodeError(f"frame {row} of {main.label}: its exceptions are not where its codes say")

@@ -20,7 +20,7 @@ from . import hdf5_layout as layout
 from .dequantize import CODES, Dequantize
 from .dequantize_counts import CODES as TABLES
 from .dequantize_counts import DequantizeCounts
-from .hdf5_chunks import BATCH, Chunks, damage, local
+from .hdf5_chunks import BATCH, Chunks, are_those, damage, local
 from .hdf5_precondition import restore_of, restored
 from .quantize import Quantize
 from .restore import Restore
@@ -165,6 +165,12 @@ class Stored:
             self._energy(chosen[a : a + step], masked, out[a : a + step])
         return out
 
+    def exact(self, row: int) -> np.ndarray:
+        """One of lossless_rows."""
+        frame = np.empty((1, *self.main.shape[1:]), self.lossless.dtype)     # type: ignore[union-attr]
+        self.lossless.decode([self.lossless_rows[row]], frame)     # type: ignore[union-attr]
+        return frame[0]
+
     def _energy(self, rows: Sequence[int], masked: float | None, out: np.ndarray) -> None:
         code = np.empty(out.shape, self.main.dtype)
         self.main.decode(rows, code)
@@ -174,10 +180,8 @@ class Stored:
             (self.inverse.fill_code, self.inverse.masked_code)
         for i, row in enumerate(rows):
             if row in self.lossless_rows:
-                exact = np.empty((1, *out.shape[1:]), self.lossless.dtype)     # type: ignore[union-attr]
-                self.lossless.decode([self.lossless_rows[row]], exact)     # type: ignore[union-attr]
-                out[i] = exact[0]
-            elif np.count_nonzero(code[i] == fill) != count[i] or np.any(code[i].reshape(-1)[index[i, : count[i]]] != fill):
+                out[i] = self.exact(row)
+            elif not are_those(index[i, : count[i]], code[i] == fill):
                 raise DecodeError(f"frame {row} of {self.main.label}: its outliers are not where its codes say")
             out[i][code[i] == masking] = math.nan if masked is None else masked
 

@@ -38,13 +38,12 @@ from ..op import DecodeError, Op
 from ..status import Frame
 from . import hdf5_groups as groups
 from . import hdf5_layout as layout
-from .codecs import encoder_of
+from .codecs import exact_encoder_of
 from .hdf5_chunks import damage
 from .hdf5_reader import Stored, opened
 from .hdf5_writer import Writer
 from .roibin import Roibin
 from .roibin_decode import RoibinDecode
-from .zfp import Zfp
 
 LAYOUT = 2
 BACKGROUND, EXACT, NOT_GOOD = range(3)      # of mask
@@ -67,9 +66,7 @@ def write_roibin(where: Any, op: Roibin, made: Any, frame_shape: tuple[int, ...]
     frames: how many rows are live: those at and beyond it, which op did not write where live was less than n, are not looked at and not stored; None = all
     raises: TypeError, ValueError: something is not as said here, or the group holds one of the names; FileExistsError; OSError
     """
-    given, encoder = made._asdict(), encoder_of(codec, "write_roibin")
-    if isinstance(encoder, Zfp):
-        raise TypeError(f"write_roibin: {encoder.name} loses bits of codes: codec must be one that does not")
+    given, encoder = made._asdict(), exact_encoder_of(codec, "write_roibin")
     source = given["payload" if "payload" in given else "code"]
     n = len(source) if frames is None else operator.index(frames)
     if not 0 <= n <= len(source):
@@ -179,21 +176,18 @@ def read_roibin(where: Any, rows: slice = slice(None), fill: float = 0) -> np.nd
         groups.layout_of(group, "roibin_layout", LAYOUT, "read_roibin", label)
         with damage(label):
             made = _opened(group, label)
-        first, stop, step = rows.indices(len(made.offset) - 1)
-        if step != 1:
-            raise ValueError(f"read_roibin: rows must have the step 1, got {rows}")
-        stop = max(first, stop)
+        chosen = groups.rows_of(rows, len(made.offset) - 1, "read_roibin")
         decoder = RoibinDecode(made.frame, made.step, made.size, made.background.main.dtype.name, None, fill)
         decoder.filler(made.roi.dtype)
         for stored in (made.background, made.mask):
             with damage(stored.main.label):
-                stored.admit(range(first, stop), False)
-                stored.check_sizes(range(first, stop))
-        frames = np.empty((stop - first, *made.frame), made.roi.dtype)
+                stored.admit(chosen, False)
+                stored.check_sizes(chosen)
+        frames = np.empty((len(chosen), *made.frame), made.roi.dtype)
         batch = min(max(1, (64 << 20) // max(frames[:1].nbytes, 1)), MOST)
-        for a in range(first, stop, batch):
+        for a in range(0, len(chosen), batch):
             with damage(label):
-                _rebuild(made, decoder, range(a, min(a + batch, stop)), frames[a - first : min(a + batch, stop) - first])
+                _rebuild(made, decoder, chosen[a : a + batch], frames[a : a + batch])
         return frames
 
 

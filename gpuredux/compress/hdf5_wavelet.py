@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,20 +32,17 @@ from ..op import DecodeError, Op
 from . import hdf5_groups as groups
 from . import hdf5_layout as layout
 from . import hdf5_rows
-from .codecs import encoder_of
-from .hdf5_chunks import damage
+from .codecs import exact_encoder_of, of_any_frames
+from .hdf5_chunks import are_those, damage
 from .hdf5_reader import Stored, listed_of, opened
 from .hdf5_writer import Writer
 from .reversible_wavelet import LIFTED, ReversibleWavelet
 from .wavelet import Wavelet
 from .wavelet_decode import LISTED, MASKED, WaveletDecode
-from .zfp import Zfp
 
 LAYOUT = 2
 BATCH = 64 << 20    # bytes of frames that are coded or rebuilt at a time
 NAMES = ("code", "code_side", "max_error", "outlier_offset", "outlier_index", "outlier_value", "lossless", "lossless_side", "lossless_frame")
-
-
 LISTS = {"outlier_offset": np.uint64, "outlier_index": np.uint32, "outlier_value": np.float32}
 SEALED = ("wavelet_layout", "dtype", "levels")                                                          # of both operations
 BOUNDED = ("steps", "residual_step", "error_bound", "missing_value", "listed_value")                    # of Wavelet, too
@@ -68,9 +64,7 @@ def write_wavelet(where: Any, op: Wavelet | ReversibleWavelet, frames: Any, *, p
     if pixel_status is not None and not isinstance(op, Wavelet):
         raise TypeError(f"write_wavelet: {op.name} is lossless: pixel_status has no place in it")
     code = op.outputs(*op.bind((frames,), {}))[0]
-    maker = encoder_of(encoder, "write_wavelet")
-    if isinstance(maker, Zfp):
-        raise TypeError(f"write_wavelet: {maker.name} loses bits of codes: encoder must be one that does not")
+    maker = exact_encoder_of(encoder, "write_wavelet")
     with groups.filling(where, NAMES, ATTRIBUTES, "write_wavelet") as group:
         with Writer(group, "code", code.shape[1:], code.dtype, encoder=maker, backend=backend, provenance=dict(provenance or {})) as writer:
             lists, whole = _append(writer, op, frames, pixel_status, frame_status, backend)
@@ -112,8 +106,7 @@ def _keep(group: Any, lists: list[dict[str, Any]], whole: dict[int, np.ndarray],
     joined["outlier_offset"] = np.concatenate([[0], np.cumsum(joined.pop("outlier_count"))]).astype(np.uint64)
     joined["lossless_frame"] = np.array(list(whole), np.uint64)
     groups.add_lists(group, joined)
-    alike: Any = maker if getattr(maker, "shape", None) is None else replace(maker, shape=None, dtype=None)     # type: ignore[type-var]
-    with Writer(group, "lossless", frame, np.float32, encoder=alike, backend=backend if backend in ("numpy", "numba") else None) as writer:
+    with Writer(group, "lossless", frame, np.float32, encoder=of_any_frames(maker), backend=backend if backend in ("numpy", "numba") else None) as writer:
         for x in whole.values():
             writer.append(x[None])
     return joined["outlier_offset"], joined["lossless_frame"]
@@ -129,21 +122,18 @@ def read_wavelet(where: Any, rows: slice = slice(None), masked: float = math.nan
         groups.layout_of(group, "wavelet_layout", LAYOUT, "read_wavelet", label)
         with damage(label):
             codes, decoder, kind, lists = _opened(group, masked, label)
-        first, stop, step = rows.indices(len(codes.main))
-        if step != 1:
-            raise ValueError(f"read_wavelet: rows must have the step 1, got {rows}")
-        bounded, stop = isinstance(decoder, WaveletDecode), max(first, stop)
+        chosen, bounded = groups.rows_of(rows, len(codes.main), "read_wavelet"), isinstance(decoder, WaveletDecode)
         with damage(codes.main.label):
-            codes.admit(range(first, stop), False)
-            codes.check_sizes(range(first, stop))
-        frames = np.empty((stop - first, *codes.main.shape[2 if bounded else 1 :]), kind)
+            codes.admit(chosen, False)
+            codes.check_sizes(chosen)
+        frames = np.empty((len(chosen), *codes.main.shape[2 if bounded else 1 :]), kind)
         batch = max(1, BATCH // max(frames[:1].nbytes, 1))
-        for a in range(first, stop, batch):
-            b = min(a + batch, stop)
+        for a in range(0, len(chosen), batch):
+            some, out = chosen[a : a + batch], frames[a : a + batch]
             with damage(label):
-                code, out = codes.frames(range(a, b), None), frames[a - first : b - first]
+                code = codes.frames(some, None)
                 if bounded:
-                    _bounded(group, decoder, lists, code, range(a, b), masked, out, label)
+                    _bounded(group, decoder, lists, code, some, masked, out, label)
                 else:
                     out[...] = decoder(code)
         return frames
@@ -183,7 +173,7 @@ def _bounded(group: Any, decoder: Any, lists: dict[str, Any], code: np.ndarray, 
             kept = kept or _whole(group, lists["whole"], out, label)
             out[i] = kept.frames([lists["whole"][row]], None)[0]
             out[i][marks == MASKED] = masked
-        elif np.count_nonzero(marks == LISTED) != count[i] or np.any(marks.reshape(-1)[index[i, : count[i]]] != LISTED):
+        elif not are_those(index[i, : count[i]], marks == LISTED):
             raise DecodeError(f"frame {row} of {label}: its outliers are not where its codes say")
 
 

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -16,7 +15,7 @@ from .. import backends
 from ..op import Op, Spec
 from . import hdf5_layout as layout
 from . import hdf5_rows as rows
-from .codecs import encoder_of, filters_of
+from .codecs import encoder_of, filters_of, of_any_frames
 from .crc32c import crc32c, crc32c_rows
 from .precondition import Precondition
 from .quantize import Quantize
@@ -126,7 +125,7 @@ class Writer:
                 packed = {"compression": "gzip", "shuffle": True} if self._words else {}
                 self.side.create_dataset(key, data=plane, chunks=plane.shape, fletcher32=True, **packed)
             lists |= {"key_frame": np.uint64} if self._words and self.codec.predictor == "previous" else {}
-            self._exact = _of_any_frames(self._encoder)
+            self._exact = of_any_frames(self._encoder)
             self._lossless = layout.create_chunks(self.side, "lossless", self.frame, self.taken, filters=filters_of(self._exact, self.frame, self.taken))
             self._lossless.attrs.update(layout.provenance([self._exact], {"backend": self._host.name, "device": str(self._host.devices()[0])}))
         for key, dtype in lists.items():
@@ -300,12 +299,6 @@ def _taken(codec: Any, count_dtype: Any) -> np.dtype[Any]:
     if count_dtype is None or np.dtype(count_dtype) not in COUNTS:
         raise TypeError(f"hdf5.Writer: count_dtype must say what frames QuantizeCounts is to take: {', '.join(map(str, COUNTS))}; got {count_dtype}")
     return np.dtype(count_dtype)
-
-
-def _of_any_frames(encoder: Any) -> Op:
-    """An encoder like this, of frames of another shape and dtype: those beside codes."""
-    made: Op = encoder if getattr(encoder, "shape", None) is None else replace(encoder, shape=None, dtype=None)
-    return made
 
 
 def _of_zfp(encoder: Op) -> dict[str, float]:
