@@ -22,13 +22,16 @@ zarr = pytest.importorskip("zarr", minversion="3.0", reason="zarr 3 is not insta
 from gpuredux import DecodeError  # noqa: E402
 from gpuredux.compress import numcodecs as ours  # noqa: E402
 from gpuredux.compress import zarr as ours_v3  # noqa: E402
+from gpuredux.compress.numcodecs_chunk import blocks_of, plane_of, plane_text  # noqa: E402
+from gpuredux.compress.numcodecs_codes import CodesCodec  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (2, 37, 53)
-LOSSLESS = [c for c in ours.CODECS if c not in (ours.ZfpCodec, ours.QuantizeCodec)]
+LOSSLESS = [c for c in ours.CODECS if c not in (ours.ZfpCodec, ours.QuantizeCodec, ours.WaveletCodec)]
 FIELDS: dict[str, list[dict[str, Any]]] = {
     "gpuredux_bitshuffle": [{}, {"block": 64}], "gpuredux_auto": [{}, {"profile": "fast"}], "gpuredux_zfp": [{"tolerance": 0.01}, {"rate": 12.0}],
     "gpuredux_quantize": [{"abs": 0.01}, {"rel": 0.01, "code": "int32", "codec": {"id": "zstd", "level": 1}}],
+    "gpuredux_wavelet": [{"abs": 0.01}], "gpuredux_precondition": [{"code": "uint8", "predictor": "previous"}, {"predictor": "left_up"}],
 }
 EACH = [(c, f) for c in ours.CODECS for f in FIELDS.get(c.codec_id, [{}])]
 ours.register()
@@ -117,7 +120,7 @@ def test_shuffle_zstd_in_zarr_is_read_without_this_package(tmp_path: Path) -> No
 def test_golden_bytes() -> None:
     """Of what only this package writes; chunks of filters have their own."""
     golden = json.loads((ROOT / "tests" / "golden" / "numcodecs.json").read_text())
-    assert {entry["config"]["id"] for entry in golden} == {"gpuredux_quantize", "gpuredux_auto"}
+    assert {entry["config"]["id"] for entry in golden} == {"gpuredux_auto", *(c.codec_id for c in ours.CODECS if issubclass(c, CodesCodec))}
     for entry in golden:
         codec = numcodecs.get_codec(entry["config"])
         x, chunk = values_of(type(codec), (5, 9)), bytes.fromhex(entry["bytes"])
@@ -164,6 +167,12 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
         (lambda: ours.QuantizeCodec("float64", (3, 5), abs=1), TypeError), (lambda: ours.QuantizeCodec("float32", (3, 5)), ValueError),
         (lambda: ours.QuantizeCodec("float32", (3, 5), abs=1, codec={"id": "none"}), ValueError), (lambda: ours.ZfpCodec("float32", (3, 5)), ValueError),
         (lambda: zarr.create_array(tmp_path, shape=(3, 5), chunks=(3, 5), dtype="uint16", serializer=ours_v3.Zfp(rate=8.0), compressors=None), TypeError),
+        (lambda: ours.WaveletCodec("uint16", (3, 5), abs=1), TypeError), (lambda: ours.WaveletCodec("float32", (5,), abs=1), ValueError),
+        (lambda: ours.ReversibleWaveletCodec("float32", (3, 5)), TypeError), (lambda: ours.QuantizeCountsCodec("float64", (3, 5)), TypeError),
+        (lambda: ours.PreconditionCodec("uint16", (5,)), ValueError), (lambda: ours.PreconditionCodec("float32", (3, 5)), TypeError),
+        (lambda: ours.PreconditionCodec("uint16", (3, 5), gaps="x", gap_values=[1]), ValueError),
+        (lambda: ours.PreconditionCodec("uint16", (3, 5), gaps=np.zeros(4, bool), gap_values=[1]), ValueError),
+        (lambda: ours.QuantizeCodec("float32", (3, 5), abs=1, code="int32", codec={"id": "gpuredux_zfp", "rate": 8.0}), ValueError),
     ):
         with pytest.raises(error):
             wrong()
@@ -171,6 +180,86 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
     for damaged in (b"GRQ2" + head[4:], head[:4] + b"\x0e" + head[5:], head[:-64] + bytes(4) + head[-60:]):
         with pytest.raises(DecodeError, match="quantised chunk"):
             ours.QuantizeCodec("float32", (3, 5), abs=1).decode(damaged)
+
+
+def test_codes_that_a_codec_loses_are_not_written() -> None:
+    one = ours.QuantizeCodec("float32", (3, 5), abs=0.01, code="int32", codec={"id": "fixedscaleoffset", "offset": 0, "scale": 0.01, "dtype": "i4"})
+    with pytest.raises(ValueError, match="does not give the codes back"):
+        one.encode(values_of(ours.QuantizeCodec, (3, 5)))
+
+
+def test_gaps_pedestals_and_exceptions(tmp_path: Path) -> None:
+    """Planes travel in the configuration, once; values that no code fits come back, of every frame of the chunk."""
+    x, gaps = counts((5, 37, 53), "int32"), np.zeros((37, 53), np.uint8)
+    gaps[3:5], gaps[:, 7] = 1, 2
+    x[:, gaps == 1], x[:, gaps == 2] = -1, -2
+    x[1, 3, 4], x[2, 9, 9], x[4, 0] = 5, 70000, -70000
+    x[3] = np.arange(37 * 53, dtype=np.int32).reshape(37, 53) + 300        # more exceptions than the list holds at first
+    fields: dict[str, Any] = {"code": "uint8", "gaps": gaps, "gap_values": (-1, -2)}
+    one = ours.PreconditionCodec("int32", x.shape, **fields)
+    again = numcodecs.get_codec(json.loads(json.dumps(one.get_config())))
+    assert again == one and np.array_equal(again.decode(one.encode(x)).reshape(x.shape), x)
+    assert isinstance(one.get_config()["gaps"], str) and np.array_equal(plane_of(one.get_config()["gaps"], (37, 53), "gaps"), gaps)
+    v3 = ours_v3.Precondition(**fields)
+    a = zarr.create_array(tmp_path / "a", shape=x.shape, chunks=x.shape, dtype=x.dtype, serializer=v3, compressors=None, fill_value=-1)
+    a[:] = x
+    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], x) and (tmp_path / "a" / "c" / "0" / "0" / "0").read_bytes() == one.encode(x)
+    pedestal = ours.PreconditionCodec("int32", x.shape, predictor="pedestal", pedestal=x[0])
+    assert np.array_equal(pedestal.decode(pedestal.encode(x)).reshape(x.shape), x)
+    with pytest.raises(ValueError, match="a configuration holds"):
+        plane_of(plane_text(np.zeros(1 << 16, np.uint8)), (9,), "gaps")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_counts_come_back_within_their_step(dtype: str) -> None:
+    """Whole ones as whole ones, the largest error of them in the chunk's head; what is out of range exactly."""
+    x = (np.arange(4 * 33 * 35) % 256).astype(dtype).reshape(4, 33, 35)
+    if dtype != "uint8":
+        x[2, :5, 9] = (-7, 65536, 2**24, -(2**24), 66000)
+    one = ours.QuantizeCountsCodec(dtype, x.shape)
+    chunk = one.encode(x)
+    y = one.decode(chunk).reshape(x.shape)
+    error, listed = np.abs(y.astype(float) - x), (x < 0) | (x > 65535.0)
+    assert y.dtype == x.dtype and not error[listed].any() and not error[(x < 20) & ~listed].any()
+    assert error.max() == np.frombuffer(chunk, np.float32, 1, 8)[0] and 0 < error.max() <= 16
+
+
+def test_rows_of_a_chunk_are_decoded_alone(tmp_path: Path) -> None:
+    """By every kind of index; damage of blocks that are not asked for is not looked at."""
+    x = counts((7, 37, 53))
+    for v3 in (ours_v3.BloscBitshuffleLZ4, ours_v3.BitshuffleLZ4, ours_v3.BitshuffleZstd):
+        where = tmp_path / v3.__name__
+        a = zarr.create_array(where, shape=x.shape, chunks=(4, *SHAPE[1:]), dtype=x.dtype, serializer=v3(), compressors=None)
+        a[:] = x
+        for index in (1, -1, slice(2, 3), slice(1, 7, 2), slice(0, 0), (3, slice(5, 7)), (slice(3, 5), 4, slice(None, None, 3)), ...):
+            assert np.array_equal(a[index], x[index])
+        assert np.array_equal(a.oindex[[0, 2, 6], :, [1, 3]], x[np.ix_([0, 2, 6], range(37), [1, 3])])
+        assert np.array_equal(a.vindex[[0, 5, 2], [3, 3, 36], [9, 8, 52]], x[[0, 5, 2], [3, 3, 36], [9, 8, 52]])
+        assert np.array_equal(a.get_mask_selection(x > 14), x[x > 14])
+    file = tmp_path / "BitshuffleLZ4" / "c" / "0" / "0" / "0"
+    chunk = bytearray(file.read_bytes())
+    second = 16 + int.from_bytes(chunk[12:16], "big") + 4
+    chunk[second : second + 8] = bytes(8)
+    file.write_bytes(chunk)
+    a = zarr.open_array(tmp_path / "BitshuffleLZ4")
+    assert np.array_equal(a[1], x[1])
+    for rows in (slice(0, 4), 3):
+        with pytest.raises(DecodeError):
+            a[rows]
+
+
+@pytest.mark.parametrize("size", [16, 64, 99, 200])
+def test_blocks_of_anybodys_chunk(size: int) -> None:
+    bitshuffle = pytest.importorskip("bitshuffle", reason="bitshuffle is not installed")
+    x = counts((size,))
+    chunk = (2 * size).to_bytes(8, "big") + (32).to_bytes(4, "big") + bitshuffle.compress_lz4(x, 16).tobytes()
+    for first in range(size):
+        for last in range(first + 1, size + 1):
+            part, begin, end = blocks_of(chunk, 2 * size, 2, 2 * first, 2 * last) or (b"", 0, 0)
+            assert begin <= 2 * first and 2 * last <= end
+            if last - first in (1, 7, size):
+                assert np.array_equal(ours.decode_chunk(part, ((end - begin) // 2,), "uint16"), x[begin // 2 : end // 2])
+    assert blocks_of(chunk[:-1], 2 * size, 2, 0, 2 * size) is None and blocks_of(chunk, 2 * size + 2, 2, 0, 2) is None and blocks_of(b"", 2, 2, 0, 2) is None
 
 
 @pytest.mark.parametrize("inner", ["gpuredux_shuffle_zstd", "zlib", "zstd", "blosc", "bz2", "lzma"])
