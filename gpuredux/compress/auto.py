@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numba
@@ -72,12 +74,10 @@ class Auto(ChunkEncoder):
             return self.only.filters(itemsize)
         return Filter(32008, (REGION // itemsize, 0)), Filter(2, ()), Filter(32015, (1,)), Filter(1, (1,))
 
-    def inverse(self) -> Op:
+    def decoder(self) -> Callable[..., Op]:
         from .auto_decode import AutoDecode
 
-        if self.shape is None or self.dtype is None:
-            raise TypeError(f"{self.name} has an inverse only if it knows its frames: {type(self).__name__}(shape=..., dtype=...)")
-        return AutoDecode(self.shape, self.dtype, self.profile)
+        return partial(AutoDecode, profile=self.profile)
 
     def outputs(self, code: Any, live: Any) -> tuple[Spec, ...]:
         payload, size = super().outputs(code, live)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numba
@@ -46,12 +47,10 @@ class Bitshuffle(ChunkEncoder):
         blocks = [bit_planes(x[start : min(start + step, usable)]).tobytes() for start in range(0, usable, step)]
         return b"".join(blocks) + x[usable:].tobytes()
 
-    def inverse(self) -> Op:
+    def decoder(self) -> Callable[..., Op]:
         from .bitshuffle_decode import BitshuffleDecode
 
-        if self.shape is None or self.dtype is None:
-            raise TypeError(f"{self.name} has an inverse only if it knows its frames: Bitshuffle(shape=..., dtype=...)")
-        return BitshuffleDecode(self.shape, self.dtype, self.block)
+        return partial(BitshuffleDecode, block=self.block)
 
     def filters(self, itemsize: int) -> tuple[Filter, ...]:     # type: ignore[override]
         """The filter itself puts three values in front: its version and the item size."""

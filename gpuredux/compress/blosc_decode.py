@@ -13,7 +13,6 @@ import numba
 import numpy as np
 
 from ..op import DecodeError, Op, Plan, Spec, live_rows
-from ..status import Frame
 from . import blosc_numba as blosc
 from .bitshuffle_lz4_decode import REASONS as LZ4_REASONS
 from .bitshuffle_lz4_decode import elements, lz4_unpack
@@ -73,6 +72,9 @@ class BloscDecode(ChunkDecoder):
     def layout_of(self, frame: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
         return frame_layout(self.name, frame, dtype, self.rows)
 
+    def frame_bytes(self, chunk: bytes) -> tuple[bytes, bool]:
+        return bytes_of(chunk, self.layout, np.dtype(self.dtype).itemsize)
+
     def outputs(self, payload: Any, size: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         code, status = super().outputs(payload, size, frame_status, live)
         return code if self.rows is None else code._replace(shape=(code.shape[0], self.rows[1] - self.rows[0], *self.shape[1:])), status
@@ -85,14 +87,6 @@ class BloscDecode(ChunkDecoder):
         if self.rows is not None:
             raise TypeError(f"{self.name}: some rows of a frame have no chunk")
         return BloscBitshuffleLZ4(self.shape, self.dtype)
-
-    def numpy(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
-        layout, itemsize = self.layout, np.dtype(self.dtype).itemsize
-        for f in range(live_rows(payload, live)):
-            chunk = payload[f, : size[f]].tobytes() if size[f] <= payload.shape[1] else b""
-            raw, good = bytes_of(chunk, layout, itemsize)
-            code[f] = np.frombuffer(raw, self.dtype).reshape(code.shape[1:])
-            new_status[f] = (0 if frame_status is None else frame_status[f]) | (0 if good else Frame.CORRUPT)
 
     def numba(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         n, layout, threads = live_rows(payload, live), self.layout, numba.get_num_threads()

@@ -58,7 +58,7 @@ class ChunkDecoder(Op):
         for f in range(live_rows(payload, live)):
             chunk = payload[f, : size[f]].tobytes() if size[f] <= payload.shape[1] else b""
             raw, good = self.frame_bytes(chunk)
-            code[f] = np.frombuffer(raw, self.dtype).reshape(self.shape)
+            code[f] = np.frombuffer(raw, self.dtype).reshape(code.shape[1:])
             before = 0 if frame_status is None else frame_status[f]
             new_status[f] = before | (0 if good else Frame.CORRUPT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -62,7 +63,8 @@ class ChunkEncoder(Op):
         """The whole chunk, for numpy."""
         raise NotImplementedError
 
-    def decoder(self) -> type[Op]:
+    def decoder(self) -> Callable[[tuple[int, ...], str], Op]:
+        """What makes the inverse for frames of a shape and dtype."""
         raise NotImplementedError
 
     @staticmethod
@@ -90,7 +92,7 @@ class ChunkEncoder(Op):
     def inverse(self) -> Op:
         if self.shape is None or self.dtype is None:
             raise TypeError(f"{self.name} has an inverse only if it knows its frames: {type(self).__name__}(shape=..., dtype=...)")
-        return self.decoder()(self.shape, self.dtype)       # type: ignore[call-arg]
+        return self.decoder()(self.shape, self.dtype)
 
     def numpy(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         for f in range(live_rows(code, live)):
