@@ -47,6 +47,14 @@ def spots(rng: np.random.Generator, npix: int) -> np.ndarray:
     return np.unique([*(p for p in border if 0 <= p < npix), *rng.integers(0, npix, 24)])
 
 
+def chunk_rows(chunks: list[bytes], beyond: int = 5, unit: int = 1) -> dict[str, np.ndarray]:
+    """payload and size; rows have so many bytes and more behind the longest chunk, a multiple of unit; behind each chunk's end the bytes are 0xC3."""
+    payload = np.full((len(chunks), -(-(max(map(len, chunks), default=0) + beyond) // unit) * unit), 0xC3, np.uint8)
+    for row, chunk in zip(payload, chunks, strict=True):
+        row[: len(chunk)] = np.frombuffer(chunk, np.uint8)
+    return {"payload": payload, "size": np.array([len(c) for c in chunks], np.uint32)}
+
+
 def decoding(source: Case) -> Case:
     """What an encoder makes of a case, as one of its decoder."""
     payload, size = source.op(**source.inputs, backend="numba")

@@ -10,7 +10,7 @@ import numpy as np
 from gpuredux import compress
 from gpuredux.compress.bitshuffle_lz4 import bit_planes, extension, lz4_block
 
-from .case import Case, decoding, frame_bits, live_of, seeded
+from .case import Case, chunk_rows, decoding, frame_bits, live_of, seeded
 
 
 def frames_of(name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -86,14 +86,6 @@ def chunks_of(code: np.ndarray) -> list[bytes]:
     return chunks
 
 
-def rows_of(chunks: list[bytes], beyond: int) -> dict[str, np.ndarray]:
-    """payload and size; behind each chunk's end the bytes are 0xC3."""
-    payload = np.full((len(chunks), max(map(len, chunks), default=0) + beyond), 0xC3, np.uint8)
-    for row, chunk in zip(payload, chunks, strict=True):
-        row[: len(chunk)] = np.frombuffer(chunk, np.uint8)
-    return {"payload": payload, "size": np.array([len(c) for c in chunks], np.uint32)}
-
-
 def damaged(rng: np.random.Generator, chunk: bytes) -> bytes:
     """A lie or two: mostly in the header, where blocks begin, or a stream's size; the header's chunk size then agrees every other time."""
     c = bytearray(chunk)
@@ -119,7 +111,7 @@ def decode_case(name: str, dtype: str, shape: tuple[int, ...], lies: int = 0, ro
                 bits: bool = True) -> Case:
     rng, chunks = seeded(name), chunks_of(frames_of(name, dtype, shape))
     chunks += [damaged(rng, chunks[rng.integers(len(chunks))]) for _ in range(lies)]
-    inputs = rows_of(chunks, 5)
+    inputs = chunk_rows(chunks)
     if lies:
         inputs["size"][-4:] = 0, 15, inputs["payload"].shape[1] + 1, 2**32 - 1
     status = {"frame_status": frame_bits(len(chunks))} if bits else {}

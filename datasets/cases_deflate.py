@@ -11,7 +11,7 @@ import numpy as np
 from gpuredux import compress
 from gpuredux.compress.shuffle_deflate import SHARES
 
-from .case import Case, decoding, frame_bits, live_of, seeded
+from .case import Case, chunk_rows, decoding, frame_bits, live_of, seeded
 
 
 def planned_runs(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -94,14 +94,6 @@ def foreign(raw: np.ndarray) -> list[bytes]:
     return streams
 
 
-def rows_of(chunks: list[bytes]) -> dict[str, np.ndarray]:
-    """payload and size; behind each chunk's end the bytes are 0xC3."""
-    payload = np.full((len(chunks), max(map(len, chunks), default=0) + 5), 0xC3, np.uint8)
-    for row, chunk in zip(payload, chunks, strict=True):
-        row[: len(chunk)] = np.frombuffer(chunk, np.uint8)
-    return {"payload": payload, "size": np.array([len(c) for c in chunks], np.uint32)}
-
-
 def damaged(rng: np.random.Generator, chunk: bytes, many: int) -> bytes:
     """A chunk with one or two lies in it; every other time with a checksum that agrees with what comes out, where something does."""
     c = bytearray(chunk)
@@ -135,7 +127,7 @@ def decode_case(name: str, frame: tuple[int, ...], dtype: str, lies: int = 0, ro
     chunks = [p[:s].tobytes() for p, s in zip(payload, size, strict=True)]
     chunks += [s for f in code[3:7] for s in foreign(f.reshape(-1, 1).view(np.uint8).reshape(-1, itemsize).T.copy())]
     chunks += [damaged(rng, chunks[rng.integers(len(chunks))], code[0].nbytes) for _ in range(lies)]
-    inputs = rows_of(chunks)
+    inputs = chunk_rows(chunks)
     if lies:
         inputs["size"][-4:] = 0, 1, inputs["payload"].shape[1] + 1, 2**32 - 1
     status = {"frame_status": frame_bits(len(chunks))} if bits else {}

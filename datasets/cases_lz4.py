@@ -10,7 +10,7 @@ import numpy as np
 
 from gpuredux.compress import LZ4Decode
 
-from .case import Case, frame_bits, live_of, seeded
+from .case import Case, chunk_rows, frame_bits, live_of, seeded
 from .cases_zstd_decode import damaged, frames_of
 
 
@@ -26,13 +26,10 @@ def case(name: str, shape: tuple[int, ...], dtype: str, blocks: tuple[int, ...],
     rng = seeded(name)
     chunks = [chunk_of(x, b) for b in blocks for x in frames_of(shape, dtype, name)]
     chunks += [damaged(rng, chunks[int(rng.integers(len(chunks)))]) for _ in range(lies)]
-    size = np.array([len(c) for c in chunks], np.uint32)
-    payload = np.zeros((len(chunks), int(size.max()) + 5), np.uint8)
-    for row, chunk in zip(payload, chunks, strict=True):
-        row[: len(chunk)] = np.frombuffer(chunk, np.uint8)
-    size[-1:] = payload.shape[1] + 1
+    inputs = chunk_rows(chunks)
+    inputs["size"][-1:] = inputs["payload"].shape[1] + 1
     status = {"frame_status": frame_bits(len(chunks))} if bits else {}
-    return Case(name, LZ4Decode(shape, dtype), {"payload": payload, "size": size, **status, **live_of(rows)})
+    return Case(name, LZ4Decode(shape, dtype), {**inputs, **status, **live_of(rows)})
 
 
 def lz4_decode() -> Iterator[Case]:

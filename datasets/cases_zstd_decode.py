@@ -12,7 +12,7 @@ import numpy as np
 
 from gpuredux.compress import BitshuffleZstdDecode, ShuffleZstdDecode
 
-from .case import Case, frame_bits, live_of, seeded
+from .case import Case, chunk_rows, frame_bits, live_of, seeded
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -85,11 +85,8 @@ def damaged(rng: np.random.Generator, chunk: bytes) -> bytes:
 
 
 def rows_of(chunks: list[bytes]) -> dict[str, np.ndarray]:
-    """payload and size; behind each chunk's end the bytes are 0xC3. The rows are longer than any chunk, and a multiple of 16."""
-    payload = np.full((len(chunks), max([len(c) for c in chunks] + [1]) // 16 * 16 + 32), 0xC3, np.uint8)
-    for row, chunk in zip(payload, chunks, strict=True):
-        row[: len(chunk)] = np.frombuffer(chunk, np.uint8)
-    return {"payload": payload, "size": np.array([len(c) for c in chunks], np.uint32)}
+    """Rows longer than any chunk, and a multiple of 16."""
+    return chunk_rows(chunks, 17, 16)
 
 
 def case_of(name: str, op: Any, chunks: list[bytes], rows: int | None = None, bits: bool = True) -> Case:

@@ -21,6 +21,7 @@ from gpuredux import DecodeError, Spec
 from gpuredux.compress import BitshuffleLZ4, BitshuffleLZ4Decode, decode_chunk
 from gpuredux.compress.bitshuffle_lz4 import bit_planes, chunk_of, frame_layout, second_row
 from gpuredux.datasets import real as recorded
+from gpuredux.datasets.case import chunk_rows
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -72,11 +73,9 @@ def test_we_decode_the_library(shape: tuple[int, ...], dtype: str) -> None:
 
 
 def rows_of(chunks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """payload and size; behind each chunk's end the bytes are 0xC3."""
-    payload = np.full((len(chunks), max(map(len, chunks))), 0xC3, np.uint8)
-    for row, chunk in zip(payload, chunks, strict=True):
-        row[: len(chunk)] = np.frombuffer(chunk, np.uint8)
-    return payload, np.array([len(c) for c in chunks], np.uint32)
+    """payload and size: the longest chunk fills its row."""
+    payload, size = chunk_rows(chunks, 0).values()
+    return payload, size
 
 
 def decoded_on(target: Any, op: BitshuffleLZ4Decode, chunks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

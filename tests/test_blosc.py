@@ -16,7 +16,8 @@ from gpuredux.compress import BitshuffleLZ4, BloscBitshuffleLZ4, BloscDecode, de
 from gpuredux.compress.blosc_bitshuffle_lz4 import frame_layout
 from gpuredux.compress.blosc_decode import bytes_of, filtered_block, header_of
 from gpuredux.compress.hdf5_layout import create_chunks
-from gpuredux.datasets.cases_blosc import chunks_of, damaged, foreign, frames_of, rows_of
+from gpuredux.datasets.case import chunk_rows
+from gpuredux.datasets.cases_blosc import chunks_of, damaged, foreign, frames_of
 from gpuredux.status import Frame
 
 blosc2 = pytest.importorskip("blosc2", reason="blosc2 is not installed")
@@ -78,7 +79,7 @@ def test_golden_bytes_are_written_and_read_for_ever(target: Any) -> None:
     frame = np.where(v > 12, v, 0).astype(np.uint16).reshape(1, 137, 53)
     payload, size = BloscBitshuffleLZ4()(target.put(frame), backend=target.backend.name)
     assert target.get(payload)[0, : target.get(size)[0]].tobytes() == chunk
-    held = {k: target.put(x) for k, x in rows_of([chunk], 0).items()}
+    held = {k: target.put(x) for k, x in chunk_rows([chunk], 0).items()}
     code, status = BloscDecode((137, 53), "uint16", (100, 103))(**held, backend=target.backend.name)
     assert target.get(code).tobytes() == frame[0, 100:103].tobytes() and not target.get(status).any()
 

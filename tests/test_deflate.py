@@ -23,7 +23,8 @@ from gpuredux.compress import huffman_lengths as huffman
 from gpuredux.compress.shuffle_deflate import chunk_of, frame_layout, shuffled
 from gpuredux.compress.shuffle_deflate_decode import bytes_of
 from gpuredux.datasets import real as recorded
-from gpuredux.datasets.cases_deflate import damaged, foreign, frames_to_deflate, planned_runs, rows_of, units_to_deflate
+from gpuredux.datasets.case import chunk_rows
+from gpuredux.datasets.cases_deflate import damaged, foreign, frames_to_deflate, planned_runs, units_to_deflate
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -176,7 +177,7 @@ def test_golden_bytes_are_written_and_read_for_ever(target: Any, dtype: str, sha
 
 
 def decoded_on(target: Any, op: ShuffleDeflateDecode, chunks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    rows = rows_of(chunks)
+    rows = chunk_rows(chunks)
     out = op(target.put(rows["payload"]), target.put(rows["size"]), backend=target.backend.name)
     return target.get(out.code), target.get(out.frame_status)
 
@@ -274,7 +275,7 @@ def test_mutated_chunks_are_refused_or_what_zlib_gives(dtype: str, shape: tuple[
 def test_mutated_chunks_on_every_backend(target: Any, dtype: str, shape: tuple[int, ...]) -> None:
     rng, op, right = np.random.default_rng(9), ShuffleDeflateDecode(shape, dtype), seeds(dtype, shape)
     chunks = [*right, *(damaged(rng, right[rng.integers(len(right))], op.layout.nbytes) for _ in range(200))]
-    rows = rows_of(chunks)
+    rows = chunk_rows(chunks)
     want = op(rows["payload"], rows["size"], backend="numpy")
     got, status = decoded_on(target, op, chunks)
     assert same(got, want.code) and same(status, want.frame_status) and not status[: len(right)].any()
@@ -344,7 +345,7 @@ def test_a_bomb_is_refused_and_nothing_is_written_beyond_the_frame(device_target
     with pytest.raises(DecodeError, match="more bytes than the frame"):
         inflate_chunk(bomb, (8, 10), "uint8")
     op = ShuffleDeflateDecode((8, 10), "uint8")
-    rows = rows_of([bomb[:2000], *(zlib.compress(bytes(81), k) for k in (0, 9)), *foreign(np.arange(81, dtype=np.uint8)), zlib.compress(bytes(80))])
+    rows = chunk_rows([bomb[:2000], *(zlib.compress(bytes(81), k) for k in (0, 9)), *foreign(np.arange(81, dtype=np.uint8)), zlib.compress(bytes(80))])
     payload, size = device_target.put(rows["payload"]), device_target.put(rows["size"])
     plan = op.plan(payload, size)
     planes = plan.scratch["planes"]
