@@ -67,6 +67,7 @@ def spec_of(name: str, x: Any) -> Spec:
 
 FRAMES = 16      # frames that a block of device.h walks, unless a kernel's FRAMES says otherwise
 MOST_FRAMES = FRAMES * 65535        # CUDA's gridDim.y; OpenCL has no such limit
+MOST_BLOCKS = 2**31 - 1             # CUDA's gridDim.x
 MOST_PIXELS = 2**31 - 1             # of a frame: kernels number them in 32 bits, past the end by less than a block
 
 
@@ -586,6 +587,8 @@ class Plan:
         """Enqueue a kernel of a .cl file. load: what it reads through LOAD, whose arguments come first: the array or Fused value, or a tuple of it
         with pixel_status and gain_stage (each None where there is none). shared: bytes of SHARED_BYTES, a multiple of 16. give: what it ends with, whose
         arguments come behind those of LOAD."""
+        if grid[0] > MOST_BLOCKS:
+            raise ValueError(f"{self.op.name}: {grid[0]} blocks are more than one launch holds, {MOST_BLOCKS}; plan for fewer frames")
         stages: tuple[str, ...] = ()
         if give is not None:
             args = (*(give.some if a is None else a for a in give.args), *args)

@@ -22,7 +22,7 @@ import gpuredux
 from gpuredux import Chain, backends
 from gpuredux.backends import BackendUnavailable
 from gpuredux.calib import Gain
-from gpuredux.compress import Quantize
+from gpuredux.compress import PlainDecode, Quantize
 from gpuredux.op import Spec
 from gpuredux.simulate import Simulation
 from gpuredux.veto import Compact, LitPixels
@@ -150,6 +150,17 @@ def test_more_than_a_launch_holds(device_target: Target, name: str) -> None:
         with pytest.raises(ValueError, match=rf"^{name}: {frame[0] * frame[1]} pixels a frame are more than kernels can number, 2147483647; cut it"):
             plan(1, frame)
     plan(1, (1, 2**31 - 8))
+
+
+def test_more_blocks_than_a_launch_holds(device_target: Target) -> None:
+    """CUDA's gridDim.x, whatever the op counts in it: Plan.launch refuses."""
+    def plan(n: int) -> Any:
+        specs = {"payload": Spec("payload", (n, 16), np.dtype(np.uint8)), "size": Spec("size", (n,), np.dtype(np.uint32))}
+        return PlainDecode((4, 4), "uint8").plan(**specs, backend=device_target.backend.name, device=device_target.device)
+
+    plan(2**31 - 1)
+    with pytest.raises(ValueError, match=r"^compress\.plain_decode: 2147483648 blocks are more than one launch holds, 2147483647; plan for fewer frames$"):
+        plan(2**31)
 
 
 def test_two_devices(device_target: Target) -> None:

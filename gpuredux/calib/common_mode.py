@@ -241,8 +241,6 @@ class CommonMode(Op):
         plan.start_status(frame_status, new_status, live)
         carry = new_status is not None and carries(energy)    # the fused op's own status pass may be gone: carry its bits
         banks = npix // (rows * cols)
-        if n * banks >= 2**31:
-            raise ValueError(f"{self.name}: {n} frames of {banks} banks are more than one launch holds; plan for fewer")
         good, factor = plan.constants.get("good"), plan.constants.get("factor")
         stages = (len(energy.stages) if isinstance(energy, Fused) else 1) + (self.gain is not None) + (len(plan.given.stages) if plan.given else 0)
         shared, defines = self._layout(plan, width, stages)

@@ -118,8 +118,6 @@ class SharedPhotons(Op):
         n, rows, cols = energy.shape[0], *energy.shape[-2:]
         panels = math.prod(energy.shape[1:-2])
         blocks = n * panels * -(-rows // TILE) * -(-cols // TILE)
-        if blocks >= 2**31:
-            raise ValueError(f"{self.name}: {blocks} tiles are more than one launch holds; plan for fewer frames")
         optional = [photons if a is None else a for a in (new_pixels, new_status, live)]     # photons stands in where the kernel never looks
         plan.launch(
             "calib/shared_photons.cl", "shared_photons", (blocks,), 128,

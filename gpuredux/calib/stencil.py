@@ -185,8 +185,6 @@ class Stencil(Crosstalk):
     def device(self, plan: Plan, energy: Any, pixel_status: Any, live: Any, out: Any) -> None:
         down, across, rows, cols = self.asics(tuple(energy.shape))
         tiles = down * across * -(-rows // TILE) * -(-cols // TILE)
-        if tiles * energy.shape[0] >= 2**31:
-            raise ValueError(f"{self.name}: {energy.shape[0]} frames of {tiles} tiles are more than one launch holds; plan for fewer")
         held = [plan.scratch[k] for k in sorted(plan.scratch)]
         launches = self._launches() if self.solve else [1]
         for k, steps in enumerate(launches):

@@ -115,7 +115,6 @@ class AutoDecode(ChunkDecoder):
         planes, verdict = (plan.scratch[k] if plan.scratch else None for k in ("planes", "starts"))
         npix, row = self.layout.nbytes // itemsize, self.scratch(payload, size, filter_mask, None, live)[0].shape[1]
         tiles = -(-npix // 1024)
-        grid = self.codec.grid_of(n, tiles)
         self.codec.launch_frames(plan, payload, known_size, live, code, self.layout.nbytes, 1)
         args = (planes, filter_mask, verdict, before, new_status, code, have_live, *(np.uint32(k) for k in (n, tiles, npix, row, BITS)))
-        plan.launch(FILE, "auto_join", (grid,), 128, args, SIZE=itemsize, STATUS=frame_status is not None, **lives)
+        plan.launch(FILE, "auto_join", (n * tiles,), 128, args, SIZE=itemsize, STATUS=frame_status is not None, **lives)

@@ -68,10 +68,9 @@ class Bitshuffle(ChunkEncoder):
 
     def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         layout, n = self.layout(code.shape[1:], np.dtype(code.dtype)), code.shape[0]
-        grid = layout.grid(self.name, n)
         count = [np.uint32(k) for k in (n, layout.parts, layout.nbytes, layout.cap, layout.step)]
         args = (code, payload, size, payload if live is None else live, *count)      # payload stands in where the kernel never looks
-        plan.launch("compress/bitshuffle.cl", "split_bits", grid, 128, args, SIZE=code.dtype.itemsize, ALIGN=layout.align, LIVE=live is not None)
+        plan.launch("compress/bitshuffle.cl", "split_bits", (n * layout.parts,), 128, args, SIZE=code.dtype.itemsize, ALIGN=layout.align, LIVE=live is not None)
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,6 @@ class Layout:
     parts: int
     cap: int
     align: int
-
-    def grid(self, who: str, n: int) -> tuple[int]:
-        """A block for each part, if a launch holds them."""
-        if n * self.parts >= 1 << 31:
-            raise ValueError(f"{who}: {n} frames of {self.parts} parts are more than one launch holds; plan for fewer frames, or larger blocks")
-        return (n * self.parts,)
 
     def spans(self, n: int, threads: int) -> int:
         """Into how many a frame is cut, that a few large frames use all cores."""

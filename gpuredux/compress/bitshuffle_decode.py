@@ -59,8 +59,8 @@ class BitshuffleDecode(ChunkDecoder):
 
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         layout, (n, cap) = self.layout, payload.shape
-        grid = layout.grid(self.name, n)
         have_live, before = (new_status if a is None else a for a in (live, frame_status))      # stand in where the kernel never looks
         count = [np.uint32(k) for k in (n, layout.parts, layout.nbytes, cap, layout.step)]
         defines = {"SIZE": np.dtype(self.dtype).itemsize, "ALIGN": layout.align, "LIVE": live is not None, "STATUS": frame_status is not None}
-        plan.launch("compress/bitshuffle_decode.cl", "join_bits", grid, 128, (payload, size, before, new_status, code, have_live, *count), **defines)
+        plan.launch("compress/bitshuffle_decode.cl", "join_bits", (n * layout.parts,), 128, (payload, size, before, new_status, code, have_live, *count),
+                    **defines)

@@ -72,8 +72,6 @@ class BitshuffleLZ4(ChunkEncoder):
     def device(self, plan: Plan, code: Any, live: Any, payload: Any, size: Any) -> None:
         layout, width = frame_layout(self.name, code.shape[1:], np.dtype(code.dtype)), code.shape[-1]
         n, blocks = code.shape[0], layout.blocks
-        if n * blocks >= 1 << 31:
-            raise ValueError(f"{self.name}: {n} frames of {blocks} blocks are more than one launch holds; plan for fewer frames")
         slots, block_size, block_start = (plan.scratch[k] if plan.scratch else None for k in ("slots", "block_size", "block_start"))
         have_live = payload if live is None else live      # stands in where the kernels never look
         count = [np.uint32(k) for k in (n, blocks, layout.nbytes, layout.cap)]

@@ -46,7 +46,6 @@ class BitshuffleZstdDecode(ZstdDecode):
         layout, (n, cap), itemsize = self.layout, payload.shape, np.dtype(self.dtype).itemsize
         groups, units = max(layout.blocks, 1), layout.usable // (8 * itemsize)      # one group for each block of 8 KiB; smaller blocks share them
         tiles = max(-(-units // 128), 1)
-        self.grid_of(n, max(groups, tiles))
         starts, framing, planes = (plan.scratch[k] if plan.scratch else None for k in ("starts", "framing", "planes"))
         before, have_live = (new_status if a is None else a for a in (frame_status, live))      # stand in where the kernels never look
         count = [np.uint32(k) for k in (n, groups, layout.nbytes, cap)]

@@ -99,8 +99,6 @@ class BloscDecode(ChunkDecoder):
 
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         layout, (n, cap) = self.layout, payload.shape
-        if n * layout.groups >= 1 << 31:
-            raise ValueError(f"{self.name}: {n} frames of {layout.groups} blocks are more than one launch holds; plan for fewer frames")
         framing, planes = (plan.scratch[k] if plan.scratch else None for k in ("framing", "planes"))
         defines = {"SIZE": np.dtype(self.dtype).itemsize, "ALIGN": layout.align, "LIVE": live is not None}
         have_live, before = (new_status if a is None else a for a in (live, frame_status))      # stand in where the kernels never look

@@ -66,8 +66,6 @@ class PlainDecode(ChunkDecoder):
         layout, (n, cap), itemsize = self.layout, payload.shape, np.dtype(self.dtype).itemsize
         npix = layout.nbytes // itemsize
         tiles = -(-npix // 1024)
-        if n * tiles >= 1 << 31:
-            raise ValueError(f"{self.name}: {n} frames of {npix} pixels are more than one launch holds; plan for fewer frames")
         before, have_live = (new_status if a is None else a for a in (frame_status, live))      # stand in where the kernels never look
         count = [np.uint32(k) for k in (n, tiles, npix, cap)]
         defines = {"SIZE": itemsize, "SHUFFLE": self.shuffle, "STATUS": frame_status is not None, "LIVE": live is not None}

@@ -81,8 +81,6 @@ class ShuffleDeflate(ChunkEncoder):
         layout, n, itemsize = self.layout(code.shape[1:], np.dtype(code.dtype)), code.shape[0], np.dtype(code.dtype).itemsize
         units, groups, npix = layout.units, -(-layout.units // GROUP), layout.nbytes // itemsize
         tiles = -(-npix // 512)
-        if n * max(tiles, 7 * groups) >= 1 << 31:
-            raise ValueError(f"{self.name}: {n} frames of {groups} groups of blocks are more than one launch holds; plan for fewer frames")
         planes, tables = (plan.scratch[k] if plan.scratch else None for k in ("slots", "tables"))     # numba's slots hold the shuffled frames here
         have_live = payload if live is None else live      # stands in where the kernels never look
         count, stride = [np.uint32(k) for k in (n, units, layout.nbytes)], np.uint32(groups * SLOT)

@@ -52,12 +52,6 @@ class ZstdDecode(ChunkDecoder):
         args = (payload, size, starts, framing, code, planes, code if live is None else live, *count)
         plan.launch("compress/zstd_decode.cl", "zstd_frames", (n * groups,), 32, args)
 
-    def grid_of(self, n: int, each: int) -> int:
-        """n * each blocks, if a launch holds them."""
-        if n * each >= 1 << 31:
-            raise ValueError(f"{self.name}: {n} frames of {each} blocks are more than one launch holds; plan for fewer frames")
-        return n * each
-
 
 @dataclass(frozen=True, eq=False)
 class ShuffleZstdDecode(ZstdDecode):
@@ -92,14 +86,13 @@ class ShuffleZstdDecode(ZstdDecode):
     def device(self, plan: Plan, payload: Any, size: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:
         n, npix, itemsize = payload.shape[0], self.layout.nbytes // np.dtype(self.dtype).itemsize, np.dtype(self.dtype).itemsize
         tiles = -(-npix // 1024)
-        grid = self.grid_of(n, tiles)
         self.launch_frames(plan, payload, size, live, code, self.layout.nbytes, 1)
         planes, starts = (plan.scratch[k] if plan.scratch else None for k in ("planes", "starts"))
         before, have_live = (new_status if a is None else a for a in (frame_status, live))      # stand in where the kernels never look
         count = [np.uint32(k) for k in (n, tiles, npix, self.scratch(payload, size, None, live)[0].shape[1])]
         args = (planes, starts, before, new_status, code, have_live, *count)
         defines = {"SIZE": itemsize, "STATUS": frame_status is not None, "LIVE": live is not None}
-        plan.launch("compress/shuffle_zstd_decode.cl", "join_planes", (grid,), 128, args, **defines)
+        plan.launch("compress/shuffle_zstd_decode.cl", "join_planes", (n * tiles,), 128, args, **defines)
 
 
 def first_errors(payload: np.ndarray, size: np.ndarray, itemsize: int, kind: Any, raw: np.ndarray, planes: np.ndarray, spans: int) -> np.ndarray:

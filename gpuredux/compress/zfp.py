@@ -161,8 +161,6 @@ class Zfp(ZfpOp):
         payload, size, max_error, block_bits, new_status = plan.every_output(out)
         layout, width, n = self.layout(energy.shape[1:], energy.dtype), Width(np.dtype(energy.dtype)), energy.shape[0]
         groups, words = -(-layout.blocks // 32), -(-layout.block_bits // 32)
-        if n * groups >= 1 << 31:
-            raise ValueError(f"{self.name}: {n} frames of {layout.blocks} blocks are more than one launch holds; plan for fewer frames")
         slots, start, error = (plan.scratch[k] if plan.scratch else None for k in ("slots", "block_start", "block_error"))
         rows, before, bits, worst = (size if a is None else a for a in (live, frame_status, block_bits, max_error))     # stand in where nobody looks
         flags = np.uint32((live is not None) | (frame_status is not None) << 1 | (block_bits is not None) << 2 | (max_error is not None) << 3)

@@ -140,8 +140,6 @@ class DWT(WaveletOp):
             wide = (128 - self.filters.length + 2) // 2
             across, down = -(-steps.col_starts[level] // wide), -(-steps.row_starts[level] // TALL) if two else -(-n * steps.images // GROUP)
             tiles = across * down * (n * steps.images if two else 1)
-            if tiles >= 2**31:
-                raise ValueError(f"{self.name}: {n} frames of {tiles // max(n, 1)} tiles are more than one launch holds; plan for fewer")
             plan.launch(
                 "features/dwt.cl", "dwt", (tiles,), 128, (before, after, out, x if live is None else live, *map(np.uint32, sizes)),
                 LIVE=live is not None, WORD=TYPES[np.dtype(before.dtype).name], **self.defines(out.dtype),

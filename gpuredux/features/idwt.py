@@ -135,8 +135,6 @@ class IDWT(WaveletOp):
             wide = 128 - self.window + 1
             across, down = -(-size[1] // (2 * wide)), -(-size[0] // (2 * TALL)) if two else -(-n * steps.images // (2 * PAIRS))
             tiles = across * down * (n * steps.images if two else 1)
-            if tiles >= 2**31:
-                raise ValueError(f"{self.name}: {n} frames of {tiles // max(n, 1)} tiles are more than one launch holds; plan for fewer")
             sizes = (n, steps.images, *size, steps.rows[level], steps.cols[level], *low_size, *steps.packed, steps.row_starts[level], steps.col_starts[level])
             plan.launch(
                 "features/idwt.cl", "idwt", (tiles,), 128,

@@ -206,8 +206,6 @@ class Lifting(FrameOp):
             across = -(-((cols + 1) // 2) // (64 - 2 * margin))
             down = -(-((rows + 1) // 2) // TALL) if two else -(-x.shape[0] * images // (2 * GROUP))
             tiles = across * down * (x.shape[0] * images if two else 1)
-            if tiles >= 2**31:
-                raise ValueError(f"{self.name}: {x.shape[0]} frames are more than one launch holds; plan for fewer")
             numbers = map(np.uint32, (x.shape[0], images, rows, cols, *low_size, *after_size, height, width))
             plan.launch("features/lifting.cl", "lifting", (tiles,), 128, (low, x if self.back else out, after, x if live is None else live, *numbers),
                         LIVE=live is not None, **self._defines(low.dtype, after.dtype))

@@ -105,8 +105,6 @@ class WaveletThreshold(Op):
     def device(self, plan: Plan, coefficients: Any, live: Any, out: Any, kept: Any) -> None:
         n, size, (rows, cols, *spare) = coefficients.shape[0], math.prod(coefficients.shape[1:]), self._spared(tuple(coefficients.shape[1:]))
         tiles, real = -(-size // TILE), np.dtype(out.dtype)
-        if tiles * n >= 2**31:
-            raise ValueError(f"{self.name}: {n} frames of {tiles} tiles are more than one launch holds; plan for fewer")
         bits = 8 * real.itemsize
         defines = {"WORD": BITS[real.name][0], "WORD_BITS": bits, "REAL": "f32" if bits == 32 else "f64", "LIVE": live is not None,
                    "SOFT": self.kind == "soft", "LARGEST": self.kind == "largest", "SPARE": bool(self.spare)}
