@@ -140,6 +140,10 @@ class Backend:
         """The constant x with the values of new: the same memory where kernels hold its address."""
         raise NotImplementedError
 
+    def copy(self, x: Array, to: Array, stream: Any = None) -> None:
+        """The values of x into `to`: as many, of the same dtype; both contiguous, of one device, and anywhere in their memory."""
+        to[...] = x.reshape(to.shape)
+
     def wait(self, device: Device, stream: Any = None) -> None:
         """Block until all that was enqueued is done."""
 
@@ -295,6 +299,10 @@ class Cupy(Backend):
             x.set(new)
         return x
 
+    def copy(self, x: Array, to: Array, stream: Any = None) -> None:
+        with self._on(self.device_of(to), stream):
+            super().copy(x, to)
+
     def wait(self, device: Device, stream: Any = None) -> None:
         import cupy
 
@@ -419,6 +427,13 @@ class Opencl(Backend):
         if x.size:
             x.set(np.ascontiguousarray(new), queue=self._queue(self.device_of(x), stream))
         return x
+
+    def copy(self, x: Array, to: Array, stream: Any = None) -> None:
+        import pyopencl
+
+        if x.size:      # pyopencl's own assignment compiles a kernel
+            queue = self._queue(self.device_of(to), stream)
+            pyopencl.enqueue_copy(queue, to.base_data, x.base_data, byte_count=to.nbytes, src_offset=x.offset, dst_offset=to.offset)
 
     def current(self, device: Device, stream: Any) -> Any:
         import pyopencl

@@ -12,6 +12,7 @@ import numpy as np
 from ..op import MOST_PIXELS, DecodeError
 from . import hdf5_layout as layout
 from .hdf5_chunks import BATCH, are_those, damage, local
+from .hdf5_place import HOST, Place
 from .precondition_form import DTYPES, PREDICTORS
 from .restore import Restore
 
@@ -56,21 +57,21 @@ def plane_of(side: Any, key: str, frame: tuple[int, ...], dtype: Any, label: str
         return found[()]
 
 
-def restored(stored: Any, rows: Sequence[int], out: np.ndarray) -> None:
+def restored(stored: Any, rows: Sequence[int], out: Any, place: Place = HOST) -> None:
     """Fill out with these frames."""
-    step = max(1, BATCH // layout.frame_nbytes(out.shape[1:], out.dtype))
+    step = place.step(BATCH // layout.frame_nbytes(out.shape[1:], out.dtype), max(len(rows), MOST_EVERY))
     if stored.inverse.predictor != "previous":
         for a in range(0, len(rows), step):
-            _batch(stored, rows[a : a + step], None, out[a : a + step])
+            _batch(stored, rows[a : a + step], None, out[a : a + step] if step < len(rows) else out, place)
         return
     keys, places = _keys(stored), {}
-    for place, row in enumerate(rows):
-        places.setdefault(row, []).append(place)
+    for i, row in enumerate(rows):
+        places.setdefault(row, []).append(i)
     wanted = np.array(sorted(places), np.int64)
     groups = np.searchsorted(keys, wanted, side="right") - 1
     for group in np.unique(groups):
         last = int(wanted[groups == group][-1])
-        _follow(stored, int(keys[group]), last, step, places, out)
+        _follow(stored, range(int(keys[group]), last + 1), step, places, out, place)
 
 
 def _keys(stored: Any) -> np.ndarray:
@@ -85,32 +86,34 @@ def _keys(stored: Any) -> np.ndarray:
     return np.asarray(keys)
 
 
-def _follow(stored: Any, first: int, last: int, step: int, places: dict[int, list[int]], out: np.ndarray) -> None:
+def _follow(stored: Any, chain: range, step: int, places: dict[int, list[int]], out: Any, place: Place) -> None:
     """From a plain frame on to the last one that is wanted, each built on the one before; one that is stored losslessly is a batch of its own."""
-    stored.check_sizes(range(first, last + 1))
-    exact = [row for row in range(first, last + 1) if row in stored.lossless_rows]
-    cuts = sorted({*range(first, last + 1, step), *exact, *(row + 1 for row in exact if row < last), last + 1})
+    stored.check_sizes(chain)
+    exact = [row for row in chain if row in stored.lossless_rows]
+    cuts = sorted({*chain[::step], *exact, *(row + 1 for row in exact if row < chain[-1]), chain.stop})
     before = None
     for a, b in pairwise(cuts):
-        made = np.empty((b - a, *out.shape[1:]), out.dtype)
-        _batch(stored, range(a, b), before, made)
+        made = place.empty((b - a, *out.shape[1:]), out.dtype)
+        _batch(stored, range(a, b), before, made, place)
         for row in range(a, b):
-            out[places.get(row, [])] = made[row - a]
-        before = made[-1:]
+            for i in places.get(row, []):
+                place.backend.copy(made[row - a : row - a + 1], out[i : i + 1])
+        before = place.empty((1, *out.shape[1:]), out.dtype)        # of its own: kernels take no array that begins anywhere
+        place.backend.copy(made[b - a - 1 : b - a], before)
 
 
-def _batch(stored: Any, rows: Sequence[int], before: Any, out: np.ndarray) -> None:
+def _batch(stored: Any, rows: Sequence[int], before: Any, out: Any, place: Place) -> None:
     """Frames together, the first one built on the frame before, if there is one; what is lossless in place of what was made of its codes."""
     inverse, main = stored.inverse, stored.main
-    code = np.empty(out.shape, main.dtype)
-    main.decode(rows, code)
+    code = place.empty(out.shape, main.dtype)
+    main.decode(rows, code, place)
     index, value, count = stored.outliers(rows)
-    inverse(code, index, value, count, before, out=out)
-    listed = code == inverse.fill_code
+    inverse(code, *map(place.put, (index, value, count)), before, out=out, backend=place.backend.name)
+    listed = place.get(code) == inverse.fill_code
     if not inverse.narrow:
         listed &= False if inverse.gaps is None else inverse.gaps > 0
     for i, row in enumerate(rows):
         if row in stored.lossless_rows:
-            out[i] = stored.exact(row)
+            place.keep(out, i, stored.exact(row))
         elif not are_those(index[i, : count[i]], listed[i]):
             raise DecodeError(f"frame {row} of {main.label}: its exceptions are not where its codes say")

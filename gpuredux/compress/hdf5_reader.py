@@ -21,27 +21,31 @@ from .dequantize import CODES, Dequantize
 from .dequantize_counts import CODES as TABLES
 from .dequantize_counts import DequantizeCounts
 from .hdf5_chunks import BATCH, Chunks, are_those, damage, local
+from .hdf5_place import HOST, Place, place_of
 from .hdf5_precondition import restore_of, restored
 from .quantize import Quantize
 from .restore import Restore
 
 
-def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | None = None, unchecked: bool = False) -> np.ndarray:
+def read(where: Any, name: str, frames: Any = slice(None), *, masked: float | None = None, unchecked: bool = False, backend: str | None = None,
+         device: Any = None) -> Any:
     """The frames of a dataset that Writer made: integers and floats as they were; of codes energy = code * step with all outliers and lossless frames exact.
 
     in:  where: a path or an open h5py Group; frames: a slice, a number (no frame axis in the result) or a sequence of numbers;
          masked: what stands for masked pixels of codes (default NaN); unchecked: take frames without a CRC too (files of other programs,
          the tail that a killed writer left): their bytes meet only the decoder's checks
-    out: (n, *frame) in the dtype that was written
+         backend: "opencl" or "cupy": chunks are decoded on that device (None: its first one), all at once, and frames stay there; masked is then 0 or NaN
+    out: (n, *frame) in the dtype that was written: of numpy, or of the backend that is named
     exact, or within the dataset's attribute error_bound; DecodeError names the frame whose bytes are not what was written
     """
+    place = place_of(backend, device, "hdf5.read")
     with opened(where) as group:
         with damage(f"{name!r} of {group.file.filename}"):
             stored = Stored(group, name)
         chosen, single = _choose(frames, len(stored.main))
         with damage(stored.main.label):
             stored.admit(chosen, unchecked)
-            out = stored.frames(chosen, masked)
+            out = stored.frames(chosen, masked, place)
         return out[0] if single else out
 
 
@@ -148,21 +152,21 @@ class Stored:
         total = self.main.check_sizes(rows)
         return total if self.lossless is None else total + self.lossless.check_sizes([self.lossless_rows[k] for k in rows if k in self.lossless_rows])
 
-    def frames(self, chosen: Sequence[int], masked: float | None) -> np.ndarray:
-        """Decode, and dequantise codes."""
+    def frames(self, chosen: Sequence[int], masked: float | None, place: Place = HOST) -> Any:
+        """Decode, and dequantise codes, there."""
         main, frame = self.main, self.main.shape[1:]
         self.check_sizes(chosen if isinstance(chosen, range) else sorted(set(chosen)))
         words = self.lossless.dtype if isinstance(self.inverse, Restore) else np.float32     # type: ignore[union-attr]
-        out = np.empty((len(chosen), *frame), words if self.codes else main.dtype)
+        out = place.empty((len(chosen), *frame), words if self.codes else main.dtype)
         if not self.codes:
-            main.decode(chosen, out)
+            main.decode(chosen, out, place)
             return out
         if isinstance(self.inverse, Restore):
-            restored(self, chosen, out)
+            restored(self, chosen, out, place)
             return out
-        step = max(1, BATCH // layout.frame_nbytes(frame, main.dtype))
+        step = place.step(BATCH // layout.frame_nbytes(frame, main.dtype), len(chosen))
         for a in range(0, len(chosen), step):
-            self._energy(chosen[a : a + step], masked, out[a : a + step])
+            self._energy(chosen[a : a + step], masked, out[a : a + step] if step < len(chosen) else out, place)
         return out
 
     def exact(self, row: int) -> np.ndarray:
@@ -171,19 +175,24 @@ class Stored:
         self.lossless.decode([self.lossless_rows[row]], frame)     # type: ignore[union-attr]
         return frame[0]
 
-    def _energy(self, rows: Sequence[int], masked: float | None, out: np.ndarray) -> None:
-        code = np.empty(out.shape, self.main.dtype)
-        self.main.decode(rows, code)
+    def _energy(self, rows: Sequence[int], masked: float | None, out: Any, place: Place) -> None:
+        """Codes come back to the host, to be held against the lists."""
+        code = place.empty(out.shape, self.main.dtype)
+        self.main.decode(rows, code, place)
         index, value, count = self.outliers(rows)
-        self.inverse(code, index, value, count, out=out)
+        place.run(place.masking(self.inverse, masked, "hdf5.read"), code, index, value, count, out=out)
+        code, put = place.get(code), math.nan if masked is None else masked
         fill, masking = (self.inverse.kind.fill, self.inverse.kind.masked) if isinstance(self.inverse, Dequantize) else \
             (self.inverse.fill_code, self.inverse.masked_code)
         for i, row in enumerate(rows):
             if row in self.lossless_rows:
-                out[i] = self.exact(row)
+                exact = self.exact(row).astype(np.float32)
+                exact[code[i] == masking] = put
+                place.keep(out, i, exact)
             elif not are_those(index[i, : count[i]], code[i] == fill):
                 raise DecodeError(f"frame {row} of {self.main.label}: its outliers are not where its codes say")
-            out[i][code[i] == masking] = math.nan if masked is None else masked
+            elif place.host:
+                out[i][code[i] == masking] = put
 
 
 def listed_of(lists: Mapping[str, Any], rows: Sequence[int], npix: int, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hdf5plugin
@@ -40,6 +40,7 @@ from . import hdf5_groups as groups
 from . import hdf5_layout as layout
 from .codecs import exact_encoder_of
 from .hdf5_chunks import damage
+from .hdf5_place import Place, place_of
 from .hdf5_reader import Stored, opened
 from .hdf5_writer import Writer
 from .roibin import Roibin
@@ -168,9 +169,11 @@ def _windows(op: Roibin, peaks: Mapping[str, Any], n: int) -> dict[str, np.ndarr
     return {"windows": table[use], "windows_offset": np.cumsum([0, *listed], dtype=np.uint64)}
 
 
-def read_roibin(where: Any, rows: slice = slice(None), fill: float = 0) -> np.ndarray:
+def read_roibin(where: Any, rows: slice = slice(None), fill: float = 0, *, backend: str | None = None, device: Any = None) -> Any:
     """The frames, rebuilt: (n, *frame), of the dtype that they had. where: a path, or an open h5py Group; rows: which frames, step 1; fill: of pixels that are
-    not good. DecodeError: bytes that are not what was written, by their CRCs and sums, or what the file says of itself does not agree."""
+    not good; backend, device: where background is decoded and frames are rebuilt, all at once, and stay (None: the host, numpy arrays). DecodeError: bytes
+    that are not what was written, by their CRCs and sums, or what the file says of itself does not agree."""
+    place = place_of(backend, device, "read_roibin")
     with opened(where) as group:
         label = f"{group.name!r} of {group.file.filename}"
         groups.layout_of(group, "roibin_layout", LAYOUT, "read_roibin", label)
@@ -183,11 +186,11 @@ def read_roibin(where: Any, rows: slice = slice(None), fill: float = 0) -> np.nd
             with damage(stored.main.label):
                 stored.admit(chosen, False)
                 stored.check_sizes(chosen)
-        frames = np.empty((len(chosen), *made.frame), made.roi.dtype)
-        batch = min(max(1, (64 << 20) // max(frames[:1].nbytes, 1)), MOST)
+        frames = place.empty((len(chosen), *made.frame), made.roi.dtype)
+        batch = place.step(min((64 << 20) // max(layout.frame_nbytes(made.frame, made.roi.dtype), 1), MOST), len(chosen))
         for a in range(0, len(chosen), batch):
             with damage(label):
-                _rebuild(made, decoder, chosen[a : a + batch], frames[a : a + batch])
+                _rebuild(made, decoder, chosen[a : a + batch], frames[a : a + batch] if batch < len(chosen) else frames, place)
         return frames
 
 
@@ -225,10 +228,10 @@ def _opened(group: Any, label: str) -> _Opened:
     return _Opened(label, frame, (size[0], size[1]), float(step), background, mask, roi, ends)
 
 
-def _rebuild(made: _Opened, decoder: RoibinDecode, rows: range, out: np.ndarray) -> None:
+def _rebuild(made: _Opened, decoder: RoibinDecode, rows: range, out: Any, place: Place) -> None:
     """Fill out with some frames."""
     n, offset = len(rows), made.offset[rows.start : rows.stop + 1]
-    mask, code = made.mask.frames(rows, None).reshape(n, -1), made.background.frames(rows, None)
+    mask, code = made.mask.frames(rows, None).reshape(n, -1), made.background.frames(rows, None, place)
     if (mask > NOT_GOOD).any():
         raise DecodeError(f"{made.label}: mask of frame {rows[int((mask > NOT_GOOD).any(axis=1).argmax())]} holds {int(mask.max())}; known are 0, 1 and 2")
     roi, count = made.roi[offset[0] : offset[-1]], np.diff(offset)
@@ -237,8 +240,20 @@ def _rebuild(made: _Opened, decoder: RoibinDecode, rows: range, out: np.ndarray)
         listed[i, : count[i]] = roi[a : a + count[i]]
     packed = np.packbits(mask == EXACT, axis=1, bitorder="little")
     bits = np.ascontiguousarray(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 4)))).view("<u4").astype(np.uint32)
-    _, status = decoder(code, bits, listed, count.astype(np.int32), frame_status=np.zeros(n, np.uint32), out=(out, np.empty(n, np.uint32)), backend="numba")
-    wrong = np.flatnonzero(status)
+    lists, status = map(place.put, (bits, listed, count.astype(np.int32))), place.empty((n,), np.uint32)
+    if (mask == NOT_GOOD).any() and not place.host:
+        decoder = replace(decoder, good=_good(made, mask))
+    decoder(code, *lists, frame_status=place.put(np.zeros(n, np.uint32)), out=(out, status), backend=place.backend.name)
+    wrong = np.flatnonzero(place.get(status))
     if wrong.size:
         raise DecodeError(f"{made.label}: frame {rows[int(wrong[0])]} has another number of exact pixels in mask than in roi")
-    out.reshape(mask.shape)[mask == NOT_GOOD] = decoder.filler(out.dtype)
+    if place.host:
+        out.reshape(mask.shape)[mask == NOT_GOOD] = decoder.filler(out.dtype)
+
+
+def _good(made: _Opened, mask: np.ndarray) -> np.ndarray:
+    """Which pixels are good, in all of these frames."""
+    good: np.ndarray = mask[0] != NOT_GOOD
+    if ((mask != NOT_GOOD) != good).any():
+        raise DecodeError(f"{made.label}: its frames differ in which pixels are not good, which write_roibin does not write: read them without backend")
+    return good.reshape(made.frame)

@@ -34,6 +34,7 @@ from . import hdf5_layout as layout
 from . import hdf5_rows
 from .codecs import exact_encoder_of, of_any_frames
 from .hdf5_chunks import are_those, damage
+from .hdf5_place import Place, place_of
 from .hdf5_reader import Stored, listed_of, opened
 from .hdf5_writer import Writer
 from .reversible_wavelet import LIFTED, ReversibleWavelet
@@ -112,9 +113,11 @@ def _keep(group: Any, lists: list[dict[str, Any]], whole: dict[int, np.ndarray],
     return joined["outlier_offset"], joined["lossless_frame"]
 
 
-def read_wavelet(where: Any, rows: slice = slice(None), masked: float = math.nan) -> np.ndarray:
+def read_wavelet(where: Any, rows: slice = slice(None), masked: float = math.nan, *, backend: str | None = None, device: Any = None) -> Any:
     """The frames, rebuilt: (n, *frame) of the dtype that they had. where: a path, or an open h5py Group; rows: which frames, step 1; masked: 0 or NaN, for
-    pixels that are no measurement. DecodeError: bytes, lists or attributes that are not what was written."""
+    pixels that are no measurement; backend, device: where frames are decoded, all at once, and stay (None: the host, numpy arrays). DecodeError: bytes, lists
+    or attributes that are not what was written."""
+    place = place_of(backend, device, "read_wavelet")
     if not (masked == 0 or math.isnan(masked)):
         raise ValueError(f"read_wavelet: masked must be 0 or NaN, got {masked}")
     with opened(where) as group:
@@ -126,16 +129,16 @@ def read_wavelet(where: Any, rows: slice = slice(None), masked: float = math.nan
         with damage(codes.main.label):
             codes.admit(chosen, False)
             codes.check_sizes(chosen)
-        frames = np.empty((len(chosen), *codes.main.shape[2 if bounded else 1 :]), kind)
-        batch = max(1, BATCH // max(frames[:1].nbytes, 1))
+        shape = codes.main.shape[2 if bounded else 1 :]
+        frames, batch = place.empty((len(chosen), *shape), kind), place.step(BATCH // max(layout.frame_nbytes(shape, kind), 1), len(chosen))
         for a in range(0, len(chosen), batch):
-            some, out = chosen[a : a + batch], frames[a : a + batch]
+            some, out = chosen[a : a + batch], frames[a : a + batch] if batch < len(chosen) else frames
             with damage(label):
-                code = codes.frames(some, None)
+                code = codes.frames(some, None, place)
                 if bounded:
-                    _bounded(group, decoder, lists, code, some, masked, out, label)
+                    _bounded(group, decoder, lists, code, some, masked, out, label, place)
                 else:
-                    out[...] = decoder(code)
+                    place.run(decoder, code, out=out)
         return frames
 
 
@@ -162,22 +165,24 @@ def _opened(group: Any, masked: float, label: str) -> tuple[Stored, Any, np.dtyp
     return codes, decoder, np.dtype(dtype), lists
 
 
-def _bounded(group: Any, decoder: Any, lists: dict[str, Any], code: np.ndarray, rows: range, masked: float, out: np.ndarray, label: str) -> None:
+def _bounded(group: Any, decoder: Any, lists: dict[str, Any], code: Any, rows: range, masked: float, out: Any, label: str, place: Place) -> None:
     """Frames of Wavelet's codes; those that are kept whole are put in their place, and masked there too."""
     index, value, count = listed_of(lists, rows, math.prod(out.shape[1:]), label)
-    out[...] = decoder(code, index, value, count)
+    place.run(decoder, code, index, value, count, out=out)
+    code = place.get(code)      # to be held against the lists
     kept = None
     for i, row in enumerate(rows):
         marks = code[i, 1]
         if row in lists["whole"]:
             kept = kept or _whole(group, lists["whole"], out, label)
-            out[i] = kept.frames([lists["whole"][row]], None)[0]
-            out[i][marks == MASKED] = masked
+            exact = kept.frames([lists["whole"][row]], None)[0]
+            exact[marks == MASKED] = masked
+            place.keep(out, i, exact)
         elif not are_those(index[i, : count[i]], marks == LISTED):
             raise DecodeError(f"frame {row} of {label}: its outliers are not where its codes say")
 
 
-def _whole(group: Any, rows: Mapping[int, int], out: np.ndarray, label: str) -> Stored:
+def _whole(group: Any, rows: Mapping[int, int], out: Any, label: str) -> Stored:
     """The frames that are kept whole."""
     kept = Stored(group, "lossless")
     if kept.main.shape != (len(rows), *out.shape[1:]) or kept.main.dtype != np.float32:
