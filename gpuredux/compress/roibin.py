@@ -79,6 +79,11 @@ class Roibin(AroundPeaks):
         """There are no fixed ones: they come with each frame."""
         return None
 
+    @property
+    def reach(self) -> int:
+        """half: without fixed positions there is always one."""
+        return int(self.half or 0)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.one_of("code", *CODE_NAMES)
@@ -165,7 +170,7 @@ class Roibin(AroundPeaks):
         """Which pixels of a frame are in a window."""
         shape = got["frames"].shape[1:]
         panels, rows, cols = in_panels(shape)
-        inside, half = np.zeros((panels, rows, cols), bool), int(self.half or 0)
+        inside, half = np.zeros((panels, rows, cols), bool), self.reach
         for k in range(min(max(int(got["peak_count"][f]), 0), got["peak_panel"].shape[1])):
             panel, top, left = int(got["peak_panel"][f, k]), corner_of(got["peak_row"][f, k], half), corner_of(got["peak_col"][f, k], half)
             if 0 <= panel < panels:
@@ -219,11 +224,11 @@ class Roibin(AroundPeaks):
         energy, shape = got["frames"], in_panels(got["frames"].shape[1:])
         n, kind = live_rows(energy, got["live"]), self.kind
         good, status = flat(plan.constants.get("good"), *shape), flat(got["pixel_status"], len(energy), *shape)
-        corner = corners(got["peak_row"][:n], int(self.half or 0)), corners(got["peak_col"][:n], int(self.half or 0))
+        corner = corners(got["peak_row"][:n], self.reach), corners(got["peak_col"][:n], self.reach)
         codes = code.reshape(len(code), shape[0], *code.shape[-2:]).view(np.uint16)
         share(reduce_frames, n, energy.reshape(-1, *shape)[:n], read_only(np.empty((0, 0, 0), np.uint8) if good is None else good),
                       read_only(np.empty((0, 0, 0, 0), np.uint8) if status is None else status[:n]), got["peak_panel"][:n].astype(np.int64), *corner,
-                      got["peak_count"][:n].astype(np.int64), 2 * int(self.half or 0) + 1, self.size, np.array(self._rule(energy.dtype)),
+                      got["peak_count"][:n].astype(np.int64), 2 * self.reach + 1, self.size, np.array(self._rule(energy.dtype)),
                       np.array([kind.lowest, kind.highest, kind.fill & 0xFFFF, kind.masked & 0xFFFF]), codes, bits, roi, count, background_error, max_error)
         if new_status is not None:
             over = (count[:n] > roi.shape[1]) | (got["peak_count"][:n] > got["peak_panel"].shape[1])
@@ -234,7 +239,7 @@ class Roibin(AroundPeaks):
         code, bits, roi, count, background_error, max_error, new_status = plan.every_output(x[len(self.inputs):])
         energy, live, held = got["frames"], got["live"], plan.scratch
         n, (panels, rows, cols), words = energy.shape[0], in_panels(energy.shape[1:]), bits.shape[1]
-        cap, side, npix = got["peak_panel"].shape[1], 2 * int(self.half or 0) + 1, panels * rows * cols
+        cap, side, npix = got["peak_panel"].shape[1], 2 * self.reach + 1, panels * rows * cols
         alive, sizes = count if live is None else live, [np.uint32(k) for k in (n, panels, rows, cols)]
         step, inverse, most, bound, least, largest = self._rule(np.dtype(energy.dtype))
         plan.start_status(got["frame_status"], new_status, live)
@@ -242,7 +247,7 @@ class Roibin(AroundPeaks):
         plan.launch("compress/roibin.cl", "clear", (-(-words // 128), n), 128, (held["bits"], background_error, max_error, alive, sizes[0], np.uint32(words)),
                     CLEAR=True, LIVE=live is not None)
         plan.launch("compress/roibin.cl", "cover", (-(-cap * side // 128), n), 128,
-                    (*(got[k] for k in PEAKS), alive, held["bits"], np.int32(self.half or 0), *sizes, np.uint32(cap), np.uint32(words)), COVER=True, **both)
+                    (*(got[k] for k in PEAKS), alive, held["bits"], np.int32(self.reach), *sizes, np.uint32(cap), np.uint32(words)), COVER=True, **both)
         optional = [code if a is None else a for a in (plan.constants.get("good"), got["pixel_status"])]
         both |= {"GOOD": self.good is not None, "STATUS": got["pixel_status"] is not None, "BIN_ROWS": f"{self.size[0]}u", "BIN_COLS": f"{self.size[1]}u",
                  **self.kind.defines()}
