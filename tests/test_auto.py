@@ -174,8 +174,11 @@ def test_golden_bytes_of_bits_are_written_for_ever(dtype: str, shape: tuple[int,
     frame = golden_frame(shape, dtype)
     assert by_library(chunk, BITS, frame) == frame.tobytes()
     assert made(frame[None], "numpy") == made(frame[None]) == [(chunk, BITS)]
-    payload, size, mask = np.frombuffer(chunk, np.uint8).reshape(1, -1).copy(), np.array([len(chunk)], np.uint32), np.array([BITS], np.uint32)
-    assert AutoDecode(shape, dtype)(payload, size, mask, backend="numba").code.tobytes() == frame.tobytes()
+    earlier = (GOLDEN / f"auto_{dtype}_{'x'.join(map(str, shape))}_1.chunk").read_bytes()          # of the first encoder
+    assert by_library(earlier, BITS, frame) == frame.tobytes()
+    for data in (chunk, earlier):
+        payload, size, mask = np.frombuffer(data, np.uint8).reshape(1, -1).copy(), np.array([len(data)], np.uint32), np.array([BITS], np.uint32)
+        assert AutoDecode(shape, dtype)(payload, size, mask, backend="numba").code.tobytes() == frame.tobytes()
 
 
 # ------------------------------------------------------------------------------------------------------- counts of photons

@@ -238,6 +238,17 @@ def test_golden_bytes_are_written_for_ever(op: Any, dtype: str, shape: tuple[int
     assert chunks(op, frame[None], "numpy") == chunks(op, frame[None]) == [chunk]
 
 
+@pytest.mark.parametrize(("dtype", "shape"), (("uint16", (37, 53)), ("int32", (210, 180)), ("float64", (9, 17))), ids=str)
+@pytest.mark.parametrize("op", OPS)
+def test_golden_bytes_of_the_first_encoder_are_read_for_ever(op: Any, dtype: str, shape: tuple[int, ...]) -> None:
+    """It kept short matches and estimated codes by their entropy alone."""
+    chunk = (GOLDEN / f"{op.name.partition('.')[2]}_{dtype}_{'x'.join(map(str, shape))}_1.chunk").read_bytes()
+    frame = golden_frame(shape, dtype)
+    assert by_library(op, chunk, shape, dtype).tobytes() == frame.tobytes()
+    payload, size = np.frombuffer(chunk, np.uint8).reshape(1, -1).copy(), np.array([len(chunk)], np.uint32)
+    assert op(shape, dtype).inverse()(payload, size, backend="numba").code.tobytes() == frame.tobytes()
+
+
 # ------------------------------------------------------------------------------------------------------- recorded frames
 @pytest.mark.parametrize("name", REAL)
 def test_recorded_frames_decode_and_are_smaller_than_the_librarys(real: Any, name: str) -> None:

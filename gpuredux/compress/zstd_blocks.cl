@@ -71,7 +71,7 @@ INLINE u32 describe_tree(SHARED_PTR const u8 *lengths, u32 longest, SHARED_PTR u
     for (u32 s = 0u; s < last; s++) counts[lengths[s] ? longest + 1u - lengths[s] : 0u]++;
     for (u32 w = 0u; w < 12u; w++) kinds += counts[w] != 0u;
     if (last >= 2u && kinds >= 2u) {
-        u32 log = table_log(last, kinds, 6u), have, odd = 0u, even = 0u, full = 1u << log;
+        u32 log = 6u, have, odd = 0u, even = 0u, full = 1u << log;
         normalise(counts, 12u, last, log, share);
         size = 1u + describe(share, log, tree + 1);
         fse_table(share, 12u, log, bits, next, place, states, symbol);

@@ -3,6 +3,7 @@
 Shuffled bytes are taken in regions of REGION bytes, a region in units of UNIT bytes. What is found in a unit depends on its region's bytes up to
 there alone, so units are read side by side:
   1. matches_of   where `least` bytes or more equal those at a distance before them, a match begins; it does not leave its unit
+     kept         with a single distance short matches are dropped where their bytes cost less as literals
   2. merged       units become blocks: a unit joins the block before it where a count of bits says that both together are not larger
   3. block_of     matches that go on in the next unit are joined; literals by Huffman codes, sequences by FSE codes, or the bytes as they are
 A block knows of others only by its matches: it has tables and repeated offsets of its own. So blocks are made side by side too.
@@ -41,6 +42,7 @@ from .zstd_format import (
 )
 
 REGION, UNIT = 1 << 17, 1 << 13
+WORTH = 8                   # bytes of a match that is always kept
 FOUR_STREAMS = 256          # literals, from here on in four streams
 BIT = 256                   # estimates are in units of 1 / 256 bit
 LL_CODES, ML_CODES = len(LL_BASE), len(ML_BASE)
@@ -134,12 +136,36 @@ def entropy(counts: np.ndarray) -> int:
     return total * log2_units(total) - sum(c * log2_units(c) for c in present) if total else 0
 
 
+def literal_bits(counts: np.ndarray) -> int:
+    """About, in units: of one value its byte. A value that half of the literals have gets a code of one bit, and all others one bit in front of theirs."""
+    n, most = int(counts.sum()), int(counts.max())
+    if np.count_nonzero(counts) < 2:
+        return 8 * BIT
+    return BIT * n + entropy(np.delete(counts, counts.argmax())) if 2 * most >= n else entropy(counts)
+
+
+def kept(region: np.ndarray, start: int, matches: list[Match]) -> list[Match]:
+    """Of the matches of a unit, at a single distance: those of WORTH bytes and more if these and more literals are fewer bits, else all. All, too, where
+    the others' bytes at one bit each, which no literal is below, are not fewer bits than the share of all lengths that they have by their number."""
+    long, short = [m for m in matches if m.length >= WORTH], [m.length for m in matches if m.length < WORTH]
+    all_ = counts_of(region, start, matches)
+    if length_bits(all_) * len(short) <= BIT * sum(short) * len(matches):
+        return matches
+    few = counts_of(region, start, long)
+    return long if literal_bits(few.literal) + length_bits(few) < literal_bits(all_.literal) + length_bits(all_) else matches
+
+
+def length_bits(c: Counts) -> int:
+    """Of literals and of matches: about how many units, without tables."""
+    return BIT * c.extra + entropy(c.literal_length) + entropy(c.match_length)
+
+
 def estimate(c: Counts) -> int:
     """About how large a block would be, in units."""
     if c.first >= 0:
         return 32 * BIT
     n, kinds = int(c.literal.sum()), int((c.literal > 0).sum())
-    size = 8 * BIT if kinds < 2 else min(max(entropy(c.literal), BIT * n) + BIT * (48 + 6 * min(kinds, 64)), 8 * BIT * n)
+    size = 8 * BIT if kinds < 2 else min(literal_bits(c.literal) + BIT * (48 + 6 * min(kinds, 64)), 8 * BIT * n)
     many = int(c.distance.sum())
     if many:
         codes = (c.literal_length, c.match_length)
@@ -283,7 +309,7 @@ def weights_coded(weights: np.ndarray) -> bytes | None:
     counts = np.bincount(weights, minlength=HUFFMAN_LOG_MOST + 1)
     if len(weights) < 2 or np.count_nonzero(counts) < 2:
         return None
-    log = table_log(len(weights), counts, WEIGHT_LOG_MOST)
+    log = WEIGHT_LOG_MOST
     table = States(normalised(counts, log), log)
     states = [0, 0]
     bits = Bits()
@@ -448,6 +474,8 @@ def estimated_blocks(region: np.ndarray, distances: tuple[int, ...], least: int,
     """The same, and about how many units of bits they have, as it was known before they were made."""
     starts = range(0, len(region), UNIT)
     matches = [matches_of(region, at, distances, least) for at in starts]
+    if len(distances) == 1:
+        matches = [kept(region, at, m) for at, m in zip(starts, matches, strict=True)]
     out = b""
     lengths, about = merged([counts_of(region, at, m) for at, m in zip(starts, matches, strict=True)])
     for k, units in enumerate(lengths):

@@ -18,7 +18,7 @@ from .by_address import address_of, call
 from .huffman_lengths import WORK, code_lengths_into
 from .lz4_numba import FULL, MARGIN, V64, _write, copy16, copy64, copy_bytes, equal64
 from .words_numba import I8, I32, I64, _at, _load, leading_zeros, store64, trailing_zeros
-from .zstd_encode import FOUR_STREAMS, REGION, UNIT
+from .zstd_encode import FOUR_STREAMS, REGION, UNIT, WORTH
 from .zstd_format import LL_BASE, LL_BITS, LL_DEFAULT, ML_BASE, ML_BITS, ML_DEFAULT, OF_DEFAULT
 
 fast = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -122,6 +122,18 @@ def add32(typingctx, numbers, to, i, j):
         return context.get_dummy_value()
 
     return types.void(numbers, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def zero16(typingctx, numbers, to):
+    """numbers[to : to + 16] = 0."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.VectorType(I32, 16)
+        builder.store(ir.Constant(kind, [0] * 16), _at(context, builder, sig.args[0], args[0], builder.shl(args[1], ir.Constant(I64, 2)), kind), align=4)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.int64), codegen
 
 
 @intrinsic
@@ -353,6 +365,57 @@ def count_literals(at, end, count, octets, numbers):
         add32(numbers, count + c, PARTS + c, PARTS + 512 + c)
 
 
+@fast
+def short_may_cost(count, lengths, many, numbers):
+    """Whether there are matches of less than WORTH bytes, and `lengths` units of `many` matches more for them than their bytes have as bits."""
+    short, octets = 0, 0
+    for k in range(4, WORTH):
+        x = at32(numbers, count + ML_CODE + k - 3)
+        short += x
+        octets += k * x
+    return lengths * short > BIT * octets * many
+
+
+@fast
+def count_long(begin, low, high, count, to, octets, numbers):
+    """To numbers[to:] what would be counted, without the short ones of matches low to high: they become literals."""
+    for c in range(256, COLUMNS, 16):
+        zero16(numbers, to + c)
+    for c in range(0, 256, 16):
+        add32(numbers, to + c, count + c, to + 256)
+    anchor, extra, many = begin, 0, 0
+    for k in range(low, high):
+        at, length = at32(numbers, AT + k), at32(numbers, MATCH + k) >> 2
+        if length < WORTH:
+            c = to + at8(octets, B + at)
+            put32(numbers, c, at32(numbers, c) + length)
+        else:
+            ll, ml = ll_code(at - anchor), ml_code(length)
+            put32(numbers, to + LL_CODE + ll, at32(numbers, to + LL_CODE + ll) + 1)
+            put32(numbers, to + ML_CODE + ml, at32(numbers, to + ML_CODE + ml) + 1)
+            extra += at8(EXTRA_BITS, ll) + at8(EXTRA_BITS, 64 + ml)
+            anchor, many = at + length, many + 1
+    put32(numbers, to + WHICH, many)
+    put32(numbers, to + EXTRA, extra)
+    put32(numbers, to + FIRST, at32(numbers, count + FIRST))
+    put32(numbers, to + RAW, at32(numbers, count + RAW))
+
+
+@fast
+def keep_long(begin, n, low, high, have, octets, numbers):
+    """Only those of matches low to high that have WORTH bytes and more, and a unit's literals again to LITERALS + have and on: how many of each there are."""
+    anchor, found = begin, low
+    for k in range(low, high):
+        at, match = at32(numbers, AT + k), at32(numbers, MATCH + k)
+        if match >> 2 >= WORTH:
+            put32(numbers, AT + found, at)
+            put32(numbers, MATCH + found, match)
+            copy_short(octets, LITERALS + have, B + anchor, at - anchor)
+            found, have, anchor = found + 1, have + at - anchor, at + (match >> 2)
+    copy_bytes(octets, LITERALS + have, octets, B + anchor, begin + n - anchor)
+    return found, have + begin + n - anchor
+
+
 def unit(octets, bits, numbers, u, n, plane):
     """Matches, literals and counts of unit u of a region of n bytes."""
     b, words, table = carray(octets, (OCTETS,)), carray(bits, (BITS,)), carray(numbers, (NUMBERS,))
@@ -369,6 +432,15 @@ def unit(octets, bits, numbers, u, n, plane):
         copy_bytes(b, LITERALS + have, b, B + begin, size)
         end = have + size
     count_literals(LITERALS + have, LITERALS + end, count, b, table)
+    if matches and plane == 0:
+        low, both = at32(table, FIRST_MATCH + u), np.int64(BOTH)
+        lengths = length_bits(table, count)
+        if short_may_cost(count, lengths, found - low, table):
+            count_long(begin, low, found, count, both, b, table)
+            few, all_ = literal_bits(table, both)[0], literal_bits(table, count)[0]
+            if few + length_bits(table, both) < all_ + lengths:
+                copy_counts(table, count, both)
+                found, end = keep_long(begin, size, low, found, have, b, table)
     put32(table, FIRST_MATCH + u + 1, found)
     put32(table, FIRST_LITERAL + u + 1, end)
     return 0
@@ -388,11 +460,38 @@ def entropy(numbers, low, many):
 
 
 @fast
+def literal_bits(numbers, count):
+    """About, in units; of how many literals, of how many kinds."""
+    total, kinds, inside, most = 0, 0, 0, 0
+    for c in range(256):
+        x = at32(numbers, count + c)
+        total += x
+        kinds += np.int64(x > 0)
+        inside += x * log2_units(x)
+        most = max(most, x)
+    if kinds < 2:
+        return 8 * BIT, total, kinds
+    if 2 * most < total:
+        return total * log2_units(total) - inside, total, kinds
+    others = total - most
+    return BIT * total + others * log2_units(others) - (inside - most * log2_units(most)), total, kinds
+
+
+@fast
+def length_bits(numbers, count):
+    """Of literals and of matches, without tables."""
+    ll, _, _ = entropy(numbers, count + LL_CODE, np.int64(48))
+    ml, _, _ = entropy(numbers, count + ML_CODE, np.int64(64))
+    return BIT * at32(numbers, count + EXTRA) + ll + ml
+
+
+@fast
 def estimate(numbers, count):
     if at32(numbers, count + FIRST) >= 0:
         return 32 * BIT
-    size, n, kinds = entropy(numbers, count, np.int64(256))
-    size = 8 * BIT if kinds < 2 else min(max(size, BIT * n) + BIT * (48 + 6 * min(kinds, 64)), 8 * BIT * n)
+    size, n, kinds = literal_bits(numbers, count)
+    if kinds > 1:
+        size = min(size + BIT * (48 + 6 * min(kinds, 64)), 8 * BIT * n)
     which, many, _ = entropy(numbers, count + WHICH, np.int64(4))
     if many:
         size += BIT * (at32(numbers, count + EXTRA) + 24) + which
@@ -586,7 +685,7 @@ def tree(lengths, longest, numbers, to, at):
     for w in range(12):
         kinds += np.int64(at32(numbers, counts + w) > 0)
     if last >= 2 and kinds >= 2:
-        log = min(max(highest(last) - 2, highest(2 * kinds - 1) + 1, 5), 6)
+        log = np.int64(6)
         normalise(numbers, np.int64(counts), symbols, last, log, SHARE + 64 * kind)
         end = describe(numbers, SHARE + 64 * kind, log, to, at + 1)
         fse_table(numbers, kind, symbols, log)
