@@ -88,6 +88,15 @@ def test_every_layout(file: Path, target: Target, name: str) -> None:
         same(target, hdf5.read(file, name, masked=0, backend=target.backend.name, device=target.device), hdf5.read(file, name, masked=0))
 
 
+@pytest.mark.parametrize("name", ["abs", "previous"])
+def test_batches(file: Path, target: Target, name: str) -> None:
+    want, at = hdf5.read(file, name), []
+    for first, got in hdf5.batches(file, name, np.int64(2), slice(1, None), backend=target.backend.name, device=target.device):
+        same(target, got, want[first : min(first + 2, N)])
+        at.append(first)
+    assert at == [1, 3, 5] and isinstance(next(hdf5.batches(file, name))[1], np.ndarray)
+
+
 @pytest.mark.parametrize(("name", "read"), [("wavelet", read_wavelet), ("reversible", read_wavelet), ("roibin", read_roibin)])
 def test_groups(file: Path, target: Target, name: str, read: Callable[..., Any]) -> None:
     with h5py.File(file) as f:
@@ -123,6 +132,18 @@ def test_misuse(file: Path, target: Target) -> None:
         for read in (lambda **k: hdf5.read(file, "abs", **k), lambda **k: read_wavelet(file, **k), lambda **k: read_roibin(file, **k)):
             with pytest.raises(error, match=words):
                 read(**arguments)
+    with pytest.raises(TypeError, match=r"block_bits.*side=False"):
+        hdf5.write(file.parent / "b.h5", "d", energies()[2:], Zfp(tolerance=0.5, side=True))
+    for codec, words in ((Wavelet(0.5), "write_wavelet writes it"), (Wavelet, r"Wavelet\(\)")):
+        with pytest.raises(TypeError, match=words):
+            hdf5.write(file.parent / "b.h5", "d", energies(), codec)
+    with pytest.raises(TypeError, match="newbyteorder"):
+        hdf5.write(file.parent / "b.h5", "d", energies().astype(">f4"))
+    for frames in ([1, 2.5], np.ones(N, bool), "all"):
+        with pytest.raises(TypeError, match="sequence of numbers"):
+            hdf5.read(file, "abs", frames)
+    with h5py.File(file) as f, pytest.raises(TypeError, match="path or an open h5py Group"):
+        hdf5.read(f["plain"], "plain")
     if target.backend.kernels:
         with pytest.raises(ValueError, match="0 or NaN on"):
             hdf5.read(file, "abs", masked=-1, backend=name, device=device)

@@ -101,9 +101,12 @@ def test_a_batch_names_its_decoder(stock: tuple[str, dict[str, np.ndarray]], tmp
     assert code.tobytes() == x.tobytes() and not status.any()
     batch.payload[3, 20:60] ^= 0x55
     assert batch.decode()[1][3] == Frame.CORRUPT
-    for more, match in (({"batch": 0}, "1 frame or more"), ({"frames": slice(None, None, 2)}, "follow one another")):
-        with pytest.raises(ValueError, match=match):
-            next(hdf5.chunks(path, "nothing/u2", **more))
+    for more, error, match in (({"batch": 0}, ValueError, "1 frame or more"), ({"frames": slice(None, None, 2)}, ValueError, "follow one another"),
+                               ({"batch": 2.0}, TypeError, "whole number"), ({"batch": True}, TypeError, "whole number")):
+        for function in (hdf5.chunks, hdf5.batches):
+            with pytest.raises(error, match=match):
+                next(function(path, "nothing/u2", **more))
+    assert [b.frames for b in hdf5.chunks(path, "nothing/u2", np.int64(3))] == [3, 2]
 
 
 # ------------------------------------------------------------------------------------------------------------ DECTRIS

@@ -174,6 +174,9 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
         (lambda: ours.PreconditionCodec("uint16", (5,)), ValueError), (lambda: ours.PreconditionCodec("float32", (3, 5)), TypeError),
         (lambda: ours.PreconditionCodec("uint16", (3, 5), gaps="x", gap_values=[1]), ValueError),
         (lambda: ours.PreconditionCodec("uint16", (3, 5), gaps=np.zeros(4, bool), gap_values=[1]), ValueError),
+        (lambda: ours.AutoCodec("uint16", 5), TypeError), (lambda: ours.AutoCodec("zzz", (3, 5)), TypeError), (lambda: ours.AutoCodec(), TypeError),
+        (lambda: ours.AutoCodec("uint16", (3, 5), profil="fast"), TypeError), (lambda: ours_v3.Auto(profil="fast"), TypeError),
+        (lambda: ours.WaveletCodec("float32", (3, 5), abs=1, codec="zstd"), TypeError),
         (lambda: ours.QuantizeCodec("float32", (3, 5), abs=1, code="int32", codec={"id": "gpuredux_zfp", "rate": 8.0}), ValueError),
     ):
         with pytest.raises(error):

@@ -35,6 +35,8 @@ from .zfp_format import HDF5_FILTER, MIN_EXP, MOST_PRECISION, given_values
 CODECS: dict[str, type[Op]] = {"bitshuffle_lz4": BitshuffleLZ4, "bitshuffle_zstd": BitshuffleZstd, "shuffle_zstd": ShuffleZstd,
                                "shuffle_deflate": ShuffleDeflate, "bitshuffle": Bitshuffle, "blosc_bitshuffle_lz4": BloscBitshuffleLZ4,
                                "auto": Auto}
+OTHERS = {"compress.wavelet": "hdf5_wavelet.write_wavelet", "compress.reversible_wavelet": "hdf5_wavelet.write_wavelet",
+          "compress.roibin": "hdf5_roibin.write_roibin"}
 NAMES = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle",
          32013: "zfp", 32015: "zstd", 32017: "sz", 32024: "sz3", 32026: "blosc2"}
 # Raw bytes that a stored byte can stand for, at most: what claims more is refused before anything is allocated for it.
@@ -51,7 +53,8 @@ def encoder_of(codec: Any, who: str = "hdf5") -> Op:
         return CODECS[codec]()
     if isinstance(codec, Zfp) or (isinstance(codec, Op) and hasattr(codec, "filters")):
         return codec
-    said = codec.name if isinstance(codec, Op) else repr(codec)
+    said = codec.name if isinstance(codec, Op) else f"{codec.__name__}, which is to be made: {codec.__name__}()" if isinstance(codec, type) else repr(codec)
+    said += f": {OTHERS[said]} writes it" if said in OTHERS else ""
     raise TypeError(f"{who}: codec must be one of {', '.join(CODECS)} or an operation that makes chunks, got {said}")
 
 

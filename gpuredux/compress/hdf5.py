@@ -1,4 +1,4 @@
-"""Frames in HDF5 files that plain h5py + hdf5plugin opens: write, Writer, read, verify; and anybody's chunks, to be decoded on a device: chunks.
+"""Frames in HDF5 files that plain h5py + hdf5plugin opens: write, Writer, read, batches, verify; and anybody's chunks, to be decoded on a device: chunks.
 
     write("run.h5", "entry/data/data", raw)                                          # lossless, any integer or float
     write("run.h5", "entry/data/data", raw, "shuffle_zstd", overwrite=True)          # by another codec of codecs.CODECS
@@ -8,6 +8,7 @@
     write("run.h5", "entry/data/data", raw, Precondition("int32", "uint8", gaps=gaps, gap_values=values), encoder="auto", overwrite=True)
     write("run.h5", "entry/data/data", energy, Zfp(tolerance=0.5), overwrite=True)
     energy = read("run.h5", "entry/data/data")                                       # CRCs checked, outliers exact
+    for first, energy in batches("run.h5", "entry/data/data", 64, backend="cupy"): ...     # decoded there, and there they stay
     for batch in chunks("eiger.h5", "entry/data/data", 64): frames, status = batch.decode("cupy")   # stored bytes go to the device
     code = f["entry/data/data"][:];  energy = code * f["entry/data/data"].attrs["scale_factor"]     # anybody's h5py
 
@@ -59,13 +60,13 @@ import h5py
 
 from . import hdf5_layout as layout
 from .codecs import encoder_of
-from .hdf5_batches import Batch, chunks
+from .hdf5_batches import Batch, batches, chunks
 from .hdf5_reader import read
 from .hdf5_verify import Report, verify
 from .hdf5_writer import CODED, Writer
 from .quantize_counts import QuantizeCounts
 
-__all__ = ["Batch", "Report", "Writer", "chunks", "read", "verify", "write"]
+__all__ = ["Batch", "Report", "Writer", "batches", "chunks", "read", "verify", "write"]
 
 
 def write(where: Any, name: str, frames: Any, codec: Any = "bitshuffle_lz4", *, encoder: Any = None, backend: str | None = None,

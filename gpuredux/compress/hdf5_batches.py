@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from ..op import Op
 from . import hdf5_layout as layout
 from .codecs import Filters
 from .hdf5_chunks import Chunks, damage, local, padded
-from .hdf5_reader import opened
+from .hdf5_place import place_of
+from .hdf5_reader import Stored, opened
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,7 @@ def chunks(where: Any, name: str, batch: int = 64, frames: slice = slice(None)) 
 
     Each chunk's place and size is checked before it is read, and its CRC where there is one. Codes stay codes: read() gives what they mean.
     Raises ValueError for a dataset that cannot be read like this, DecodeError for a chunk that is not there or cannot be what it claims."""
-    if not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"hdf5.chunks: batch must be 1 frame or more, got {batch}")
-    if not isinstance(frames, slice) or frames.step not in (None, 1):
-        raise ValueError(f"hdf5.chunks: frames must be a slice without a step, for they follow one another, got {frames!r}")
+    batch = _asked(batch, frames, "hdf5.chunks")
     with opened(where) as group:
         label = f"{name!r} of {group.file.filename}"
         with damage(label):
@@ -77,3 +76,31 @@ def chunks(where: Any, name: str, batch: int = 64, frames: slice = slice(None)) 
             payload, size = padded([data for _, data in held], stored.nbytes, cap)
             masks = np.array([mask for mask, _ in held], np.uint32)
             yield Batch(rows[a], len(rows[a : a + batch]), payload, size, masks, stored.shape[1:], stored.filters)
+
+
+def batches(where: Any, name: str, batch: int = 64, frames: slice = slice(None), *, masked: float | None = None, unchecked: bool = False,
+            backend: str | None = None, device: Any = None) -> Iterator[tuple[int, Any]]:
+    """What read() gives, `batch` frames at a time: the number of the first one, and the frames (batch, *frame), the last time fewer, where backend keeps its
+    arrays. The file is opened once, and what decodes is made once."""
+    batch, place = _asked(batch, frames, "hdf5.batches"), place_of(backend, device, "hdf5.batches")
+    with opened(where) as group:
+        with damage(f"{name!r} of {group.file.filename}"):
+            stored = Stored(group, name)
+        rows = range(len(stored.main))[frames]
+        with damage(stored.main.label):
+            stored.admit(rows, unchecked)
+        for a in range(0, len(rows), batch):
+            with damage(stored.main.label):
+                out = stored.frames(rows[a : a + batch], masked, place)
+            yield rows[a], out
+
+
+def _asked(batch: Any, frames: Any, who: str) -> int:
+    """How many frames at a time. Raises TypeError or ValueError for what is no such number, and for frames that do not follow one another."""
+    if not isinstance(batch, numbers.Integral) or isinstance(batch, bool):
+        raise TypeError(f"{who}: batch must be a whole number of frames, got {batch!r}")
+    if batch < 1:
+        raise ValueError(f"{who}: batch must be 1 frame or more, got {batch}")
+    if not isinstance(frames, slice) or frames.step not in (None, 1):
+        raise ValueError(f"{who}: frames must be a slice without a step, for they follow one another, got {frames!r}")
+    return int(batch)

@@ -56,7 +56,8 @@ def check_frame(who: str, shape: Sequence[int], dtype: Any, panels: bool) -> tup
     """The frame's shape and dtype, if they can be stored."""
     frame, kind = tuple(int(k) for k in shape), np.dtype(dtype)
     if kind not in DTYPES:
-        raise TypeError(f"{who}: frames must be {', '.join(map(str, DTYPES))} in the machine's byte order, got {kind.str}")
+        remedy = "; pass frames.astype(frames.dtype.newbyteorder('='))" if not kind.isnative and kind.newbyteorder("=") in DTYPES else ""
+        raise TypeError(f"{who}: frames must be {', '.join(map(str, DTYPES))} in the machine's byte order, got {kind.str}{remedy}")
     if not 1 <= len(frame) <= 4 or min(frame) < 1:
         raise ValueError(f"{who}: frames must have 1 to 4 axes of 1 or more, got {frame}")
     if panels and len(frame) < 2:

@@ -233,7 +233,11 @@ def _choose(frames: Any, n: int) -> tuple[Sequence[int], bool]:
     if isinstance(frames, slice):
         return range(n)[frames], False
     single = not isinstance(frames, (Sequence, np.ndarray))
-    rows = [operator.index(k) for k in ([frames] if single else frames)]
+    try:
+        rows = [operator.index(k) for k in ([frames] if single else frames)]
+    except TypeError:
+        raise TypeError(f"hdf5.read: frames must be a slice, a frame's number or a sequence of numbers (of a mask numpy.flatnonzero(mask)), "
+                        f"got {frames!r}") from None
     for k in rows:
         if not -n <= k < n:
             raise IndexError(f"hdf5.read: frame {k} of {n}")
@@ -246,6 +250,8 @@ def opened(where: Any) -> Iterator[Any]:
     if isinstance(where, h5py.Group):
         yield where
         return
+    if not isinstance(where, (str, os.PathLike)):
+        raise TypeError(f"hdf5: where must be a path or an open h5py Group, got {type(where).__name__}")
     if not Path(where).is_file():
         raise FileNotFoundError(errno.ENOENT, "no such file", os.fspath(where))
     try:

@@ -80,6 +80,8 @@ class Writer:
         self._lossy = isinstance(self._encoder, Zfp)
         if self._lossy and self.codec:
             raise TypeError(f"hdf5.Writer: {self._encoder.name} loses bits of codes: {self.codec.name} wants an encoder that does not")
+        if "block_bits" in {o.name for o in self._outputs()}:
+            raise TypeError(f"hdf5.Writer: a file holds no block_bits, which {self._encoder.name} with side=True writes: give it side=False")
         self._filters = filters_of(self._encoder, self.chunk_shape, self.dtype)
         self._masked = "filter_mask" in self._encoder.writes
         self._words = isinstance(self.codec, Precondition)       # codes without a bound, for they are exact

@@ -39,6 +39,7 @@ class BitshuffleCodec(ChunkCodec):
     """The chunk of HDF5 filter 32008 without compression. fields: block, elements of a block, 0 = 8 KiB of them."""
 
     codec_id, operation = "gpuredux_bitshuffle", Bitshuffle
+    takes = ("block",)
 
     def read(self, chunk: bytes) -> np.ndarray:
         row = np.frombuffer(chunk, np.uint8).reshape(1, -1)
@@ -100,6 +101,7 @@ class AutoCodec(ChunkCodec):
     bytes: HDF5's mask of the filters that were not applied (u32, little-endian), and the chunk."""
 
     codec_id, operation = "gpuredux_auto", Auto
+    takes = ("profile",)
 
     def write(self, frame: np.ndarray) -> bytes:
         out = self._encoder(frame[None])
@@ -119,6 +121,7 @@ class ZfpCodec(ChunkCodec):
     A chunk whose values break the tolerance (NaN, Inf, too large) is a ValueError when it is encoded. Zero bits fill it up to a multiple of 64."""
 
     codec_id, operation = "gpuredux_zfp", Zfp
+    takes = ("tolerance", "rate", "precision")
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

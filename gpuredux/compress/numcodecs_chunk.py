@@ -15,6 +15,7 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ensure_contiguous_ndarray
 
 from ..op import Op
+from .chunk_encoder import whole_shape
 
 HEADER = 4096       # bytes that the head of an array as .npy has at most
 
@@ -23,15 +24,22 @@ class ChunkCodec(Codec):  # type: ignore[misc]
     """fields: dtype, shape of a chunk, and those of the operation, which checks them; arrays among these are text in the configuration (plane_text)."""
 
     operation: ClassVar[type[Op]]
+    takes: ClassVar[tuple[str, ...]] = ()       # fields of the operation
     words: ClassVar[Any]        # (chunk, shape, dtype): decodes a chunk, or says what is wrong with it
 
-    def __init__(self, dtype: Any, shape: Any, **fields: Any) -> None:
-        if dtype is None:       # NumPy's None is float64
-            raise TypeError(f"{self.codec_id}: the dtype must be given, got None")
-        kind = np.dtype(dtype)
+    def __init__(self, dtype: Any = None, shape: Any = None, **fields: Any) -> None:
+        if dtype is None or shape is None:       # NumPy's None is float64
+            raise TypeError(f"{self.codec_id}: the dtype must be given, and the shape of a chunk, got dtype={dtype!r}, shape={shape!r}")
+        try:
+            kind = np.dtype(dtype)
+        except TypeError as e:
+            raise TypeError(f"{self.codec_id}: the dtype must be one of NumPy's, got {dtype!r}") from e
         if not kind.isnative:
             raise TypeError(f"{self.codec_id}: the dtype must be of this machine's byte order, got {kind.str}")
-        self.dtype, self.shape, self._fields = kind.name, tuple(int(k) for k in shape), as_json(fields)
+        strange = [k for k in fields if k not in self.takes]
+        if strange:
+            raise TypeError(f"{self.codec_id}: the fields are dtype, shape{''.join(f', {k}' for k in self.takes)}, got {', '.join(strange)}")
+        self.dtype, self.shape, self._fields = kind.name, whole_shape(str(self.codec_id), shape), as_json(fields)
         self._encoder = self.make()
 
     def make(self) -> Op:

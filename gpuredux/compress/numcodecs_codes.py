@@ -48,7 +48,9 @@ class CodesCodec(ChunkCodec):
         frames = Spec(encoder.inputs[0], self.batch_shape, np.dtype(self.dtype))
         self._code = encoder.outputs(*encoder.bind((frames,), {}))[0]
         self._inner_shape = shape = self._code.shape[1:] if self._code.shape[0] == 1 else self._code.shape
-        inner = dict(self._fields["codec"])
+        inner = self._fields["codec"]
+        if not isinstance(inner, dict):
+            raise TypeError(f"{self.codec_id}: codec must be the configuration of one, {{'id': 'zstd', 'level': 3}}, say, got {inner!r}")
         self._own = str(inner.get("id")).startswith(OWN)
         self._inner = numcodecs.get_codec({**inner, **({"dtype": self._code.dtype.name, "shape": shape} if self._own else {})})
         if inner.get("id") == "gpuredux_zfp" or (isinstance(self._inner, CodesCodec) and not isinstance(self._inner, LOSSLESS)):
@@ -131,11 +133,11 @@ class CodesCodec(ChunkCodec):
 
 
 class QuantizeCodec(CodesCodec):
-    """float32 within a bound that holds for every value. NaN, Inf and what no code fits come back bit by bit. fields: abs or rel; code, int16 (default),
-    uint16 or int32. The largest error with rel is that of the values' share."""
+    """float32 within a bound that holds for every value. NaN, Inf and what no code fits come back bit by bit. fields: abs, or rel and smallest; code, int16
+    (default), uint16 or int32; zero. The largest error with rel is that of the values' share."""
 
     codec_id, operation, what, magic = "gpuredux_quantize", Quantize, "quantised", b"GRQ1"
-    dtypes = ("float32",)
+    dtypes, takes = ("float32",), ("abs", "rel", "smallest", "code", "zero", "codec")
     defaults: ClassVar[dict[str, Any]] = {"code": "int16", "codec": {"id": "gpuredux_shuffle_zstd"}}
 
     def listed(self, code: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -149,6 +151,7 @@ class QuantizeCountsCodec(CodesCodec):
 
     codec_id, operation, what, magic = "gpuredux_quantize_counts", QuantizeCounts, "square-root", b"GRC1"
     dtypes = (*DTYPES, "float32")
+    takes = ("step", "exact_below", "gain", "read_noise", "smallest", "largest", "unit", "code", "codec")
 
     def error_of(self, frames: np.ndarray, out: Any) -> float:
         if self.dtype == "float32":
@@ -180,7 +183,7 @@ class WaveletCodec(CodesCodec):
     weights, dead_zone, fill."""
 
     codec_id, operation, what, magic = "gpuredux_wavelet", Wavelet, "wavelet", b"GRW1"
-    dtypes = ("float32",)
+    dtypes, takes = ("float32",), ("abs", "levels", "step", "weights", "dead_zone", "fill", "codec")
 
     def listed(self, code: np.ndarray) -> tuple[np.ndarray, bool]:
         return code[:, 1] == LISTED, bool((code[:, 1] == MASKED).any())
@@ -190,7 +193,7 @@ class ReversibleWaveletCodec(CodesCodec):
     """Whole numbers, exact, by 5/3 wavelets of the last two axes. fields: levels. dtypes: uint8, int16, uint16, int32, uint32."""
 
     codec_id, operation, what, magic, listing = "gpuredux_reversible_wavelet", ReversibleWavelet, "5/3 wavelet", b"GRR1", False
-    dtypes = DTYPES
+    dtypes, takes = DTYPES, ("levels", "codec")
 
     def with_capacity(self, capacity: int) -> ReversibleWavelet:
         return ReversibleWavelet(words=self.dtype, **{k: v for k, v in self._fields.items() if k != "codec"})
@@ -207,7 +210,7 @@ class PreconditionCodec(CodesCodec):
     gap_values (find_gaps), pedestal; gaps and pedestal are planes of a frame. dtypes: uint8, uint16, int16, uint32, int32."""
 
     codec_id, operation, what, magic = "gpuredux_precondition", Precondition, "preconditioned", b"GRP1"
-    dtypes = DTYPES
+    dtypes, takes = DTYPES, ("code", "predictor", "every", "gaps", "gap_values", "pedestal", "codec")
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

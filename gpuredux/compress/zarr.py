@@ -36,6 +36,9 @@ class ChunkCodec(ArrayBytesCodec):  # type: ignore[misc]
     configuration: str
 
     def __init__(self, **fields: Any) -> None:
+        strange = [k for k in fields if k not in self.codec.takes]
+        if strange:
+            raise TypeError(f"{self.codec.codec_id}: the configuration takes {', '.join(self.codec.takes) or 'nothing'}, got {', '.join(strange)}")
         object.__setattr__(self, "configuration", json.dumps(as_json(fields), sort_keys=True))
 
     @classmethod
