@@ -49,7 +49,7 @@ KERNEL(128) auto_first(GLOBAL const u32 *s_about, GLOBAL const u32 *b_about, GLO
     if (LID == 0u) {
         GLOBAL u32 *v = verdict + (u64)frame * VERDICT;
         u64 of_s = sum_of(shares[0]), of_b = sum_of(shares[1]) + (tail ? 8u * BIT * (3u + tail) : 0u), slack = 64u * 8u * BIT;
-        u64 other = of_s <= of_b ? of_b : of_s, least = other - other / 64u;
+        u64 other = of_s <= of_b ? of_b : of_s, least = other - other / 32u;
         least = least > slack ? least - slack : 0u;
         v[V_CODEC] = of_s <= of_b ? 0u : 1u;
         v[V_TRIED] = 0u;

@@ -43,7 +43,7 @@ def expected(f, raw, size, stages, octets, bits, numbers):
             about = call(stages[6], (raw[f], octets, bits, numbers, stages, at, np.int64(PIECE), size, pixels, which))
             ahead += (2 * which - 1) * about
             whole += about
-    return np.int64(BOTH) if abs(ahead) * 128 < whole else np.int64(ahead < 0)
+    return np.int64(BOTH) if abs(ahead) * 64 < whole else np.int64(ahead < 0)
 
 
 @fast
@@ -113,7 +113,7 @@ def bytes_of(which, f, raw_bytes, size, made):
 def wants_other(f, raw_bytes, size, made, about):
     """Whether the other one may be smaller than the first one, which is complete: at_least of auto.py."""
     s, b = estimates(f, raw_bytes, size, about)
-    return max(s, b) - max(s, b) // 64 - 64 * 8 * BIT < 8 * BIT * bytes_of(first_of(f, raw_bytes, size, about), f, raw_bytes, size, made)
+    return max(s, b) - max(s, b) // 32 - 64 * 8 * BIT < 8 * BIT * bytes_of(first_of(f, raw_bytes, size, about), f, raw_bytes, size, made)
 
 
 @fast
