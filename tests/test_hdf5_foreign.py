@@ -168,3 +168,24 @@ def test_files_of_the_vendor(captures: Path, target: Target, name: str) -> None:
     (batch,) = hdf5.chunks(path, "entry/data/data")
     code, status = batch.decode(target.backend.name, target.device)
     assert np.array_equal(target.get(code), want) and not target.get(status).any()
+
+
+def test_a_frame_of_the_firmware(real, target: Target) -> None:
+    """An EIGER2 of 4 megapixels, its message as it came off the wire, and the image that others made of it."""
+    image, message = (real("eiger2_16m_roi4m_stream.h5", key) for key in ("data", "stream_message"))
+    wire = message.tobytes()
+    about = json.loads(re.search(rb'\{"encoding":"bs16-lz4<"[^}]*\}', wire)[0])
+    at = wire.index(image.nbytes.to_bytes(8, "big"))
+    chunk = wire[at : at + about["size"]]
+    assert tuple(about["shape"][::-1]) == image.shape and np.array_equal(by_us(chunk, image.shape, about["type"], BSLZ4, target), image)
+
+
+def test_payloads_that_were_cut(captures: Path, target: Target) -> None:
+    """20000 bytes of 755083 each: CORRUPT, and nothing that was never written."""
+    wire, shape = (captures / "dranspose" / "eiger-small.cbors").read_bytes(), (3262, 3108)
+    head = (4 * shape[0] * shape[1]).to_bytes(8, "big")
+    rows = [wire[at.start() : at.start() + 20000] for at in re.finditer(re.escape(head), wire)]
+    payload, size = np.stack([np.frombuffer(row, np.uint8) for row in rows]), np.full(len(rows), 20000, np.uint32)
+    how, out = Filters((Filter(32008, (0, 4, 4, 0, 2)),), shape, "uint32"), target.backend.empty((len(rows), *shape), np.dtype("u4"), target.device)
+    status = how.decode(payload, size, np.zeros(len(rows), np.uint32), out, target.backend, target.device)
+    assert len(rows) > 2 and (target.get(status) == Frame.CORRUPT).all()
