@@ -286,7 +286,7 @@ class Quantize(Op):
         good = good if self.good is None else read_only(plan.constants["good"].reshape(-1))
         status = status if pixel_status is None else read_only(pixel_status.reshape(shape))
         exact = kind.decode_dtype == F64 or self.mode == "rel"
-        counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), F64 if exact else np.float32)
+        counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), F64 if exact and self.mode != "abs" else np.float32)
         limits = np.array([kind.lowest, kind.highest, *np.array([kind.fill, kind.masked]).astype(words), kind.zero], np.int64)
         quantize_tiles(x[:n], good, status, codes, counts, errors, *self._planes(plan.constants), limits, self._spacing(), 0.0 if exact else None)
         list_outliers(x, codes, counts, np.cumsum(counts, axis=1) - counts, limits[2], index, value)
@@ -297,11 +297,11 @@ class Quantize(Op):
             new_status[:n] = frame_status[:n] | np.where(count[:n] > self.capacity, np.uint32(Frame.OUTLIER_OVERFLOW), np.uint32(0))
 
     def _planes(self, constants: dict[str, np.ndarray]) -> tuple[Any, ...]:
-        """rule, steps and inverses of quantize_tiles."""
-        rule, none = (np.float32(0),) * 3, np.empty(0, np.float32)
+        """rule and steps of quantize_tiles."""
+        rule = (np.float32(0),) * 3
         if self.mode == "abs":
             rule = (self.step, np.float32(1.0 / float(self.step)), self.error_bound)
-        return (rule, *(read_only(constants[k].reshape(-1) if self.mode == "k_sigma" else none) for k in ("step", "inverse")))
+        return rule, read_only(constants["step"].reshape(-1)) if self.mode == "k_sigma" else None
 
     def _spacing(self) -> tuple[float, ...] | None:
         """spacing of quantize_tiles."""
