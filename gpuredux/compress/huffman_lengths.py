@@ -121,42 +121,51 @@ def _by_two_queues(work, used, limit, lengths):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _package_merge(work, used, limit, lengths):
-    """The rule, over work[0, :used], for limits up to 15; work[1] is the list, work[2 + level] says which of its entries are leaves, the row behind it
-    holds the packages, the last row the leaves' weights."""
-    leaves, merged = work[len(work) - 1], work[1]
+    """The rule, over work[0, :used], for limits up to 15. work[2 + level] is a list: of leaves twice their weight, of packages that and one, so that no two
+    compare as equal; work[1] holds the packages, the last row the leaves. A list begins as the one before it, up to the first package that is another."""
+    leaves, packages = work[len(work) - 1], work[1]
+    leaves[0], leaves[used + 1], packages[0] = -1, MOST_WEIGHT, -1
     for k in range(used):
-        leaves[k + 1] = merged[k] = work[0, k] >> 9
-        work[2, k] = 1
-    leaves[0], leaves[used + 1] = -1, MOST_WEIGHT
-    many = used
+        leaves[k + 1] = work[2, k] = work[0, k] >> 9 << 1
+    many, same = used, 0
     for level in range(1, limit):
-        count, packages = many // 2, work[3 + level]
-        for j in range(count):
-            packages[j + 1] = merged[2 * j] + merged[2 * j + 1]
-        packages[0], packages[count + 1] = -1, MOST_WEIGHT
+        before, merged, count, first = work[1 + level], work[2 + level], many // 2, same // 2
+        for j in range(first, count):
+            packages[j + 1] = (before[2 * j] >> 1) + (before[2 * j + 1] >> 1) << 1 | 1
+        packages[count + 1] = MOST_WEIGHT
+        low, high = 0, used                             # leaves before the first package that is another
+        while low < high:
+            mid = (low + high) >> 1
+            if leaves[mid + 1] < packages[first + 1]:
+                low = mid + 1
+            else:
+                high = mid
+        same = low + first
+        for k in range(same):
+            merged[k] = before[k]
         many = used + count
-        _merge(leaves, packages, used, count, merged, work[2 + level])
+        _merge(leaves, packages, low, used, first, count, merged)
     take = 2 * used - 2
     for level in range(limit - 1, -1, -1):
-        taken = 0
+        taken = take
         for k in range(take):
-            taken += work[2 + level, k]
+            taken -= work[2 + level, k] & 1
         for r in range(taken):
             lengths[work[0, r] & 511] += 1
         take = 2 * (take - taken)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _merge(leaves, packages, used, count, merged, from_leaf):
-    """Both lists, between a smallest and a largest entry, from both ends at once and without branches, for nobody could foretell those."""
-    one, end = np.uint64(1), np.uint64(used + count - 1)
-    low, low_package, high, high_package = one, one, np.uint64(used), np.uint64(count)
-    for k in range(np.uint64((used + count + 1) // 2)):
+def _merge(leaves, packages, from_leaf, used, from_package, count, merged):
+    """Both lists from there on, between a smallest and a largest entry, from both ends at once and without branches, for nobody could foretell those."""
+    one, start, end = np.uint64(1), np.uint64(from_leaf + from_package), np.uint64(used + count - 1)
+    low, low_package, high, high_package = np.uint64(from_leaf + 1), np.uint64(from_package + 1), np.uint64(used), np.uint64(count)
+    for k in range(np.uint64((used + count - from_leaf - from_package + 1) // 2)):
         a, b = leaves[low], packages[low_package]
-        first = np.uint64(a <= b)
+        first = np.uint64(a < b)
         low, low_package = low + first, low_package + (one - first)
         c, d = leaves[high], packages[high_package]
         last = np.uint64(c > d)
         high, high_package = high - last, high_package - (one - last)
-        merged[end - k], from_leaf[end - k] = max(c, d), np.int64(last)
-        merged[k], from_leaf[k] = min(a, b), np.int64(first)
+        merged[end - k] = max(c, d)
+        merged[start + k] = min(a, b)

@@ -931,6 +931,12 @@ def sequence_bits(many, octets, bits, numbers, at):
         have += at8(EXTRA_BITS, 64 + ml)
         held |= np.uint64((word >> 40) - (1 << of)) << np.uint64(have)
         at, held, have = put_bits(octets, at, held, have + of)
+    return end_sequences(ll_state, of_state, ml_state, octets, numbers, at, held, have)
+
+
+@fast
+def end_sequences(ll_state, of_state, ml_state, octets, numbers, at, held, have):
+    """The last states, and the one that ends the stream; the next place."""
     for kind in (ML, OF, LL):
         log, state = at32(numbers, LOGS + kind), ml_state if kind == ML else of_state if kind == OF else ll_state
         held |= np.uint64(state & (1 << log) - 1) << np.uint64(have)
@@ -939,6 +945,38 @@ def sequence_bits(many, octets, bits, numbers, at):
     at, held, have = put_bits(octets, at, held, have + 1)
     store64(octets, at, held)
     return at + np.int64(have > 0)
+
+
+@fast
+def state_bits(numbers, kind, state, symbol):
+    """How many bits a state writes before a symbol, and the next state."""
+    width = (state + at32(numbers, REACH + 192 * kind + symbol)) >> 16
+    return width, at32(numbers, STATES + 1024 * kind + at32(numbers, REACH + 192 * kind + 64 + symbol) + (state >> width))
+
+
+@fast
+def near_bits(many, octets, bits, numbers, at):
+    """sequence_bits where every offset is the last one: what a sequence writes, 50 bits at most, is put together first, so that it waits for no place."""
+    held, have, ll_kind, ml_kind, i = np.uint64(0), 0, np.int64(LL), np.int64(ML), many - 1
+    codes = at32(numbers, SEQUENCE_CODES + i)
+    ll_state, ml_state = first_state(numbers, ll_kind, codes & 255), first_state(numbers, ml_kind, codes >> 8 & 255)
+    while True:
+        word = np.int64(at64(bits, SEQUENCE + i))
+        ll, ml = codes & 255, codes >> 8 & 255
+        short = at8(EXTRA_BITS, ll)
+        extra = (word & 0xFFFFF) - at32(FIRST_OF, ll) | (word >> 20 & 0xFFFFF) - at32(FIRST_OF, 64 + ml) << short
+        width = short + at8(EXTRA_BITS, 64 + ml)
+        if i < many - 1:
+            of_ml, next_ml = state_bits(numbers, ml_kind, ml_state, ml)
+            of_ll, next_ll = state_bits(numbers, ll_kind, ll_state, ll)
+            states = ml_state & (1 << of_ml) - 1 | (ll_state & (1 << of_ll) - 1) << of_ml
+            extra, width, ml_state, ll_state = extra << of_ml + of_ll | states, width + of_ml + of_ll, next_ml, next_ll
+        at, held, have = put_bits(octets, at, held | np.uint64(extra) << np.uint64(have), have + width)
+        if i == 0:
+            break
+        i -= 1
+        codes = at32(numbers, SEQUENCE_CODES + i)
+    return end_sequences(ll_state, 0, ml_state, octets, numbers, at, held, have)
 
 
 def sequences_section(octets_at, bits_at, numbers_at, begin, low, high, plane, at):
@@ -960,7 +998,7 @@ def sequences_section(octets_at, bits_at, numbers_at, begin, low, high, plane, a
         mode, at = choose(kind, many, octets, at, numbers)
         modes |= mode << 6 - 2 * kind
     put8(octets, modes_at, modes)
-    return sequence_bits(many, octets, bits, numbers, at)
+    return near_bits(many, octets, bits, numbers, at) if plane == 0 else sequence_bits(many, octets, bits, numbers, at)
 
 
 @fast
