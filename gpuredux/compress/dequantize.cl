@@ -40,16 +40,7 @@ INLINE f32 code_energy(u32 c, f32 unused) {
 #define code_energy(c, step) (CODE_VALUE(c) * (step))
 #endif
 
-/* pixel's value in a list of so many entries; NaN if it is not among them */
-INLINE f32 listed_value(GLOBAL const u32 *index, GLOBAL const f32 *value, u32 listed, u32 pixel) {
-    u32 low = 0u, high = listed;
-    while (low < high) {
-        u32 middle = low + (high - low) / 2u;
-        if (index[middle] < pixel) low = middle + 1u;
-        else high = middle;
-    }
-    return low < listed && index[low] == pixel ? value[low] : bits_f32(0x7fc00000u);
-}
+#include "compress/listed_value.cl"
 
 KERNEL(128) dequantize(GLOBAL const Code *code, GLOBAL const u32 *outlier_index, GLOBAL const f32 *outlier_value, GLOBAL const u32 *outlier_count,
                        GLOBAL f32 *energy, GLOBAL const i32 *live, GLOBAL const f32 *scale, f32 step, u32 capacity, u32 n, u32 npix) {

@@ -39,7 +39,8 @@ from .hdf5_reader import Stored, listed_of, opened
 from .hdf5_writer import Writer
 from .reversible_wavelet import LIFTED, ReversibleWavelet
 from .wavelet import Wavelet
-from .wavelet_decode import LISTED, MASKED, WaveletDecode
+from .wavelet_decode import WaveletDecode
+from .wavelet_numba import LISTED, MASKED
 
 LAYOUT = 2
 BATCH = 64 << 20    # bytes of frames that are coded or rebuilt at a time

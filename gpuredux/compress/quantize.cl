@@ -119,13 +119,15 @@ INLINE u32 quantize_value(f32 x, f32 step, f32 inverse, f32 bound, f32 *error) {
 }
 #endif
 
+#include "compress/unused.cl"
+
 KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start, GLOBAL u32 *tile_error,
                      GLOBAL u32 *frame_status, GLOBAL const i32 *live, RULE_PARAMS, u32 n, u32 npix, u32 n_tiles) {
     WARP_SCRATCH(w, 128);
     u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP;
     u32 end = FRAMES_END(live, n);
     Held held;
-    u32 unused = 0u; /* bit k: good says no to pixel + k */
+    u32 unused = 0u;
 #if BOUND == 2
     f32 step[VECTOR], inverse[VECTOR];
 #endif
@@ -135,11 +137,7 @@ KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOB
         load_f32(steps + pixel, step);
         load_f32(inverses + pixel, inverse);
 #endif
-#if GOOD_PLANE
-        u32 use[VECTOR];
-        load_u8(good + pixel, use);
-        for (u32 k = 0; k < VECTOR; k++) unused |= use[k] ? 0u : 1u << k;
-#endif
+        unused = unused_of(good, pixel);
     }
     for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
         u32 outliers = 0u, worst = 0u;
@@ -147,19 +145,12 @@ KERNEL(128) quantize(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOB
             f32 x[VECTOR];
             u32 bits[VECTOR], c[VECTOR];
             LOAD(held, frame, pixel, npix, x, bits);
-#if CARRY_STATUS
-            u32 any = 0u;
-            for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
-            if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
-#endif
+            carry_status(bits, frame_status, frame);
             UNROLL
             for (u32 k = 0; k < VECTOR; k++) {
                 f32 error;
                 c[k] = quantize_value(x[k], RULE(k), &error);
-                bool masked = (unused >> k & 1u) != 0u;
-#if STATUS
-                masked = masked || STATUS_OF(bits[k]) != 0u;
-#endif
+                bool masked = UNUSED(k);
                 c[k] = masked ? CODE_MASKED : c[k];
                 u32 e = masked ? 0u : f32_bits(error); /* not negative: ordered like its bits */
                 outliers += c[k] == CODE_FILL ? 1u : 0u;

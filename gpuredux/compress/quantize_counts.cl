@@ -82,6 +82,8 @@ INLINE u32 bin_of(u32 v, GLOBAL const u16 *first, GLOBAL const i32 *start, u32 b
     return octave != 0u && v >= (u32)start[c + 1u] ? c + 1u : c;
 }
 
+#include "compress/unused.cl"
+
 KERNEL(128) quantize_counts(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *code, GLOBAL u32 *tile_start, GLOBAL u32 *tile_error, GLOBAL u32 *frame_status,
                             GLOBAL const i32 *live, GLOBAL const u16 *first, GLOBAL const i32 *start, GLOBAL const f32 *table,
                             f32 inverse, i32 smallest, i32 largest, u32 granule_bits, u32 n, u32 npix, u32 n_tiles) {
@@ -89,14 +91,10 @@ KERNEL(128) quantize_counts(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *cod
     u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP;
     u32 end = FRAMES_END(live, n);
     Held held;
-    u32 unused = 0u; /* bit k: good says no to pixel + k */
+    u32 unused = 0u;
     if (pixel < npix) {
         LOAD_BEGIN(held, pixel, npix);
-#if GOOD_PLANE
-        u32 use[VECTOR];
-        load_u8(good + pixel, use);
-        for (u32 k = 0; k < VECTOR; k++) unused |= use[k] ? 0u : 1u << k;
-#endif
+        unused = unused_of(good, pixel);
     }
     for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
         u32 outliers = 0u, worst = 0u;
@@ -104,17 +102,10 @@ KERNEL(128) quantize_counts(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL Code *cod
             Value x[VECTOR];
             u32 bits[VECTOR], c[VECTOR];
             LOAD(held, frame, pixel, npix, x, bits);
-#if CARRY_STATUS
-            u32 any = 0u;
-            for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
-            if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
-#endif
+            carry_status(bits, frame_status, frame);
             UNROLL_ON_GPU
             for (u32 k = 0; k < VECTOR; k++) {
-                bool fits, masked = (unused >> k & 1u) != 0u;
-#if STATUS
-                masked = masked || STATUS_OF(bits[k]) != 0u;
-#endif
+                bool fits, masked = UNUSED(k);
                 u32 v = value_of(x[k], inverse, smallest, largest, &fits), bin = bin_of(v, first, start, granule_bits);
                 u32 error = masked || !fits ? 0u : f32_bits(abs_f32(count_value(x[k]) - table[bin])); /* not negative: ordered like its bits */
                 c[k] = masked ? CODE_MASKED : fits ? bin : CODE_FILL;

@@ -27,7 +27,7 @@ KERNEL(128) wavelet_quantise(GLOBAL f32 *coefficients, GLOBAL u16 *code, GLOBAL 
         UNROLL
         for (u32 k = 0; k < VECTOR; k++) {
             f32 a = abs_f32(x[k]) * inverse[k], q = a >= dead_zone ? rint_f32(a) : 0.0f; /* NaN: 0 */
-            q = q > 32767.0f ? 32767.0f : q;
+            q = q > HIGHEST ? HIGHEST : q;
             c[k] = folded_code((u32)q, x[k] < 0.0f);
             x[k] = (x[k] < 0.0f ? 0.0f - q : q) * step[k]; /* no -0: a decoder has none */
         }
@@ -37,6 +37,8 @@ KERNEL(128) wavelet_quantise(GLOBAL f32 *coefficients, GLOBAL u16 *code, GLOBAL 
 }
 
 #else
+#include "compress/unused.cl"
+
 /* |x - y|, exact or rounded up, as the bits of a float that is not negative: ordered like it, NaN behind Inf; lost: what the subtraction rounded off (Knuth) */
 INLINE u32 missed(f32 x, f32 y) {
     f32 near = x - y, back = near - x, lost = (x - (near - back)) - (y + back);
@@ -44,22 +46,6 @@ INLINE u32 missed(f32 x, f32 y) {
     bool beyond = (bits < 0x7f800000u) & ((off & 0x7fffffffu) != 0u) & (((off ^ f32_bits(near)) >> 31) == 0u);
     return bits + (beyond ? 1u : 0u);
 }
-
-/* bit k: the pixel is not to be used */
-INLINE u32 unused_of(GLOBAL const u8 *good, u32 pixel) {
-    u32 unused = 0u;
-#if GOOD_PLANE
-    u32 use[VECTOR];
-    load_u8(good + pixel, use);
-    for (u32 k = 0; k < VECTOR; k++) unused |= use[k] ? 0u : 1u << k;
-#endif
-    return unused;
-}
-#if STATUS
-#define UNUSED(k) (((unused >> (k) & 1u) != 0u) | (STATUS_OF(bits[k]) != 0u))
-#else
-#define UNUSED(k) ((unused >> (k) & 1u) != 0u)
-#endif
 
 KERNEL(128) wavelet_fill(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL f32 *filled, GLOBAL u32 *frame_status, GLOBAL const i32 *live, f32 fill, f32 most,
                          u32 n, u32 npix) {
@@ -72,11 +58,7 @@ KERNEL(128) wavelet_fill(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL f32 *filled,
         f32 x[VECTOR];
         u32 bits[VECTOR];
         LOAD(held, frame, pixel, npix, x, bits);
-#if CARRY_STATUS
-        u32 any = 0u;
-        for (u32 k = 0; k < VECTOR; k++) any |= bits[k] & PIXEL_FROM_DATA;
-        if (any) atomic_or_u32(frame_status + frame, any); /* rare; OR is the same in any order */
-#endif
+        carry_status(bits, frame_status, frame);
         UNROLL
         for (u32 k = 0; k < VECTOR; k++) {
             f32 y = limited(x[k], most);
@@ -106,8 +88,8 @@ KERNEL(128) wavelet_check(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL const f32 *
             UNROLL
             for (u32 k = 0; k < VECTOR; k++) {
                 f32 t = (x[k] - y[k]) * inverse;
-                t = t < 32766.0f ? t : 32766.0f; /* NaN too: its error is NaN all the same */
-                t = t > -32766.0f ? t : -32766.0f;
+                t = t < MOST ? t : MOST; /* NaN too: its error is NaN all the same */
+                t = t > -MOST ? t : -MOST;
                 f32 r = missed(x[k], y[k]) <= f32_bits(bound) ? 0.0f : rint_f32(t);
                 u32 error = missed(x[k], y[k] + r * step);
                 bool masked = UNUSED(k), fits = error <= f32_bits(bound);

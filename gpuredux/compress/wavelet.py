@@ -14,11 +14,10 @@ from ..features.lifting import Lifting
 from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, read_only, vector
 from ..status import Frame
 from .dequantize import SMALLEST, round_down
-from .wavelet_decode import BITS, HIGHEST, LISTED, MASKED, MOST_LEVELS, WaveletDecode, level_plane
-from .wavelet_numba import TILE, check_tiles, fill_tiles, list_values, quantise_rows
+from .wavelet_decode import BITS, MOST_LEVELS, WaveletDecode, level_plane
+from .wavelet_numba import HIGHEST, LISTED, MASKED, MOST, TILE, check_tiles, fill_tiles, list_values, quantise_rows
 
 LARGEST = 2.0**90       # of the bound: steps, limits and coefficients stay below float32's end
-MOST = 32766            # of a correction, in steps
 
 
 @dataclass(frozen=True, eq=False)

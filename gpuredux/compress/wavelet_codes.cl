@@ -3,6 +3,8 @@
  * grid: none of its own: functions of one thread. */
 #define MASKED 65535u
 #define LISTED 65534u
+#define HIGHEST 32767.0f /* magnitude of a code */
+#define MOST 32766.0f /* and of a correction */
 
 /* 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4 ...; of a magnitude and a sign */
 INLINE u32 folded_code(u32 size, bool negative) { return 2u * size - ((size != 0u) & negative ? 1u : 0u); }

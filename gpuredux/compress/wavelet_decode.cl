@@ -3,6 +3,7 @@
  * Two kernels, and features/lifting.cl between them. grid: of both tiles of 128 * VECTOR pixels x groups of FRAMES frames, a thread owns VECTOR pixels.
  *   wavelet_dequantise: the coefficients; wavelet_finish: all that is behind the inverse transform. */
 #include "compress/wavelet_codes.cl"
+#include "compress/listed_value.cl"
 
 KERNEL(128) wavelet_dequantise(GLOBAL const u16 *code, GLOBAL f32 *coefficients, GLOBAL const f32 *steps, GLOBAL const i32 *live, u32 n, u32 npix,
                                u32 rows, u32 cols, u32 levels) {
@@ -18,17 +19,6 @@ KERNEL(128) wavelet_dequantise(GLOBAL const u16 *code, GLOBAL f32 *coefficients,
         for (u32 k = 0; k < VECTOR; k++) x[k] = unfolded_f32(c[k]) * step[k];
         store_f32(coefficients + (u64)frame * npix + pixel, x);
     }
-}
-
-/* pixel's value in an ascending list of so many entries; NaN if it is not among them */
-INLINE f32 listed_value(GLOBAL const u32 *index, GLOBAL const f32 *value, u32 listed, u32 pixel) {
-    u32 low = 0u, high = listed;
-    while (low < high) {
-        u32 middle = low + (high - low) / 2u;
-        if (index[middle] < pixel) low = middle + 1u;
-        else high = middle;
-    }
-    return low < listed && index[low] == pixel ? value[low] : bits_f32(0x7fc00000u);
 }
 
 KERNEL(128) wavelet_finish(GLOBAL const u16 *code, GLOBAL const f32 *rebuilt, GLOBAL const u32 *outlier_index, GLOBAL const f32 *outlier_value,

@@ -13,10 +13,9 @@ import numpy as np
 from ..features.lifting import Lifting
 from ..op import Op, Plan, Spec, bits_define, frame_grid, live_rows, nbytes, read_only, vector
 from .dequantize import round_down
-from .wavelet_numba import dequantise_rows, finish_tiles
+from .wavelet_numba import LISTED, MASKED, dequantise_rows, finish_tiles
 
-MASKED, LISTED = 65535, 65534       # of code[1]: no measurement; the value is in the list
-HIGHEST, BITS = 32767, 9            # of a code's magnitude; of a step: their product is exact
+BITS = 9            # of a step: its product with a code's magnitude is exact
 MOST_LEVELS = 8
 
 

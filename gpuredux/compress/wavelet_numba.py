@@ -5,9 +5,11 @@ from numba import njit
 
 from ..backends import share
 from .dequantize_numba import listed_in_tile
+from .quantize_numba import mark_used, missed
 
 TILE = 4096     # pixels of one task
-MASKED, LISTED, MOST = 65535, 65534, np.float32(32766)
+MASKED, LISTED = 65535, 65534      # of code[1]: no measurement; the value is in the list
+HIGHEST, MOST = 32767, 32766       # of a code's magnitude; of a correction's
 
 
 def _tiles(x):
@@ -71,7 +73,7 @@ def _quantise_row(c, code, r, rows, levels, steps, inverses, dead_zone):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quantise(c, code, begin, end, step, inverse, dead_zone):
-    zero, most = np.float32(0), np.float32(32767)
+    zero, most = np.float32(0), np.float32(HIGHEST)
     for i in range(begin, end):
         x = c[i]
         a = abs(x) * inverse
@@ -100,22 +102,17 @@ def _check_tiles(first_job, last_job, energy, good, status, rebuilt, code, count
 @njit(cache=True, nogil=True, error_model="numpy")
 def _check(energy, good, status, f, use, rebuilt, code, start, bound, step, inverse):
     first, width = np.uint64(start), np.uint64(min(TILE, len(energy) - start))
-    if len(good):
-        for i in range(width):
-            use[i] = good[first + i] != 0
-    if len(status):
-        row = status[f]
-        for i in range(width):
-            use[i] &= row[first + i] == 0
-    zero, limit = np.float32(0), np.float32(bound).view(np.int32)
+    if len(good) > 0 or len(status) > 0:
+        mark_used(use, good, status, f, first, width)
+    zero, limit, most = np.float32(0), np.float32(bound).view(np.int32), np.float32(MOST)
     listed, worst = np.uint32(0), np.int32(0)
     for i in range(width):
         x, y = energy[first + i], rebuilt[first + i]
         t = (x - y) * inverse
-        t = t if t < MOST else MOST
-        t = t if t > -MOST else -MOST
-        r = zero if _missed(x, y) <= limit else np.rint(t)
-        error = _missed(x, y + r * step)
+        t = t if t < most else most
+        t = t if t > -most else -most
+        r = zero if missed(x, y) <= limit else np.rint(t)
+        error = missed(x, y + r * step)
         used, fits = use[i] != 0, error <= limit
         size = np.int32(abs(r))
         c = 2 * size - np.int32((size != 0) & (r < zero))
@@ -123,17 +120,6 @@ def _check(energy, good, status, f, use, rebuilt, code, start, bound, step, inve
         listed += np.uint32(used & (not fits))
         worst = max(worst, error if used & fits else np.int32(0))
     return np.int64(listed), np.int32(worst).view(np.float32)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _missed(x, y):
-    """|x - y|, exact or rounded up, as the bits of a float: wavelet.cl."""
-    near = x - y
-    back = near - x
-    lost = (x - (near - back)) - (y + back)
-    bits = np.float32(abs(near)).view(np.int32)
-    beyond = ((lost > 0) & (near > 0)) | ((lost < 0) & (near < 0))
-    return bits + np.int32(beyond & (bits < np.int32(0x7F800000)))
 
 
 def list_values(energy, code, counts, starts, index, value):
