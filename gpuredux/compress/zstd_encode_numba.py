@@ -1095,12 +1095,17 @@ def stages() -> np.ndarray:
 
 
 @fast
+def first_block(total, planes):
+    """Where it is in a chunk, or its length."""
+    return 12 if planes else 6 if total < 256 else 7 if total < 256 + (1 << 16) else 9
+
+
+@fast
 def place(f, s, spans, regions, length, raw, size, planes, payload, sizes, slots):
-    """Span s of frame f to its place behind those before it; the first one adds the header, the last one tail and size."""
+    """Span s of frame f to its place behind those before it, where a single one is already; the first one adds the header, the last one tail and size."""
     total = raw.shape[1]
     usable = total // (8 * size) * (8 * size) if planes else total
-    at = 12 if planes else 6 if total < 256 else 7 if total < 256 + (1 << 16) else 9
-    to = payload[f]
+    at, to = first_block(total, planes), payload[f]
     if s == 0 and planes:
         for k in range(12):
             put8(to, k, total >> (56 - 8 * k) if k < 8 else REGION >> (88 - 8 * k))
@@ -1108,7 +1113,8 @@ def place(f, s, spans, regions, length, raw, size, planes, payload, sizes, slots
         frame_header(total, to, np.int64(0))
     for k in range(s):
         at += length[f, k]
-    copy_bytes(to, at, slots[f], SLOT * (regions * s // spans), length[f, s])
+    if spans > 1:
+        copy_bytes(to, at, slots[f], SLOT * (regions * s // spans), length[f, s])
     if s == spans - 1:
         at += length[f, s]
         copy_bytes(to, at, raw[f], usable, total - usable)
@@ -1116,28 +1122,29 @@ def place(f, s, spans, regions, length, raw, size, planes, payload, sizes, slots
 
 
 @fast
-def encode_span(raw, slots, stages, f, first, last, size, pixels, planes):
-    """The bytes of these regions of frame f."""
-    return call(stages[5], (raw[f], slots[f, SLOT * first :], stages, first, last, size, pixels, planes))
+def encode_span(raw, to, stages, f, first, last, size, pixels, planes):
+    """The bytes of these regions of frame f, which nothing is written behind."""
+    return call(stages[5], (raw[f], to, stages, first, last, size, pixels, planes))
 
 
 def encode_frames(raw, size, planes, payload, sizes, slots, spans, stages):
     """Chunks of all frames raw (n, bytes) u8; planes: 1 for planes of bits. A frame is cut into spans of regions so that a few large frames use all cores;
-    all go to slots (n, regions * SLOT) first: where one belongs is known in the end. stages: stages()."""
+    all go to slots (n, regions * SLOT) first: where one belongs is known in the end; but a single one goes to its place. stages: stages()."""
     n, usable = raw.shape[0], raw.shape[1] // (8 * size) * (8 * size) if planes else raw.shape[1]
     regions = (usable + REGION - 1) // REGION
     length = np.zeros((n, spans), np.int64)
-    share(encode_spans, n * spans, raw, size, planes, slots, regions, length, stages)
+    share(encode_spans, n * spans, raw, size, planes, payload, slots, regions, length, stages)
     share(place_spans, n * spans, raw, size, planes, payload, sizes, slots, regions, length)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def encode_spans(begin, end, raw, size, planes, slots, regions, length, stages):
-    spans = length.shape[1]
+def encode_spans(begin, end, raw, size, planes, payload, slots, regions, length, stages):
+    spans, at = length.shape[1], first_block(raw.shape[1], planes)
     for item in range(begin, end):
         f, s = item // spans, item % spans
         first, last = regions * s // spans, regions * (s + 1) // spans
-        length[f, s] = encode_span(raw, slots, stages, f, first, last, size, raw.shape[1] // size, planes)
+        to = slots[f, SLOT * first :] if spans > 1 else payload[f, at:]
+        length[f, s] = encode_span(raw, to, stages, f, first, last, size, raw.shape[1] // size, planes)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
