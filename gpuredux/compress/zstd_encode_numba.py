@@ -726,7 +726,8 @@ def code_weights(last, log, numbers, to, at):
 
 @fast
 def put_codes(k, count, octets, bits, held, have):
-    """The codes of so many bytes up to octets[k]: the newest are the highest bits of held, so that what is left of the lengths added to it never shows."""
+    """The codes of so many bytes up to octets[k]: the newest are the highest bits of held, so that what is left of the lengths added to it never shows:
+    four codes and 7 bits leave room for it, five would not."""
     for _ in range(count):
         k -= 1
         code = at64(bits, CODES + at8(octets, k))
@@ -754,20 +755,20 @@ def end_stream(to, at, held, have):
 def two_streams(begin, middle, end, octets, bits, at, to):
     """Codes of octets[begin:middle] to octets[at:], of octets[middle:end] to octets[to:], each from its last byte on: where they end. In turns, for neither
     waits for the other."""
-    j, held, have = put_codes(middle, (middle - begin) % 5, octets, bits, np.uint64(0), np.uint64(0))
-    k, second, has = put_codes(end, (end - middle) % 5, octets, bits, np.uint64(0), np.uint64(0))
+    j, held, have = put_codes(middle, (middle - begin) & 3, octets, bits, np.uint64(0), np.uint64(0))
+    k, second, has = put_codes(end, (end - middle) & 3, octets, bits, np.uint64(0), np.uint64(0))
     at, have = put_high(octets, at, held, have)
     to, has = put_high(octets, to, second, has)
     while j > begin and k > middle:
-        j, held, have = put_codes(j, 5, octets, bits, held, have)
-        k, second, has = put_codes(k, 5, octets, bits, second, has)
+        j, held, have = put_codes(j, 4, octets, bits, held, have)
+        k, second, has = put_codes(k, 4, octets, bits, second, has)
         at, have = put_high(octets, at, held, have)
         to, has = put_high(octets, to, second, has)
     while j > begin:
-        j, held, have = put_codes(j, 5, octets, bits, held, have)
+        j, held, have = put_codes(j, 4, octets, bits, held, have)
         at, have = put_high(octets, at, held, have)
     while k > middle:
-        k, second, has = put_codes(k, 5, octets, bits, second, has)
+        k, second, has = put_codes(k, 4, octets, bits, second, has)
         to, has = put_high(octets, to, second, has)
     return end_stream(octets, at, held, have), end_stream(octets, to, second, has)
 
