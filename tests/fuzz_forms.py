@@ -22,7 +22,7 @@ from gpuredux.op import Op
 
 SHAPES = (("uint8", (3, 5)), ("uint16", (9, 21)), ("float32", (8, 16)), ("uint64", (5, 9)), ("int16", (12, 43)))
 STRICTER = {getattr(zstd_decode_numba, k) for k in ("LITERALS_BITS", "NOTHING", "TREE", "BLOCK_BYTES", "FRAME_TAIL")}      # zstd_decode.py says so
-NOT_TAKEN = {blosc_decode.REASONS[getattr(blosc_decode.blosc, k)] for k in ("VERSION", "TYPE_BYTES", "FILTERS", "CODEC")}     # BloscDecode says so
+NOT_TAKEN = {blosc_decode.REASONS[getattr(blosc_decode.blosc, k)] for k in ("TYPE_BYTES", "FILTERS", "CODEC", "START")}     # BloscDecode says so
 
 
 class Row(NamedTuple):
@@ -118,7 +118,7 @@ def lz4_again(judge: Callable[[Row, judges.Unpack], Judged]) -> Callable[[Row], 
 
 
 def with_c_blosc(judge: Callable[[list[Row]], list[str]], op: Op) -> Callable[[list[Row]], list[str]]:
-    child, nbytes = judges.Child(), op.layout.nbytes
+    nbytes = op.layout.nbytes
 
     def reason(chunk: bytes) -> str:
         try:
@@ -129,14 +129,14 @@ def with_c_blosc(judge: Callable[[list[Row]], list[str]], op: Op) -> Callable[[l
 
     def of(rows: list[Row]) -> list[str]:
         first = judge(rows)
-        theirs = child.ask("c_blosc", [(row.chunk or b"", nbytes) for row in rows])
+        theirs = judges.child().ask("c_blosc", [(row.chunk or b"", nbytes) for row in rows])
         for k, (row, their) in enumerate(zip(rows, theirs, strict=True)):
             if first[k].startswith("WRONG") or (row.good and their == row.raw) or (not row.good and their is None):
                 continue
             if their == "died":
                 first[k] = f"{'taken' if row.good else 'refused'}: c-blosc died"
             elif row.good and their is None:
-                first[k] = first[k] or "taken: c-blosc refuses it, LZ4_decompress_safe does not"
+                first[k] = first[k] or ("taken, c-blosc refuses it: format 1" if row.chunk[0] == 1 else "WRONG: taken, c-blosc refuses it")
             elif row.good:
                 first[k] = "WRONG: taken, c-blosc says other bytes"
             else:
@@ -148,12 +148,12 @@ def with_c_blosc(judge: Callable[[list[Row]], list[str]], op: Op) -> Callable[[l
 
 
 def by_zfp(op: Op) -> Callable[[list[Row]], list[str]]:
-    child, layout, width = judges.Child(), op.own_layout, Width(np.dtype(op.dtype))
+    layout, width = op.own_layout, Width(np.dtype(op.dtype))
     mode = {k: v for k, v in op.config().items() if k in ("tolerance", "rate", "precision") and v is not None}
 
     def of(rows: list[Row]) -> list[str]:
         said, places = [""] * len(rows), [k for k, row in enumerate(rows) if row.good]
-        theirs = child.ask("zfp_library", [(rows[k].chunk, op.dtype, op.shape, mode, layout.cap + 64) for k in places])
+        theirs = judges.child().ask("zfp_library", [(rows[k].chunk, op.dtype, op.shape, mode, layout.cap + 64) for k in places])
         for k, their in zip(places, theirs, strict=True):
             if their == "died":
                 said[k] = "taken: zfpy died"

@@ -7,6 +7,7 @@ the stream. What frames the blocks of filters 32008 and 32004 and of blosc is wr
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import pickle
@@ -168,12 +169,12 @@ def blosc_1(chunk: bytes, n: int, itemsize: int, unpack: Unpack) -> Judged:
     if len(chunk) < 16:
         return zeros
     version, codec_version, flags, typesize, raw, step, size = struct.unpack_from("<4B3I", chunk)
-    if version not in (1, 2) or raw != n or not 0 < step <= n or size != len(chunk) or typesize == 0:
+    if version not in (1, 2) or raw != n or not 0 < step <= n or size != len(chunk) or typesize == 0 or flags & 8:
         return zeros
     if flags & 2:
         return Judged(chunk[16:], True) if len(chunk) == 16 + n else zeros
     shuffle, bits = flags & 1, flags & 4
-    if flags & 8 or flags >> 5 != 1 or codec_version != 1 or (shuffle and bits) or ((shuffle or bits) and typesize != itemsize):
+    if flags >> 5 != 1 or codec_version != 1 or (shuffle and bits) or ((shuffle or bits) and typesize != itemsize):
         return zeros
     parts = typesize if not flags & 16 and typesize <= 16 and step // typesize >= 128 else 1
     if step % parts:
@@ -268,6 +269,14 @@ class Child:
                 continue
         code, self.process = self.process.wait(), None
         return code
+
+
+@functools.cache
+def child() -> Child:
+    """The one of this process."""
+    made = Child()
+    atexit.register(made.close)
+    return made
 
 
 def serve(gib: int, seconds: int) -> None:

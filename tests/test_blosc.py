@@ -137,6 +137,7 @@ def test_decode_blosc_says_what_is_wrong_or_not_taken() -> None:
         (right[:15], "header needs 16 bytes"), (changed(0, 5), "blosc2"), (changed(4, 1), "raw size"), (changed(8, 0, 0, 0, 0), "block size"),
         (right + b"x", "chunk size"), (right[:-1], "chunk size"), (changed(3, 4), "item size"), (changed(2, 0x35), "filters other than"),
         (changed(16, 1), "begins outside of the chunk"), (changed(20, 255, 255), "stream's length"), (changed(24, 255, 255, 255), r"\(block 0, byte"),
+        (bytes((2, 1, 0x2A, 2)) + struct.pack("<3I", 5120, 5120, 5136) + bytes(5120), "filters other than"),       # of a reserved flag, not compressed
         (bytes(numcodecs.Blosc("zstd").encode(frame)), "codec other than LZ4"), (blosc2.compress2(frame, typesize=2), "blosc2"),
         (foreign(frame, 2, 2048, split=True)[:8] + b"\x01\x07" + foreign(frame, 2, 2048, split=True)[10:], "no multiple of its streams"),
     ):

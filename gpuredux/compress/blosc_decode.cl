@@ -28,12 +28,12 @@ KERNEL(32) blosc_header(GLOBAL const u8 *payload, GLOBAL const u32 *size, GLOBAL
         u32 flags = chunk[2], each = chunk[3], filter = (flags & 1u) | (flags >> 1 & 2u), total = le32(chunk + 12), version = chunk[0];
         bool memcpyed = (flags & 2u) != 0u;
         block = le32(chunk + 8);
-        good = (version - 1u < 2u) & (le32(chunk + 4) == frame_bytes) & (block - 1u < frame_bytes) & (total == bytes) & (each != 0u);
+        good = (version - 1u < 2u) & (le32(chunk + 4) == frame_bytes) & (block - 1u < frame_bytes) & (total == bytes) & (each != 0u) & ((flags & 8u) == 0u);
         if (memcpyed) {
             if (bytes - HEADER != frame_bytes) good = false;
             kind = RAW;
         } else {
-            good = good & (filter != 3u) & ((flags & 8u) == 0u) & (flags >> 5 == 1u) & (chunk[1] == 1u) & ((filter == NONE) | (each == SIZE));
+            good = good & (filter != 3u) & (flags >> 5 == 1u) & (chunk[1] == 1u) & ((filter == NONE) | (each == SIZE));
             kind = filter;
             if (good && (flags & 16u) == 0u && each <= 16u && block / each >= 128u) {
                 streams = each;

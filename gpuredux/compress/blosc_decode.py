@@ -41,7 +41,9 @@ class BloscDecode(ChunkDecoder):
 
     Taken are chunks of format 1 or 2, whoever wrote them: LZ4 (and LZ4HC), behind bitshuffle, shuffle or nothing, blocks of any size in any order, split into
     streams or not; and chunks of any codec that are not compressed (flag 2). Refused, as CORRUPT: other codecs, blosc2's formats, an item size that is
-    not the dtype's (but without a filter). LZ4's rules for encoders are not demanded. Nothing is read beyond size and nothing written beyond the frame.
+    not the dtype's (but without a filter); and, though c-blosc takes them, blocks that begin inside of the header or of the table of where blocks begin, and
+    matches at LZ4's offset 0. Taken, though c-blosc refuses them: format 1, and blocks without LZ4's rules for encoders. Nothing is read beyond size and
+    nothing written beyond the frame.
 
     fields: shape of a frame, dtype (native numbers of 1, 2, 4 or 8 bytes); rows: first and last (exclusive) along the frame's first axis, None = all. Only the
             blocks that hold them are read
@@ -165,11 +167,11 @@ def header_of(chunk: bytes, nbytes: int, itemsize: int) -> Header | None:
     raw, block, total = (int.from_bytes(chunk[k : k + 4], "little") for k in (4, 8, 12))
     kind, memcpyed = (flags & 1) | (flags >> 1 & 2), bool(flags & 2)
     split = not flags & 16 and typesize <= 16 and block // max(typesize, 1) >= 128
-    right = version in (1, 2) and raw == nbytes and 0 < block <= nbytes and total == len(chunk) and typesize > 0
+    right = version in (1, 2) and raw == nbytes and 0 < block <= nbytes and total == len(chunk) and typesize > 0 and not flags & 8
     if memcpyed:
         right &= total == HEADER + nbytes
     else:
-        right &= kind < 3 and not flags & 8 and flags >> 5 == 1 and codec == 1 and (kind == NONE or typesize == itemsize)
+        right &= kind < 3 and flags >> 5 == 1 and codec == 1 and (kind == NONE or typesize == itemsize)
         right &= not (right and split and block % typesize)
     return Header(block, kind, split, memcpyed) if right else None
 

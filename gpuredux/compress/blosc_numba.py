@@ -127,7 +127,7 @@ def parse_header(p, size, nbytes, itemsize):
         error = BLOCK_BYTES
     elif le32(p, 12) != size or (memcpyed and size != 16 + nbytes):
         error = CHUNK_BYTES
-    elif not memcpyed and (kind == 3 or flags & 8 != 0):
+    elif flags & 8 != 0 or (not memcpyed and kind == 3):
         error = FILTERS
     elif not memcpyed and (flags >> 5 != 1 or p[1] != 1):
         error = CODEC
