@@ -133,8 +133,8 @@ def with_c_blosc(judge: Callable[[list[Row]], list[str]], op: Op) -> Callable[[l
         for k, (row, their) in enumerate(zip(rows, theirs, strict=True)):
             if first[k].startswith("WRONG") or (row.good and their == row.raw) or (not row.good and their is None):
                 continue
-            if their == "died":
-                first[k] = f"{'taken' if row.good else 'refused'}: c-blosc died"
+            if isinstance(their, str):
+                first[k] = f"{'taken' if row.good else 'refused'}: c-blosc {their}"
             elif row.good and their is None:
                 first[k] = first[k] or ("taken, c-blosc refuses it: format 1" if row.chunk[0] == 1 else "WRONG: taken, c-blosc refuses it")
             elif row.good:
@@ -155,8 +155,8 @@ def by_zfp(op: Op) -> Callable[[list[Row]], list[str]]:
         said, places = [""] * len(rows), [k for k, row in enumerate(rows) if row.good]
         theirs = judges.child().ask("zfp_library", [(rows[k].chunk, op.dtype, op.shape, mode, layout.cap + 64) for k in places])
         for k, their in zip(places, theirs, strict=True):
-            if their == "died":
-                said[k] = "taken: zfpy died"
+            if isinstance(their, str):
+                said[k] = f"taken: zfpy {their}"
             elif rows[k].raw != their[0] or rows[k].raw != their[1]:
                 said[k] = "WRONG: taken, not as zfpy does"
         for k in [k for k, row in enumerate(rows) if not row.good][::20]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import faulthandler
 import functools
+import os
 import pickle
 import resource
 import signal
@@ -17,7 +19,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,32 +238,37 @@ def zfp_library(stream: bytes, dtype: str, shape: tuple[int, ...], mode: dict[st
 
 
 class Child:
-    """A process that runs functions of this file; a death is one item's answer ("died"), and another child goes on behind it."""
+    """A process that runs functions of a file; a death is one item's answer ("died ..."), and another child goes on behind it."""
 
-    def __init__(self, gib: int = 4, seconds: int = 60) -> None:
-        self.limits, self.process, self.deaths = (gib, seconds), None, Counter()
+    def __init__(self, script: str = __file__, gib: int = 4, seconds: int = 60) -> None:
+        self.command, self.process = [sys.executable, script, "--serve", str(gib), str(seconds)], None
 
     def ask(self, name: str, items: Iterable[tuple[Any, ...]]) -> list[Any]:
         asked, answers = list(items), []
         while len(answers) < len(asked):
             if self.process is None:
-                command = [sys.executable, __file__, *map(str, self.limits)]
-                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             try:
                 pickle.dump((name, asked[len(answers) :]), self.process.stdin)
                 self.process.stdin.flush()
                 while len(answers) < len(asked):
                     answers.append(pickle.load(self.process.stdout))
             except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-                code = self.close()
-                self.deaths[signal.Signals(-code).name if code < 0 else f"exit {code}"] += 1
-                answers.append("died")
+                answers.append(f"died: {self.last_words()}")
         return answers
+
+    def last_words(self) -> str:
+        """How it ended, and the innermost Python function that faulthandler saw."""
+        said = self.process.stderr.read().decode(errors="replace").splitlines()
+        code = self.close()
+        ended = "too long" if any("Timeout" in line for line in said) else signal.Signals(-code).name if code < 0 else f"exit {code}"
+        where = next((line.split("/")[-1].replace('"', "") for line in said if line.startswith("  File ")), "nowhere")
+        return f"{ended} in {where}"
 
     def close(self) -> int:
         if self.process is None:
             return 0
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             try:
                 pipe.close()
             except BrokenPipeError:     # what it was not told before it died
@@ -279,19 +285,23 @@ def child() -> Child:
     return made
 
 
-def serve(gib: int, seconds: int) -> None:
-    """For each item so many seconds, then SIGALRM ends the process."""
+def serve(gib: int, seconds: int, functions: dict[str, Any]) -> None:
+    """For each item so many seconds, then the process says where it is and ends."""
     resource.setrlimit(resource.RLIMIT_AS, (gib << 30, gib << 30))
+    faulthandler.enable()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)       # whatever a library prints is no answer
     while True:
         try:
             name, items = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         for item in items:
-            signal.alarm(seconds)
-            pickle.dump(globals()[name](*item), sys.stdout.buffer)
-            sys.stdout.buffer.flush()
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            pickle.dump(functions[name](*item), answers)
+            answers.flush()
+            faulthandler.cancel_dump_traceback_later()
 
 
-if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:]))
+if __name__ == "__main__" and sys.argv[1:2] == ["--serve"]:
+    serve(*map(int, sys.argv[2:]), globals())
