@@ -262,7 +262,8 @@ class Child:
         said = self.process.stderr.read().decode(errors="replace").splitlines()
         code = self.close()
         ended = "too long" if any("Timeout" in line for line in said) else signal.Signals(-code).name if code < 0 else f"exit {code}"
-        where = next((line.split("/")[-1].replace('"', "") for line in said if line.startswith("  File ")), "nowhere")
+        current = next((k for k, line in enumerate(said) if line.startswith("Current thread")), 0)
+        where = next((line.split("/")[-1].replace('"', "") for line in said[current:] if line.startswith("  File ")), "nowhere")
         return f"{ended} in {where}"
 
     def close(self) -> int:

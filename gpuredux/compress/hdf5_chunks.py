@@ -172,6 +172,18 @@ def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> A
     return here
 
 
+def entries(listed: Any, label: str) -> np.ndarray:
+    """All of a list of whole numbers. Lists are stored as they are: one that claims more bytes than its file has (and 1 MiB) is refused before anything is
+    allocated for it."""
+    name = listed.name.rsplit("/", 1)[-1]
+    if listed.ndim != 1 or listed.dtype.kind not in "iu":
+        raise DecodeError(f"{label}: {name} must be a list of whole numbers, got {listed.dtype} {listed.shape}")
+    if listed.size * listed.dtype.itemsize > max(listed.file.id.get_filesize(), 1 << 20):
+        raise DecodeError(f"{label}: its {name} claims {listed.size} entries, more than the file has bytes for")
+    with damage(f"{name} of {label}"):
+        return np.asarray(listed[...])
+
+
 def are_those(index: np.ndarray, marked: np.ndarray) -> bool:
     """Whether ascending flat pixels are just those that are marked in a frame."""
     return np.count_nonzero(marked) == len(index) and bool(marked.reshape(-1)[index].all())

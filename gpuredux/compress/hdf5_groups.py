@@ -87,12 +87,12 @@ def rows_of(rows: slice, n: int, who: str) -> range:
 
 
 def layout_of(group: Any, key: str, known: int, who: str, label: str) -> None:
-    """Raise ValueError for a group that is not of this layout."""
+    """Raise DecodeError for a group that is not of this layout."""
     with damage(f"attributes of {label}"):
         there = key in group.attrs
     number = attributes_of(group, (key,), label)[key].tolist() if there else None
     if number != known:
-        raise ValueError(f"{who}: {label} has {key} {number}; known is {known}")
+        raise DecodeError(f"{who}: {label} has {key} {number}; known is {known}")
 
 
 def open_seal(group: Any, attributes: Mapping[str, np.ndarray], more: Iterable[Any], label: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..op import MOST_PIXELS, DecodeError
 from . import hdf5_layout as layout
-from .hdf5_chunks import BATCH, are_those, damage, local
+from .hdf5_chunks import BATCH, are_those, damage, entries, local
 from .hdf5_place import HOST, Place
 from .precondition_form import DTYPES, PREDICTORS
 from .restore import Restore
@@ -78,8 +78,7 @@ def _keys(stored: Any) -> np.ndarray:
     """The numbers of the frames that are plain."""
     label = stored.main.label
     listed = local(stored.side, "key_frame", h5py.Dataset, label)
-    with damage(f"key_frame of {label}"):
-        keys = listed[:].astype(np.int64)
+    keys = entries(listed, label).astype(np.int64)
     wrong = len(keys) < 1 or keys[0] != 0 or bool((np.diff(keys) < 1).any()) or bool((np.diff(keys) > MOST_EVERY).any())
     if stored.committed and wrong:
         raise DecodeError(f"{label}: its key_frame is no ascending list from 0 on")

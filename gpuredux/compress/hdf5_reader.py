@@ -20,7 +20,7 @@ from . import hdf5_layout as layout
 from .dequantize import CODES, Dequantize
 from .dequantize_counts import CODES as TABLES
 from .dequantize_counts import DequantizeCounts
-from .hdf5_chunks import BATCH, Chunks, are_those, damage, local
+from .hdf5_chunks import BATCH, Chunks, are_those, damage, entries, local
 from .hdf5_place import HOST, Place, place_of
 from .hdf5_precondition import restore_of, restored
 from .quantize import Quantize
@@ -63,7 +63,7 @@ class Stored:
         self.committed = self.main.committed()
         known = layout.LAYOUT_WORDS if "preconditioning" in attrs else layout.LAYOUT_COUNTS if "step_sigma" in attrs else \
             layout.LAYOUT_BOUNDS if self.codes and "error_bound" not in attrs else layout.LAYOUT
-        if "gpuredux_layout" in attrs and attrs["gpuredux_layout"] != known:
+        if "gpuredux_layout" in attrs and not np.array_equal(attrs["gpuredux_layout"], known):
             raise DecodeError(f"{label} has layout {attrs['gpuredux_layout']}; this version knows {known} of such data")
         if ("gpuredux_layout" in attrs and crc is None) or self.committed > len(self.main):
             raise DecodeError(f"{label} has {len(self.main)} frames, and CRCs of {'none' if crc is None else self.committed}")
@@ -79,8 +79,7 @@ class Stored:
             raise DecodeError(f"{label}: the lists of outliers do not belong to {self.committed} frames of {self.main.shape[1:]}")
         if not len(self.lists["lossless_frame"]) == self.lossless.committed() <= self.lossless.dataset.id.get_num_chunks():
             raise DecodeError(f"{label}: lossless frames, their numbers and their CRCs are not equally many")
-        with damage(f"lossless_frame of {label}"):
-            self.lossless_rows = {int(row): i for i, row in enumerate(self.lists["lossless_frame"][:])}
+        self.lossless_rows = {int(row): i for i, row in enumerate(entries(self.lists["lossless_frame"], label))}
 
     def _dequantize(self, attrs: Any, label: str) -> Dequantize | DequantizeCounts | Restore:
         """The inverse of the Quantize, or of what else makes codes, that these attributes describe; they must all be what it would

@@ -39,7 +39,7 @@ from ..status import Frame
 from . import hdf5_groups as groups
 from . import hdf5_layout as layout
 from .codecs import exact_encoder_of
-from .hdf5_chunks import damage
+from .hdf5_chunks import damage, entries
 from .hdf5_place import Place, place_of
 from .hdf5_reader import Stored, opened
 from .hdf5_writer import Writer
@@ -215,7 +215,7 @@ def _opened(group: Any, label: str) -> _Opened:
     step = groups.attributes_of(background.main.dataset, ("scale_factor",), background.main.label)["scale_factor"]
     dtype = said["dtype"].item().decode("ascii", "replace") if said["dtype"].dtype.kind == "S" else ""
     roi = groups.list_of(group, "roi", dtype, label) if dtype in WORDS else None
-    offset = groups.list_of(group, "roi_offset", np.uint64, label)[:]
+    offset = entries(groups.list_of(group, "roi_offset", np.uint64, label), label)
     groups.open_seal(group, said, (offset, *_of_codes(background.main.dataset)), label)
     frame, size = tuple(said["frame_shape"].tolist()), tuple(said["bin_size"].tolist())
     bins = (*frame[:-2], *(-(-k // b) for k, b in zip(frame[-2:], size, strict=True)))

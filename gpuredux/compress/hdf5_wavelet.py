@@ -33,7 +33,7 @@ from . import hdf5_groups as groups
 from . import hdf5_layout as layout
 from . import hdf5_rows
 from .codecs import exact_encoder_of, of_any_frames
-from .hdf5_chunks import are_those, damage
+from .hdf5_chunks import are_those, damage, entries
 from .hdf5_place import Place, place_of
 from .hdf5_reader import Stored, listed_of, opened
 from .hdf5_writer import Writer
@@ -151,7 +151,7 @@ def _opened(group: Any, masked: float, label: str) -> tuple[Stored, Any, np.dtyp
     said |= groups.attributes_of(group, BOUNDED if bounded else (), label)
     codes = Stored(group, "code")
     lists = {k: groups.list_of(group, k, kind, label) for k, kind in {**LISTS, "lossless_frame": np.uint64}.items()} if bounded else {}
-    sealed = [lists[k][:] for k in ("outlier_offset", "lossless_frame")] if bounded else []
+    sealed = [entries(lists[k], label) for k in ("outlier_offset", "lossless_frame")] if bounded else []
     groups.open_seal(group, said, (np.array(codes.main.shape, np.uint64), *sealed), label)
     if dtype not in (*LIFTED, "float32") or len(codes.main.shape) < (4 if bounded else 3) or (bounded and (
             codes.main.shape[1] != 2 or codes.main.dtype != np.uint16 or len(sealed[0]) != len(codes.main) + 1)):
