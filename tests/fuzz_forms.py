@@ -210,7 +210,10 @@ def of_zstd(name: str, dtype: str, shape: tuple[int, ...]) -> Form:
         right = chunks_by(compress.BitshuffleZstd(), code) + [cases_zstd_decode.bitshuffle_chunk(x, 3, b) for x in code for b in (0, 8, 64)]
         op, one, heal = compress.BitshuffleZstdDecode(shape, dtype), compress.decode_bitshuffle_zstd, right_header
     else:
-        right = chunks_by(compress.ShuffleZstd(), code) + [cases_zstd_decode.shuffle_chunk(x, level) for x in code for level in (1, 5, 19)]
+        from test_zstd_decode import library_frames  # windows, checksums, frames without a size, several blocks
+
+        right = chunks_by(compress.ShuffleZstd(), code) + [frame for data, frame in library_frames(nbytes) if len(data) == nbytes]
+        right += [cases_zstd_decode.shuffle_chunk(x, level) for x in code for level in (1, 5, 19)]
         if nbytes >= 60:        # blocks of every kind; with and without the content's size
             part = nbytes // 4
             hand = b"".join(cases_zstd_decode.plain(bytes(part) + bytes(k % 251 for k in range(2 * part)) + bytes(nbytes - 3 * part)))

@@ -14,7 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from test_bitshuffle_lz4 import Cliff, rows_of, same
+from test_bitshuffle_lz4 import rows_of, same
 
 from gpuredux import DecodeError
 from gpuredux.compress import Quantize, Zfp, ZfpDecode, decode_zfp
@@ -23,7 +23,6 @@ from gpuredux.datasets.cases_zfp import frames_of
 from gpuredux.status import Frame
 
 GOLDEN = Path(__file__).parent / "golden"
-MUTANTS = 300       # of each kind of stream; 200,000 were run once
 # zfpy reads beyond a stream that is cut, and libzfp 1.0.1 writes beyond its buffer at rates below a block's header: never in this process
 ZFPY = """
 import json, sys
@@ -237,28 +236,6 @@ def mutant(rng: np.random.Generator, right: list[bytes]) -> bytes:
         if not stream:
             break
     return bytes(stream)
-
-
-@pytest.mark.parametrize(("dtype", "shape", "mode"), FUZZED, ids=str)
-def test_mutated_streams_raise_or_are_what_zfpy_gives(zfpy: Zfpy, dtype: str, shape: tuple[int, ...], mode: dict[str, Any]) -> None:
-    """zfpy reads what it needs, beyond the end too: behind the stream it gets bytes of our own, twice. It is refused exactly if they
-    matter, if less than 64 bits of padding are not all 0, or if there are more."""
-    rng, out = np.random.default_rng(len(dtype)), Zfp(**mode)(frames_of(np.random.default_rng(6), shape, dtype))
-    right = [p[:s].tobytes() for p, s in zip(out.payload, out.size, strict=True)]
-    layout, refused, passed = frame_layout("test", shape, np.dtype(dtype), mode.get("tolerance"), mode.get("rate"), mode.get("precision")), 0, 0
-    cliff = Cliff(max(map(len, right)) + 100)
-    for stream in [*right, *(mutant(rng, right) for _ in range(MUTANTS))]:
-        there = cliff.put(stream)
-        try:
-            got = decode_zfp(there, shape, dtype, **mode)
-        except DecodeError:
-            refused += 1
-            continue
-        passed += 1
-        behind = bytes(layout.cap + 64)
-        assert same(got, zfpy.decode(stream + behind, dtype, shape, mode))
-        assert stream[:-8] == b"" or same(got, zfpy.decode(stream + b"\xff" * len(behind), dtype, shape, mode))
-    assert refused > MUTANTS // 10 and passed > MUTANTS // 20, (refused, passed)
 
 
 @pytest.mark.parametrize(("dtype", "shape", "mode"), FUZZED, ids=str)
