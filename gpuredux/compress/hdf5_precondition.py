@@ -25,7 +25,10 @@ def restore_of(stored: Any, attrs: Any, label: str) -> Restore:
     if kind.name not in DTYPES or stored.lists["outlier_value"].dtype != (np.int32 if kind.kind == "i" else np.uint32):
         raise DecodeError(f"{label}: its lossless frames are {kind}, its exceptions {stored.lists['outlier_value'].dtype}: not those of words")
     with damage(f"attributes of {label}"):
-        number, fill = (int(attrs[k]) for k in ("predictor", "saturation_value"))
+        said = [np.asarray(attrs[k]) for k in ("predictor", "saturation_value")]
+    if any(a.size != 1 or a.dtype.kind not in "iu" for a in said):
+        raise DecodeError(f"{label}: its predictor and saturation_value must be whole numbers")
+    number, fill = (int(a.item()) for a in said)
     planes = {key: plane_of(stored.side, key, frame, dtype, label) for key, dtype in (("pixel_mask", np.uint32), ("gap_value", kind), ("pedestal", kind))}
     if not 0 <= number < len(PREDICTORS) or (planes["pixel_mask"] is None) != (planes["gap_value"] is None):
         raise DecodeError(f"{label}: predictor {number} is none of {len(PREDICTORS)}, or pixel_mask and gap_value are not both there")
