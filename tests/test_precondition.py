@@ -174,8 +174,8 @@ def damaged(path: Path, change: Any) -> None:
 
 DAMAGES: dict[str, Any] = {
     "predictor": lambda f: f["data"].attrs.modify("predictor", np.uint8(9)), "no predictor": lambda f: f["data"].attrs.pop("predictor"),
-    "a text": lambda f: f["data"].attrs.modify("predictor", "x"), "half": lambda f: f["data"].attrs.modify("predictor", np.float32(2.5)),
-    "three layouts": lambda f: f["data"].attrs.modify("gpuredux_layout", np.arange(3)),
+    "a text": lambda f: f["data"].attrs.__setitem__("predictor", "x"), "half": lambda f: f["data"].attrs.__setitem__("predictor", np.float32(2.5)),
+    "three layouts": lambda f: f["data"].attrs.__setitem__("gpuredux_layout", np.arange(3)),
     "saturation_value": lambda f: f["data"].attrs.modify("saturation_value", np.uint32(7)), "no mask": lambda f: f.pop("data_side/pixel_mask"),
     "layout": lambda f: f["data"].attrs.modify("gpuredux_layout", 1), "no keys": lambda f: f.pop("data_side/key_frame"),
     "keys": lambda f: f["data_side/key_frame"].write_direct(np.array([3, 0], np.uint64)),
