@@ -8,8 +8,8 @@ is refused included. The judge:
   bitshuffle_lz4, lz4, blosc: LZ4_decompress_safe. Where it differs, the block format written anew decides: gpuredux does not demand the rules for encoders, and
   refuses an offset of 0. blosc also: c-blosc in a child process; what it takes and gpuredux refuses must be of a kind that BloscDecode's docstring refuses.
   bitshuffle: the bitshuffle library, and the size.
-  zfp: zfpy in a child process, with zeros and with ones behind the stream; what is refused, for one in 20, by the readable decoder of zfp_decode.py (it was
-  written apart from numba's text, but by us).
+  zfp: of what is taken, zfpy in a child process, with zeros and with ones behind the stream; of what is refused, and how much padding is taken, for one in
+  20 the readable decoder of zfp_decode.py (it was written apart from numba's text, but by us).
 Also: behind the last live row lies one that must stay as it was; every eighth mutant is decoded alone, before such a row, and from memory that ends (mprotect)
 where the chunk does; a batch that takes more than a minute ends the program.
 """
