@@ -142,7 +142,7 @@ def fuzz_form(form: Form, count: int, rng: random.Random, kinds: Counter[str], w
     runner, alone, cliff = Runner(form, rows, cap, backend, device), None, Cliff(cap + 1)
     for done in range(0, count, rows):
         chunks = [mutant(rng, form.right, form.heal, cap) for _ in range(rows)]
-        first = min(len(form.right), rows) if done == 0 else 0      # the right ones
+        first = min(len(form.right), rows // 4) if done == 0 else 0      # right ones
         chunks[:first] = form.right[:first]
         payload, size = np.frombuffer(rng.randbytes((rows + 1) * cap), np.uint8).reshape(-1, cap).copy(), np.zeros(rows + 1, np.uint32)
         mask = np.array([rng.choice(form.masks or (0,)) for _ in range(rows + 1)], np.uint32)
