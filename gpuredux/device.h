@@ -34,8 +34,7 @@ typedef double f64;
 #define SHARED_PTR
 #define SYNC __syncthreads()
 #define LID ((u32)threadIdx.x)
-#define BLOCK ((u32)blockIdx.x)
-#define BLOCK_Y ((u32)blockIdx.y)
+#define BLOCK_OF(axis) ((u32)(axis == 0 ? blockIdx.x : blockIdx.y))
 #define UNROLL _Pragma("unroll")
 #define UNROLL_ON_GPU UNROLL
 #define IN_ORDER
@@ -82,8 +81,7 @@ typedef double f64;
 #define SHARED_PTR __local
 #define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define LID ((u32)get_local_id(0))
-#define BLOCK ((u32)get_group_id(0))
-#define BLOCK_Y ((u32)get_group_id(1))
+#define BLOCK_OF(axis) ((u32)get_group_id(axis))
 #define UNROLL _Pragma("unroll")
 #ifdef ON_CPU /* arrays of a thread lie in its cache there, registers or not; unrolled, long bodies take Intel's compiler up to half a minute (tried) */
 #define UNROLL_ON_GPU _Pragma("unroll 1")
@@ -106,6 +104,13 @@ typedef double f64;
 #define atomic_min_u32(p, v) atomic_min(p, v)
 #else
 #error "gpuredux: neither CUDA nor OpenCL"
+#endif
+#ifdef TURNED /* Plan.launch: BLOCK_Y goes beyond CUDA's second axis */
+#define BLOCK BLOCK_OF(1)
+#define BLOCK_Y BLOCK_OF(0)
+#else
+#define BLOCK BLOCK_OF(0)
+#define BLOCK_Y BLOCK_OF(1)
 #endif
 
 /* frames: a block walks FRAMES of them; rows at or beyond live are neither read nor written */
@@ -281,7 +286,11 @@ typedef u32 Index;
 #define FIRST_PIXEL ((BLOCK * 128u + LID) * VECTOR)
 #else
 typedef u64 Index;
+#ifdef TURNED
+#define FIRST_PIXEL (((Index)BLOCK * 128u + LID) * VECTOR)
+#else
 #define FIRST_PIXEL ((Index)get_global_id(0) * VECTOR)
+#endif
 #endif
 
 /* --------------------------------------------------------------------------------- VECTOR pixels in 16-byte pieces

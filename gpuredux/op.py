@@ -66,8 +66,8 @@ def spec_of(name: str, x: Any) -> Spec:
 
 
 FRAMES = 16      # frames that a block of device.h walks, unless a kernel's FRAMES says otherwise
-MOST_FRAMES = FRAMES * 65535        # CUDA's gridDim.y; OpenCL has no such limit
-MOST_BLOCKS = 2**31 - 1             # CUDA's gridDim.x
+MOST_BLOCKS, MOST_ROWS = 2**31 - 1, 65535       # CUDA's gridDim.x and gridDim.y; OpenCL has no such limits
+MOST_FRAMES = FRAMES * MOST_ROWS    # of frame_grid
 MOST_PIXELS = 2**31 - 1             # of a frame: kernels number them in 32 bits, past the end by less than a block
 
 
@@ -586,9 +586,13 @@ class Plan:
     ) -> None:
         """Enqueue a kernel of a .cl file. load: what it reads through LOAD, whose arguments come first: the array or Fused value, or a tuple of it
         with pixel_status and gain_stage (each None where there is none). shared: bytes of SHARED_BYTES, a multiple of 16. give: what it ends with, whose
-        arguments come behind those of LOAD."""
-        if grid[0] > MOST_BLOCKS:
-            raise ValueError(f"{self.op.name}: {grid[0]} blocks are more than one launch holds, {MOST_BLOCKS}; plan for fewer frames")
+        arguments come behind those of LOAD. Where the grid's second axis is longer than CUDA has it, the axes are turned: to the kernel nothing changes."""
+        if len(grid) == 2 and grid[1] > MOST_ROWS:
+            grid, defines["TURNED"] = grid[::-1], True
+        most = (MOST_BLOCKS, MOST_ROWS)[: len(grid)]
+        if any(k > m for k, m in zip(grid, most, strict=True)):
+            asked, held = (" x ".join(map(str, sizes)) for sizes in (grid, most))
+            raise ValueError(f"{self.op.name}: {asked} blocks are more than one launch holds, {held}; plan for fewer frames")
         stages: tuple[str, ...] = ()
         if give is not None:
             args = (*(give.some if a is None else a for a in give.args), *args)

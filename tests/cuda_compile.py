@@ -25,6 +25,7 @@ from cuda.bindings import nvrtc  # noqa: E402
 import gpuredux  # noqa: E402
 from gpuredux.backends import BACKENDS, NVRTC_OPTIONS, Backend, Device  # noqa: E402
 from gpuredux.datasets.cases import CASES, FEEDING, Case  # noqa: E402
+from gpuredux.op import Spec  # noqa: E402
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 REGISTERS = 65536      # of a multiprocessor
@@ -108,7 +109,7 @@ def collect() -> Collector:
     BACKENDS[collector.name] = collector
     (device,) = collector.devices()
 
-    def plan(op: gpuredux.Op, inputs: dict[str, np.ndarray], asking: str) -> None:
+    def plan(op: gpuredux.Op, inputs: dict[str, Any], asking: str) -> None:
         collector.asking = asking
         op._plan(op.bind((), inputs), collector, device, None)
 
@@ -117,6 +118,8 @@ def collect() -> Collector:
             plan(case.op, case.inputs, f"{name} {case.name}")
             for feeds, fed in fed_by(case):
                 plan(gpuredux.Chain([case.op, fed.op]), case.inputs | fed.inputs, f"{name} + {feeds} {case.name}")
+    rows = 65_536      # one more than CUDA's gridDim.y: axes turned
+    plan(gpuredux.compress.Pack(), {"payload": Spec("payload", (rows, 16), np.dtype(np.uint8)), "size": Spec("size", (rows,), np.dtype(np.uint32))}, "turned")
     for name, line in (test_fusing.LINES | test_giving.LINES).items():
         chain = gpuredux.Chain(line.ops, keep=line.keep)
         plan(chain, {k: v for k, v in line.inputs.items() if k in chain.input_names}, f"chain: {name}")

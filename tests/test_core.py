@@ -22,7 +22,7 @@ import gpuredux
 from gpuredux import Chain, backends
 from gpuredux.backends import BackendUnavailable
 from gpuredux.calib import Gain
-from gpuredux.compress import PlainDecode, Quantize
+from gpuredux.compress import Pack, PlainDecode, Quantize, Restore
 from gpuredux.op import Spec
 from gpuredux.simulate import Simulation
 from gpuredux.veto import Compact, LitPixels
@@ -161,6 +161,30 @@ def test_more_blocks_than_a_launch_holds(device_target: Target) -> None:
     plan(2**31 - 1)
     with pytest.raises(ValueError, match=r"^compress\.plain_decode: 2147483648 blocks are more than one launch holds, 2147483647; plan for fewer frames$"):
         plan(2**31)
+
+
+def test_a_batch_of_more_frames_than_the_second_axis_holds(device_target: Target) -> None:
+    """CUDA's gridDim.y is 65535: the axes of such a launch are turned, and the kernels see what they always see."""
+    n, backend = 65_537, device_target.backend.name
+    raw = np.random.default_rng(1).integers(0, 9, (n, 1, 8), np.uint16)
+    given = (device_target.put(x) for x in (raw.view(np.uint8).reshape(n, 16), np.full(n, 16, np.uint32)))
+    assert np.array_equal(device_target.get(Pack()(*given, backend=backend).packed), raw.view(np.uint8).reshape(-1))
+    op = Restore("uint16", predictor="previous", every=1)      # its grid's rows are of `every` frames
+    lists = np.zeros((n, 1), np.uint32), np.zeros((n, 1), np.uint32), np.zeros(n, np.uint32)
+    assert np.array_equal(device_target.get(op(*map(device_target.put, (raw, *lists)), backend=backend)), raw)
+
+
+def test_turned_axes_number_the_same_pixels(device_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIRST_PIXEL, of a grid of three rows where one is the most."""
+    monkeypatch.setattr("gpuredux.op.MOST_ROWS", 1)
+    assert np.array_equal(device_target.get(a_gain()(device_target.put(words(40)))), expected(words(40)))
+
+
+def test_more_rows_of_blocks_than_a_launch_holds(device_target: Target) -> None:
+    """Neither axis is short enough to be the second one."""
+    specs = {"payload": Spec("payload", (65_536, 16384 * 65_536), np.dtype(np.uint8)), "size": Spec("size", (65_536,), np.dtype(np.uint32))}
+    with pytest.raises(ValueError, match=r"^compress\.pack: 65536 x 65536 blocks are more than one launch holds, 2147483647 x 65535; plan for fewer frames$"):
+        Pack().plan(**specs, backend=device_target.backend.name, device=device_target.device)
 
 
 def test_two_devices(device_target: Target) -> None:

@@ -735,7 +735,7 @@ KERNEL_PIXELS(THREADS) common_mode(LOAD_PARAMS, GIVE_PARAMS GLOBAL const u8 *goo
     first_time = false;
     SYNC;
     for (u32 b = 0; b < TOGETHER; b++) {
-        Index first = (Index)frame * npix + origin + b * COLS;
+        u64 first = (u64)frame * npix + origin + b * COLS;
         for (u32 r = 0; r < ROWS; r++) {
             ACROSS(c, COLS) {
                 f32 y = energy[first + (Index)r * width + c];

@@ -11,7 +11,6 @@ from ..op import Op, Plan, Spec, live_rows, nbytes
 from .pack_numba import pack_rows
 
 PIECE = 16384       # bytes that a block copies
-MOST_BLOCKS = 65535     # of CUDA's gridDim.y
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +42,6 @@ class Pack(Op):
         n, cap = self.require("payload", payload, np.uint8, ("n", "cap")).shape
         if cap % 16 or not 0 < cap < 1 << 32:
             raise ValueError(f"{self.name}: payload must have rows of a multiple of 16 bytes below 4 GiB, as encoders write them, got {(n, cap)}")
-        if n > MOST_BLOCKS:
-            raise ValueError(f"{self.name}: payload must have {MOST_BLOCKS} rows at most, for one launch holds no more, got {n}")
         self.require("size", size, np.uint32, (n,))
         self.require_live(live)
         packed = Spec("packed", (n * -(-cap // self.align) * self.align,), np.dtype(np.uint8))
