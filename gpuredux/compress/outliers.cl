@@ -1,9 +1,10 @@
-/* The ascending list of a frame's outliers: what both quantisers do with the codes FILL.
+/* The ascending list of a frame's outliers: what quantisers and wavelets do with the codes FILL.
  *
  * A tile is the 32 * VECTOR pixels of one warp, four a block; tile_start has its outliers.
  *   outliers_scan  grid: one block a frame: sums the tiles' counts up to their starts in the list, and the frame's numbers; compiled by itself
  *   outliers_list  grid: that of the kernel that made the codes: tiles with outliers read their codes again, and the values of these pixels alone, by LOAD.
- *                  Whoever includes it says Code, load_code, CODE_FILL and, of a value that LOAD gives, its type Value */
+ *                  Whoever includes it says Code, load_code, CODE_FILL and, of a value that LOAD gives, its type Value; and CODE_ROW(frame), where a
+ *                  frame's codes are not its row's */
 #ifndef VECTOR
 
 /* a thread takes 4 tiles at a time; rows of tile_start end in 4 more words, the first of which gets the total */
@@ -51,6 +52,9 @@ KERNEL(128) outliers_scan(GLOBAL u32 *tile_start, GLOBAL const u32 *tile_error, 
 }
 
 #else
+#ifndef CODE_ROW
+#define CODE_ROW(frame) ((u64)(frame))
+#endif
 
 KERNEL(128) outliers_list(LOAD_PARAMS, GLOBAL const Code *code, GLOBAL const u32 *tile_start, GLOBAL u32 *outlier_index, GLOBAL Value *outlier_value,
                            GLOBAL const i32 *live, u32 n, u32 npix, u32 n_tiles, u32 capacity) {
@@ -64,7 +68,7 @@ KERNEL(128) outliers_list(LOAD_PARAMS, GLOBAL const Code *code, GLOBAL const u32
     for (; busy != 0u; busy &= busy - 1u) { /* not the loop above with a "continue": see device.h */
         u32 frame = BLOCK_Y * FRAMES + trailing_zeros(busy), c[VECTOR], mine = 0u;
         if (pixel < npix) {
-            load_code(code + (u64)frame * npix + pixel, c);
+            load_code(code + CODE_ROW(frame) * npix + pixel, c);
             for (u32 k = 0; k < VECTOR; k++) mine += c[k] == CODE_FILL ? 1u : 0u;
         }
         u32 slot = tile_start[(u64)frame * pitch + tile] + warp_scan(w, mine) - mine;

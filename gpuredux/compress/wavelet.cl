@@ -1,10 +1,9 @@
 /* code[0] = coefficients in steps of their sub-band; code[1] = what the decoder's own reconstruction lacks, where it lacks more than the bound.
  *
- * Four kernels; features/lifting.cl stands between them, and outliers_scan of outliers.cl before the last one. A tile is the 32 * VECTOR pixels of a warp.
+ * Three kernels; features/lifting.cl stands between them, and outliers.cl behind the last one. A tile is the 32 * VECTOR pixels of a warp.
  *   wavelet_fill      grid: tiles of 128 * VECTOR pixels x groups of FRAMES frames: what is transformed: the pixels in use, limited, FILL elsewhere
  *   wavelet_quantise  grid: the same: code[0], and in place of each coefficient the one that a decoder will see
  *   wavelet_check     grid: the same: code[1], and each tile's listed values and largest error
- *   wavelet_list      grid: the same: tiles with listed values read their codes again, and the values of these pixels alone
  * A thread past the frame's end stays for the warp operations. */
 #include "compress/wavelet_codes.cl"
 
@@ -110,37 +109,10 @@ KERNEL(128) wavelet_check(LOAD_PARAMS, GLOBAL const u8 *good, GLOBAL const f32 *
     }
 }
 
-KERNEL(128) wavelet_list(LOAD_PARAMS, GLOBAL const u16 *code, GLOBAL const u32 *tile_start, GLOBAL u32 *outlier_index, GLOBAL f32 *outlier_value,
-                         GLOBAL const i32 *live, u32 n, u32 npix, u32 n_tiles, u32 capacity) {
-    WARP_SCRATCH(w, 128);
-    u32 pixel = (BLOCK * 128u + LID) * VECTOR, tile = BLOCK * 4u + WARP, pitch = n_tiles + 4u;
-    u32 end = FRAMES_END(live, n), busy = 0u; /* bit k: the block has values to list in its frame k */
-    for (u32 frame = BLOCK_Y * FRAMES; frame < end; frame++) {
-        u32 first = tile_start[(u64)frame * pitch + BLOCK * 4u], after = tile_start[(u64)frame * pitch + BLOCK * 4u + 4u];
-        busy |= first != after && first < capacity ? 1u << (frame - BLOCK_Y * FRAMES) : 0u;
-    }
-    for (; busy != 0u; busy &= busy - 1u) { /* not the loop above with a "continue": see device.h */
-        u32 frame = BLOCK_Y * FRAMES + trailing_zeros(busy), c[VECTOR], mine = 0u;
-        if (pixel < npix) {
-            load_u16(code + ((u64)frame * 2u + 1u) * npix + pixel, c);
-            for (u32 k = 0; k < VECTOR; k++) mine += c[k] == LISTED ? 1u : 0u;
-        }
-        u32 slot = tile_start[(u64)frame * pitch + tile] + warp_scan(w, mine) - mine;
-        if (mine != 0u) {
-            f32 x[VECTOR];
-            u32 bits[VECTOR];
-            Held held;
-            LOAD_BEGIN(held, pixel, npix);
-            LOAD(held, frame, pixel, npix, x, bits);
-            for (u32 k = 0; k < VECTOR; k++)
-                if (c[k] == LISTED) {
-                    if (slot < capacity) {
-                        outlier_index[(u64)frame * capacity + slot] = pixel + k;
-                        outlier_value[(u64)frame * capacity + slot] = x[k];
-                    }
-                    slot++;
-                }
-        }
-    }
-}
+typedef u16 Code;
+typedef f32 Value;
+#define load_code load_u16
+#define CODE_FILL LISTED
+#define CODE_ROW(frame) ((u64)(frame) * 2u + 1u)
+#include "compress/outliers.cl"
 #endif

@@ -14,8 +14,9 @@ from ..features.lifting import Lifting
 from ..op import Op, Plan, Spec, carries, frame_grid, frame_of, live_rows, nbytes, read_only, vector
 from ..status import Frame
 from .dequantize import SMALLEST, round_down
+from .quantize_numba import list_outliers
 from .wavelet_decode import BITS, MOST_LEVELS, WaveletDecode, level_plane
-from .wavelet_numba import HIGHEST, LISTED, MASKED, MOST, TILE, check_tiles, fill_tiles, list_values, quantise_rows
+from .wavelet_numba import HIGHEST, LISTED, MASKED, MOST, TILE, check_tiles, fill_tiles, quantise_rows
 
 LARGEST = 2.0**90       # of the bound: steps, limits and coefficients stay below float32's end
 
@@ -183,7 +184,7 @@ class Wavelet(Op):
         counts, errors = np.empty((n, n_tiles), np.int64), np.empty((n, n_tiles), np.float32)
         codes, rule = code[:n].reshape(n, 2, npix), (self.bound, self.residual_step, 1.0 / self.residual_step)
         check_tiles(x, good, status, read_only(rebuilt.reshape(n, npix)), codes, counts, errors, *map(np.float32, rule))
-        list_values(x, codes, counts, np.cumsum(counts, axis=1) - counts, index, value)
+        list_outliers(x, codes[:, 1], counts, np.cumsum(counts, axis=1) - counts, np.int64(LISTED), index, value)
         count[:n] = counts.sum(axis=1)
         max_error[:n] = errors.max(axis=1)
         if new_status is not None:
@@ -211,7 +212,7 @@ class Wavelet(Op):
         plan.launch(file, "wavelet_check", grid, 128, (good, rebuilt, code, starts, errors, alive, *rule, frames, pixels, tiles), load=load, **loading)
         scan = (starts, errors, count, max_error, flags, alive, np.float32(1), np.float32(np.inf), frames, tiles, cap)
         plan.launch("compress/outliers.cl", "outliers_scan", (n,), 128, scan, LIVE=live is not None, FRAME_STATUS=new_status is not None)
-        plan.launch(file, "wavelet_list", grid, 128, (code, starts, index, value, alive, frames, pixels, tiles, cap), load=load, **loading)
+        plan.launch(file, "outliers_list", grid, 128, (code, starts, index, value, alive, frames, pixels, tiles, cap), load=load, **loading)
 
 
 def folded(size: np.ndarray, negative: np.ndarray) -> np.ndarray:

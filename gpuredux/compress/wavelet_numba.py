@@ -5,9 +5,8 @@ from numba import njit
 
 from ..backends import share
 from .dequantize_numba import listed_in_tile
-from .quantize_numba import mark_used, missed
+from .quantize_numba import TILE, mark_used, missed
 
-TILE = 4096     # pixels of one task
 MASKED, LISTED = 65535, 65534      # of code[1]: no measurement; the value is in the list
 HIGHEST, MOST = 32767, 32766       # of a code's magnitude; of a correction's
 
@@ -120,29 +119,6 @@ def _check(energy, good, status, f, use, rebuilt, code, start, bound, step, inve
         listed += np.uint32(used & (not fits))
         worst = max(worst, error if used & fits else np.int32(0))
     return np.int64(listed), np.int32(worst).view(np.float32)
-
-
-def list_values(energy, code, counts, starts, index, value):
-    """index and value of the pixels whose code (n, 2, npix)[:, 1] says LISTED, in tiles that have any."""
-    share(_list_values, counts.size, energy, code, counts, starts, index, value)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _list_values(first_job, last_job, energy, code, counts, starts, index, value):
-    n_tiles = counts.shape[1]
-    for job in range(first_job, last_job):
-        f, tile = job // n_tiles, job % n_tiles
-        if counts[f, tile] > 0 and starts[f, tile] < index.shape[1]:
-            _list(energy[f], code[f, 1], tile * TILE, starts[f, tile], index[f], value[f])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _list(energy, code, first, slot, index, value):
-    for j in range(first, min(first + TILE, len(code))):
-        if code[j] == LISTED and slot < len(index):
-            index[slot] = j
-            value[slot] = energy[j]
-            slot += 1
 
 
 def dequantise_rows(code, c, levels, steps):

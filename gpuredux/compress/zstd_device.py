@@ -38,8 +38,6 @@ class Frames:
     def __init__(self, plan: Plan, planes: bool, total: int, code: Any, live: Any, payload: Any, whose: str = "") -> None:
         """total: the bytes of a frame that are compressed; whose: see scratch."""
         self.plan, self.planes, self.code, self.n, self.units = plan, planes, code, code.shape[0], -(-total // UNIT)
-        if self.n * max(self.units, 1) >= 1 << 31:
-            raise ValueError(f"{plan.op.name}: {self.n} frames of {self.units} units are more than one launch holds; plan for fewer frames")
         self.itemsize, self.pixels = np.dtype(code.dtype).itemsize, int(np.prod(code.shape[1:]))
         self.work = {s.name: (plan.scratch or {}).get(whose + s.name) for s in scratch(1, 1)}
         self.rows = payload if live is None else live       # stands in where the kernels never look
