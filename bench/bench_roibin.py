@@ -7,7 +7,9 @@ The finder is psana's V3r3 with the cuts that the files name, on the frame and o
 ratio: bytes of the frames by those of all datasets of the file; lossless: the same by shuffle + zstd of the frames alone. again: peaks of before that are
 found within half a pixel; same: with the same centroid and total, bit by bit; new: peaks found that were none; total: by which share the total of one found
 again is off at most (V3r3's background leaves out extrema, which pixels up to 9 away decide: outside of the window). windows: the largest error of their
-pixels; mean: of a bin's mean; pixel, rms: of good pixels outside of windows [ADU]. MB/s: of one thread, raw bytes; the median of some runs.
+pixels; mean: of a bin's mean; pixel, rms: of good pixels outside of windows [ADU]. MB/s: of one thread, raw bytes; the median of turns that all take with
+the copy, read plus written; of_copy: the share of it, by the bytes that must be moved (Op.traffic). lists: bytes of all other datasets: offsets, errors,
+windows, and the sums and status of chunks, which are 1024 to a chunk, however few there are.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ import h5py
 import numba
 import numpy as np
 
-from gpuredux.bench import provenance, write_csv
+from gpuredux.bench import host_copy, in_turns, provenance, write_csv
 from gpuredux.compress import Roibin, ShuffleZstd
 from gpuredux.compress.hdf5_roibin import read_roibin, write_roibin
 from gpuredux.datasets import real
@@ -32,8 +33,8 @@ from gpuredux.features import PeakFinderV3r3, Windows
 
 CUTS = ("rank", "r0", "dr", "nsigm", "npix_min", "npix_max", "amax_thr", "atot_thr", "son_min")
 PEAKS = ("peak_panel", "peak_row", "peak_col", "peak_count")
-HEAD = ("data", "abs_adu", "bound_adu", "ratio", "lossless", "background", "roi", "mask", "peaks", "again", "same", "new", "total", "windows", "mean",
-        "pixel", "rms", "encode_MB_s", "decode_MB_s")
+HEAD = ("data", "abs_adu", "bound_adu", "ratio", "lossless", "background", "roi", "mask", "lists", "peaks", "again", "same", "new", "total", "windows", "mean",
+        "pixel", "rms", "encode_MB_s", "decode_MB_s", "encode_of_copy", "decode_of_copy", "copy_GB_s")
 
 
 class Data(NamedTuple):
@@ -78,13 +79,24 @@ def compared(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, floa
     return int(found.sum()), int(same.any(1).sum()), int((far > 0.5).all(0).sum()), float(np.abs(after[nearest, 3] / before[:, 3] - 1)[found].max())
 
 
-def speed(run: Any, nbytes: int) -> str:
-    spent = []
-    for _ in range(9):
-        begin = time.perf_counter()
-        run()
-        spent.append(time.perf_counter() - begin)
-    return f"{nbytes / float(np.median(spent)) / 1e6:.0f}"
+def stored(group: h5py.Group) -> dict[str, int]:
+    """The bytes of every dataset."""
+    sizes: dict[str, int] = {}
+    group.visititems(lambda name, x: sizes.update({name: x.id.get_storage_size()} if isinstance(x, h5py.Dataset) else {}))
+    return sizes
+
+
+def rates(op: Roibin, made: Any, x: np.ndarray, peaks: dict[str, np.ndarray]) -> list[str]:
+    """The last five columns."""
+    given, copy = {k: getattr(made, k) for k in ("code", "roi_bits", "roi", "roi_count")}, host_copy(1)
+    plans = {"encode": op.plan(x, **peaks, backend="numba"), "decode": op.decoder(x.shape[1:]).plan(**given, backend="numba")}
+    back = plans["decode"](**given)
+    times = in_turns({"encode": lambda i: plans["encode"](x, **peaks, out=made), "decode": lambda i: plans["decode"](**given, out=back),
+                      "copy": lambda i: copy.run()}, 1.0)
+    spent = {k: float(np.median(v)) for k, v in times.items()}
+    speed = copy.nbytes / spent["copy"]
+    moved = {k: p.op.traffic(*p.specs) for k, p in plans.items()}
+    return [*(f"{x.nbytes / spent[k] / 1e6:.0f}" for k in plans), *(f"{moved[k] / spent[k] / speed:.3f}" for k in plans), f"{speed / 1e9:.1f}"]
 
 
 def row_of(data: Data, abs_adu: float, bound_adu: float | None) -> list[Any]:
@@ -97,20 +109,19 @@ def row_of(data: Data, abs_adu: float, bound_adu: float | None) -> list[Any]:
         write_roibin(Path(folder) / "x.h5", op, made, x.shape[1:], peaks=peaks)
         y = read_roibin(Path(folder) / "x.h5")
         with h5py.File(Path(folder) / "x.h5") as f:
-            sizes, rest = {k: d.id.get_storage_size() for k, d in f.items()}, f["mask"][:] == 0
+            sizes, rest = stored(f), f["mask"][:] == 0
     cut, many = Windows(half=8, good=data.good), peaks["peak_count"]
     before, after = (cut(a, **peaks).astype(np.float64) for a in (x, y))
     inside = max(np.abs(after[k, : many[k]] - before[k, : many[k]]).max() for k in range(len(x)))
     scores = np.array([compared(table(find, x, f), table(find, y, f)) for f in range(len(x))])
     error = np.abs(x[rest].astype(np.float64) - y[rest]) * data.adu
-    decoder = op.decoder(x.shape[1:])
-    given = {k: getattr(made, k) for k in ("code", "roi_bits", "roi", "roi_count")}
     lossless = x.nbytes / int(ShuffleZstd()(x, backend="numba").size.sum())
-    rates = (speed(lambda: op(x, **peaks, backend="numba"), x.nbytes), speed(lambda: decoder(**given, backend="numba"), x.nbytes))
     errors = (inside * data.adu, made.background_error.max() * data.adu, error.max(), np.sqrt((error**2).mean()))
-    return [data.name, abs_adu, bound_adu or "none", f"{x.nbytes / sum(sizes.values()):.1f}", f"{lossless:.2f}",
-            *(sizes[k] for k in ("background", "roi", "mask")), int(many.sum()), *map(int, scores[:, :3].sum(0)), f"{scores[:, 3].max():.2g}",
-            *(f"{e:.4g}" for e in errors), *rates]
+    ratio = x.nbytes / sum(sizes.values())
+    return [data.name, abs_adu, bound_adu or "none", f"{ratio:.1f}", f"{lossless:.2f}",
+            *(sizes.pop(k) for k in ("background", "roi", "mask")), sum(sizes.values()), int(many.sum()), *map(int, scores[:, :3].sum(0)),
+            f"{scores[:, 3].max():.2g}",
+            *(f"{e:.4g}" for e in errors), *rates(op, made, x, peaks)]
 
 
 def main() -> None:
