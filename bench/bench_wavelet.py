@@ -8,31 +8,32 @@ Quantize, then ReversibleWavelet; `Q`: Quantize alone; each in the better chunk 
 decoded and compared first. `zfp`, `SZ3`: theirs, at that absolute bound, of float32. Pixels that hold the largest word, as EIGER's masked ones do, are given
 to W and Q as not good, to the others as 0. Without loss: `5/3`: ReversibleWavelet; `S|B`: the same encoders alone;
 `JPEG 2000`: Pillow's (OpenJPEG, reversible; only 8 and 16 bits), `PNG`: the same.
-Encode and decode: MB/s of float32 of Wavelet alone, one run of a plan by numba, best of five, with as many threads as the environment says.
+Encode and decode: MB/s of float32 of Wavelet alone, one run of a plan by numba, with as many threads as the environment says; the median of turns that both
+take with the copy; of_copy: the share of it, read plus written, by the bytes that must be moved (Op.traffic).
 """
 
 from __future__ import annotations
 
 import io
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pysz
 import zfpy
 from bench_zstd import recorded_frames
 from PIL import Image
 
-from gpuredux.bench import provenance, write_csv
+from gpuredux.bench import host_copy, in_turns, provenance, write_csv
 from gpuredux.compress import BitshuffleZstd, Quantize, ReversibleWavelet, ShuffleZstd, Wavelet
 from gpuredux.datasets import real
 
 BOUNDS = (0.1, 0.5, 1.0, 3.0)
 HEAD = ("dataset", "sigma", "bound_sigma", "w_bits", "w_step_bounds", "five_three_bits", "q_bits", "zfp_bits", "sz3_bits", "w_encode_mb_per_s",
-        "w_decode_mb_per_s")
+        "w_decode_mb_per_s", "w_encode_of_copy", "w_decode_of_copy", "copy_gb_per_s")
 FLOATS = (("jungfrau_m049_raw_to_photons", "conv"), ("xpcs_aerogel_qmap", "I"), ("tomo_tooth", "data"), ("cspad_asic_float", "data"))
 
 
@@ -73,20 +74,17 @@ def held(x: np.ndarray, op: Any, out: Any, bound: float) -> int:
 
 
 def rates(op: Any, x: np.ndarray) -> list[float]:
+    """The last five columns."""
     plan, out = op.plan(x, backend="numba"), op(x, backend="numba")
     lists = (out.code, out.outlier_index, out.outlier_value, out.outlier_count)
     back = op.inverse().plan(*lists, backend="numba")
     y = back(*lists)
 
-    def best(run: Callable[[], Any]) -> float:
-        times = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begin)
-        return float(x.nbytes / min(times) / 1e6)
-
-    return [best(lambda: plan(x, out=out)), best(lambda: back(*lists, out=y))]
+    copy = host_copy(numba.get_num_threads())
+    times = in_turns({"encode": lambda i: plan(x, out=out), "decode": lambda i: back(*lists, out=y), "copy": lambda i: copy.run()}, 0.3)
+    encode, decode, whole = (float(np.median(times[k])) for k in ("encode", "decode", "copy"))
+    moved = [p.op.traffic(*p.specs) / spent for p, spent in ((plan, encode), (back, decode))]
+    return [x.nbytes / encode / 1e6, x.nbytes / decode / 1e6, *(m * whole / copy.nbytes for m in moved), copy.nbytes / whole / 1e9]
 
 
 def bounded(x: np.ndarray, good: np.ndarray, sigma: float, share: float) -> list[float]:
@@ -131,7 +129,7 @@ def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[3:]
     about, table, plain = provenance({}), [], []
     print("\n".join(f"{k}: {v}" for k, v in about.items()))
-    print(f"{'bits a pixel, bound':46}{'W':>7} {'step':>5} {'5/3':>7} {'Q':>7} {'zfp':>7} {'SZ3':>7} | {'encode':>6} {'decode':>6} MB/s")
+    print(f"{'bits a pixel, bound':46}{'W':>7} {'step':>5} {'5/3':>7} {'Q':>7} {'zfp':>7} {'SZ3':>7} | {'encode':>6} {'decode':>6} MB/s | of copy")
     for name, image in images(folder):
         if names and not any(k in name for k in names):
             continue
@@ -144,7 +142,7 @@ def main() -> None:
             v = bounded(x, good, sigma, share)
             table.append([name, f"{sigma:.4g}", share, *(f"{k:.4g}" for k in v)])
             print(f"{f'{name}, {share:g} sigma':46}{v[0]:7.3f} {v[1]:5.3g} " + " ".join(f"{k:7.3f}" for k in v[2:6])
-                  + f" | {v[6]:6.0f} {v[7]:6.0f}", flush=True)
+                  + f" | {v[6]:6.0f} {v[7]:6.0f} | {v[8]:6.3f} {v[9]:6.3f}", flush=True)
     for share in BOUNDS:
         rows = np.array([[float(k) for k in row[3:9]] for row in table if row[2] == share])
         by = {k: float(np.exp(np.mean(np.log(rows[:, c] / rows[:, 0])))) for k, c in (("5/3", 2), ("Q", 3), ("zfp", 4), ("SZ3", 5))}
