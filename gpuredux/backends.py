@@ -489,7 +489,7 @@ class Opencl(Backend):
 
 
 def _buffer(x: Array) -> Any:
-    return x.base_data if x.offset == 0 else x.base_data.get_sub_region(x.offset, x.nbytes)
+    return x.base_data if x.offset == 0 or x.size == 0 else x.base_data.get_sub_region(x.offset, x.nbytes)
 
 
 _OPENCL = threading.RLock()      # of the two tables below: one Device a context and one default queue, whichever thread comes first

@@ -10,8 +10,9 @@ is refused included. The judge:
   bitshuffle: the bitshuffle library, and the size.
   zfp: of what is taken, zfpy in a child process, with zeros and with ones behind the stream; of what is refused, and how much padding is taken, for one in
   20 the readable decoder of zfp_decode.py (it was written apart from numba's text, but by us).
-Also: behind the last live row lies one that must stay as it was; every eighth mutant is decoded alone, before such a row, and from memory that ends (mprotect)
-where the chunk does; a batch that takes more than a minute ends the program.
+Also: behind the last live row lies one that must stay as it was, and so must the bytes around scratch and, on a device, around every array (fringes.py); every
+eighth mutant is decoded alone, before such a row, and from memory that ends (mprotect) where the chunk does; a batch that takes more than a minute ends the
+program.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from fringes import Fringes
 from fuzz_forms import MAKERS, SHAPES, ZFP, Form, Row
 
 from gpuredux import DecodeError, backends
@@ -110,10 +112,14 @@ class Runner:
         self.form, self.rows, self.backend, self.device = form, rows, backend or backends.NUMBA, device
         given = {"payload": np.zeros((rows + 1, cap), np.uint8), "size": np.zeros(rows + 1, np.uint32), "live": np.array([rows], np.int32)}
         given |= {"filter_mask": np.zeros(rows + 1, np.uint32)} if form.masks else {}
-        self.inputs = {k: self.put(v) for k, v in given.items()}
-        self.plan = form.op.plan(**self.inputs, backend=self.backend.name)
-        self.dirt = [np.full(s.nbytes, DIRT, np.uint8).view(s.dtype).reshape(s.shape) for s in self.plan.outs]
-        self.out = [self.put(x.copy()) for x in self.dirt]
+        self.fringes = self.backend.empty = Fringes(self.backend)
+        try:
+            self.inputs = {k: self.put(v) for k, v in given.items()}
+            self.plan = form.op.plan(**self.inputs, backend=self.backend.name)
+            self.dirt = [np.full(s.nbytes, DIRT, np.uint8).view(s.dtype).reshape(s.shape) for s in self.plan.outs]
+            self.out = [self.put(x.copy()) for x in self.dirt]
+        finally:
+            self.backend.empty = self.fringes.empty
 
     def put(self, x: np.ndarray) -> Any:
         return x if not self.backend.kernels else self.backend.put(x, self.device)
@@ -129,6 +135,7 @@ class Runner:
         begin = time.monotonic()
         self.plan(**self.inputs, out=self.out)
         code, status = (np.ascontiguousarray(self.backend.get(x)) for x in self.out)
+        self.fringes.check()
         assert time.monotonic() - begin < LIMIT_S, "a batch took more than a minute"
         raw = code.reshape(len(code), -1).view(np.uint8)
         assert (raw[-1] == DIRT).all() and status[-1] == DIRT * 0x01010101, f"{self.form.op.name}: the row behind the last live one was written"

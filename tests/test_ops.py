@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import NUMPY, Target
+from fringes import Fringes
 
 import gpuredux
 from gpuredux.datasets.cases import CASES, FEEDING, SIZED, Case
@@ -118,9 +119,11 @@ def compare(got: dict[str, np.ndarray], want: dict[str, np.ndarray], plan: gpure
 
 
 @pytest.mark.parametrize("case", ALL, ids=of)
-def test_contract(target: Target, case: Case) -> None:
+def test_contract(target: Target, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     index = index_of(case)
     want, other = reference(index, DIRT), reference(index, OTHER_DIRT)
+    fringes = Fringes(target.backend)
+    monkeypatch.setattr(target.backend, "empty", fringes)
     held = guarded_inputs(target, case.inputs)
     plan = plan_of(target, case.op, held)
     compare(run(target, plan, held, DIRT), want, plan, "first run")
@@ -137,6 +140,7 @@ def test_contract(target: Target, case: Case) -> None:
     dead = dead_rows_replaced(case)
     if dead is not None:
         compare(run(target, plan, guarded_inputs(target, dead), DIRT), want, plan, "other values in the rows that are not live")
+    fringes.check()
     check_plan(plan)
 
 
