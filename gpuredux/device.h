@@ -105,7 +105,7 @@ typedef double f64;
 #else
 #error "gpuredux: neither CUDA nor OpenCL"
 #endif
-#ifdef TURNED /* Plan.launch: BLOCK_Y goes beyond CUDA's second axis */
+#ifdef AXES_SWAPPED /* Plan.launch: BLOCK_Y goes beyond CUDA's second axis */
 #define BLOCK BLOCK_OF(1)
 #define BLOCK_Y BLOCK_OF(0)
 #else
@@ -286,7 +286,7 @@ typedef u32 Index;
 #define FIRST_PIXEL ((BLOCK * 128u + LID) * VECTOR)
 #else
 typedef u64 Index;
-#ifdef TURNED
+#ifdef AXES_SWAPPED
 #define FIRST_PIXEL (((Index)BLOCK * 128u + LID) * VECTOR)
 #else
 #define FIRST_PIXEL ((Index)get_global_id(0) * VECTOR)

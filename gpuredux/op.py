@@ -588,7 +588,7 @@ class Plan:
         with pixel_status and gain_stage (each None where there is none). shared: bytes of SHARED_BYTES, a multiple of 16. give: what it ends with, whose
         arguments come behind those of LOAD. Where the grid's second axis is longer than CUDA has it, the axes are turned: to the kernel nothing changes."""
         if len(grid) == 2 and grid[1] > MOST_ROWS:
-            grid, defines["TURNED"] = grid[::-1], True
+            grid, defines["AXES_SWAPPED"] = grid[::-1], True
         most = (MOST_BLOCKS, MOST_ROWS)[: len(grid)]
         if any(k > m for k, m in zip(grid, most, strict=True)):
             asked, held = (" x ".join(map(str, sizes)) for sizes in (grid, most))
