@@ -8,14 +8,17 @@ import h5py
 import hdf5plugin  # noqa: F401 - a stock reader: h5py finds the filters by this
 import numpy as np
 import pytest
-from test_stream_kit import config, file_config, parts, raw_file, run, said
+from test_stream_kit import BASE, SHAPE, config, file_config, parts, raw_file, run, said
 
-from gpuredux.compress import hdf5
+from gpuredux.compress import Auto, hdf5
 from gpuredux.compress.codecs import CODECS
 from gpuredux.stream.config import load
 from gpuredux.stream.faults import ConfigError
 from gpuredux.stream.journal import read_journal
-from gpuredux.stream.recheck import WORDS, Recheck
+from gpuredux.stream.pipeline import Pipeline
+from gpuredux.stream.recheck import BROKEN, WORDS, Recheck
+from gpuredux.stream.session import prepare
+from gpuredux.stream.slot import Slot
 
 
 @pytest.fixture
@@ -105,3 +108,80 @@ def test_nothing_to_verify(tmp_path: Path, raw: np.ndarray) -> None:
     path.write_text(path.read_text().replace("type: compress.bitshuffle", "type: features.bin, size: [4, 4]"))
     with pytest.raises(ConfigError, match="no chunks to be decoded again"):
         run(path)
+
+
+# ---------------------------------------------------------------------------------------------------------- the bound of codes
+LOSSY = {"abs": "abs: 0.5", "rel": "rel: 0.01", "few": "abs: 0.5\n    code: uint16\n    capacity: 40"}     # few: negative energies are outliers, too many
+
+
+def marked(folder: Path) -> int:
+    """Events that the parts call verified."""
+    found = 0
+    for part in parts(folder):
+        with h5py.File(part) as f:
+            found += int(f["entry/events/verified"][...].sum())
+    return found
+
+
+@pytest.mark.parametrize("mode", LOSSY)
+def test_the_bound_is_held_while_it_runs(tmp_path: Path, mode: str) -> None:
+    """Codes against energies made anew: counted in the summary, the journal and, by event, in the parts; frames that go without loss have no bound."""
+    text = BASE.replace("abs: 0.5", LOSSY[mode]).replace("backend: numba", "backend: numba\n  verify: 3")
+    summary = run(config(tmp_path, text))
+    found = summary["verified"]
+    bound = 0.01 if mode == "rel" else 0.5
+    assert summary["exit"] == 0 and found["chunks"] == -(-summary["reduced"] // 3) > 0 and found["failed"] == found["broken"] == 0
+    assert found["bounds"] == (0 if summary["lossless"] == summary["reduced"] else found["chunks"]) and found["bound"] == pytest.approx(bound)
+    assert (mode == "few") != (0.9 * bound < found["largest_error"] <= found["bound"]), found
+    assert marked(tmp_path / "out") == found["chunks"] and said(tmp_path / "out")[0] == 0
+    assert read_journal(tmp_path / "out").records[-1]["verified"] == found
+
+
+@pytest.mark.parametrize("wrong", ["energy", "noted", "masked"])
+def test_a_broken_bound_is_lost_loudly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    """A quantiser that is off by a step, that states too small an error, or masks another pixel: the chunks are what was encoded, and yet these fail."""
+    again, count = Pipeline._again, iter(range(1000))
+
+    def off(self: Pipeline, slot: Slot, row: int) -> tuple[np.ndarray, np.ndarray]:
+        energy, status = again(self, slot, row)
+        if next(count) == 2:
+            pixel = tuple(np.argwhere(status == 0)[7])
+            if wrong == "energy":
+                energy[pixel] += 1.01
+            elif wrong == "masked":
+                status[pixel] = 1
+            else:
+                slot.out["max_error"][row] /= 2
+        return energy, status
+
+    monkeypatch.setattr(Pipeline, "_again", off)
+    summary = run(config(tmp_path, BASE.replace("backend: numba", "backend: numba\n  verify: 3")))
+    found, account = summary["verified"], summary["account"]
+    assert summary["exit"] == 3 and (found["failed"], found["broken"], account["failed"]) == (0, 1, 1) and summary["closes"]
+    assert summary["reason"].endswith(f"of 1 of them {BROKEN}") and BROKEN in capsys.readouterr().err
+    assert [r["why"] for r in read_journal(tmp_path / "out").records if r["kind"] == "lost"] == [f"verify: {BROKEN}"]
+    assert marked(tmp_path / "out") == found["chunks"] - 1
+
+
+@pytest.mark.parametrize("profile", ["small", "fast", "no_plugin"])
+def test_auto_behind_the_fused_quantiser(tmp_path: Path, profile: str) -> None:
+    """Chunks and filter masks are those of the separate operations, byte for byte."""
+    codec = Auto(profile=profile)
+    path = config(tmp_path, BASE.replace("type: compress.bitshuffle_lz4", f"type: compress.auto\n    profile: {profile}").replace("    raw_every: 7\n", ""))
+    _, _, source, pipeline = prepare(path)
+    raw, ids = np.zeros((60, *SHAPE), np.uint16), np.zeros(60, np.uint64)
+    assert source.read(raw, ids, 60, {}).n == 60
+    source.close()
+    assert run(path)["exit"] == 0
+    done = 0
+    for part in parts(tmp_path / "out"):
+        with h5py.File(part) as f:
+            data = f["entry/data/data"]
+            for i, pulse in enumerate(f["entry/data/pulse_id"][...].tolist()):
+                at = int(np.flatnonzero(ids == pulse)[0])
+                energy, status, *_ = pipeline.gain(raw[at : at + 1])
+                made = codec(pipeline.quantize(energy, status).code)
+                mask, chunk = data.id.read_direct_chunk((i, 0, 0))
+                assert chunk == made.payload[0, : made.size[0]].tobytes() and mask == (made.filter_mask[0] if hasattr(made, "filter_mask") else 0)
+                done += 1
+    assert done > 10

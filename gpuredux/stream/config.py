@@ -91,8 +91,9 @@ class SinkBlock(Block):
 
 class RunBlock(Block):
     """How it runs; nothing here changes what is written, but where pedestals are tracked: they are swapped between batches. verify: N: the chunk of every
-    N-th reduced frame is decoded again, on the host, before it is written; if it is not what was encoded, its event failed. (Of codes: that they are those;
-    their distance from the energies is what compress.quantize states and writes. Images beside, and unreduced words, are not looked at.)"""
+    N-th reduced frame is decoded again, on the host, before it is written; if it is not what was encoded, its event failed. So it does if its energies, made
+    anew on the host, lie beyond the quantiser's bound from what is decoded, or beyond the error that is noted of it. Events that were found right have a 1 in
+    events/verified of their part. (Images beside, and unreduced words, are not looked at.)"""
 
     batch: Annotated[int, Field(ge=1, le=65536)] = 32
     slots: Annotated[int, Field(ge=1, le=1024)] = 3

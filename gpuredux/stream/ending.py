@@ -8,7 +8,6 @@ from typing import Any
 from . import constants_status, part_features
 from .event import CORRUPT, DROPPED, FAILED
 from .part_bytes import SinkFailed
-from .recheck import WORDS
 from .runner import Runner
 from .sink import VERSIONS
 from .source import SourceLost
@@ -53,10 +52,10 @@ def _tracking(run: Runner) -> dict[str, Any] | None:
     return {"swaps": len(follower.tracker.moves), "moves": [asdict(m) for m in follower.tracker.moves]}
 
 
-def _verified(run: Runner) -> dict[str, int] | None:
-    """How many chunks were decoded again while it ran, of how many, and how many of them were wrong."""
+def _verified(run: Runner) -> dict[str, Any] | None:
+    """How many chunks were decoded again while it ran, of how many, how many of them were wrong, and how far codes were from energies."""
     recheck = run.pipeline.recheck
-    return None if recheck is None else {"each": recheck.each, "of": recheck.rows, "chunks": recheck.chunks, "failed": recheck.failed}
+    return None if recheck is None else recheck.counts()
 
 
 def _provenance(run: Runner) -> dict[str, Any]:
@@ -84,6 +83,5 @@ def _ending(run: Runner, account: dict[str, int], closes: bool, missing: int) ->
     if run.interrupted and (missing or account[DROPPED]):
         return INTERRUPTED, "interrupted; all that was taken in is accounted for"
     lost = [f"{account[k]} {k}" for k in (DROPPED, FAILED, CORRUPT) if account[k]] + ([f"{missing} missing"] if missing else [])
-    wrong = run.pipeline.recheck.failed if run.pipeline.recheck else 0
-    more = f"; of {wrong} of them {WORDS}" if wrong else ""
+    more = run.pipeline.recheck.said() if run.pipeline.recheck else ""
     return (INCOMPLETE, f"frames lost: {', '.join(lost)}{more}") if lost else (COMPLETE, "complete and accounted")

@@ -97,7 +97,8 @@ def line(runner: Runner) -> str:
     ratio = f"ratio {settled / stored:.1f}  " if stored else ""
     return (f"{a['seen']}/{runner.expected} frames  {a['seen'] / seconds:.1f} frames/s  in {r.bytes_in / seconds / 1e9:.3f} GB/s  "
             f"out {stored / seconds / 1e9:.3f} GB/s  {ratio}written {a['written']}  vetoed {a['vetoed']}  in flight {a['in_flight']}"
-            + "".join(f"  {k} {a[k]}" for k in ("dropped", "failed", "duplicate", "corrupt") if a[k]))
+            + "".join(f"  {k} {a[k]}" for k in ("dropped", "failed", "duplicate", "corrupt") if a[k])
+            + (f"  verified {check.chunks}" if (check := runner.pipeline.recheck) else ""))
 
 
 def show(console: Console, rows: list[tuple[str, str]]) -> None:
@@ -117,7 +118,7 @@ def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("account", f"{account['seen']} seen = {total}: {'closes, and the files agree' if summary['closes'] else 'DOES NOT CLOSE'}"),
         *([("missing", f"{summary['missing']} of {summary['expected']} expected frames")] if summary["missing"] else []),
         ("stored", f"{kinds}, in {summary['parts']} parts"),
-        *([("verified", f"1 chunk in {v['each']} decoded again: {v['chunks']} of {v['of']}, {v['failed']} wrong")] if (v := summary["verified"]) else []),
+        *([("verified", _verified(v))] if (v := summary["verified"]) else []),
         ("bytes", f"{summary['bytes_in'] / 1e6:.1f} MB in, {summary['bytes_out'] / 1e6:.1f} MB out{ratio}"),
         ("speed", f"{rates['frames_per_s']:.1f} frames/s, {rates['gb_per_s_in']:.3f} GB/s in, {summary['seconds']:.1f} s"),
         ("busy", ", ".join(f"{k} {v:.0%}" for k, v in rates["busy"].items())),
@@ -128,6 +129,14 @@ def table(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("files", summary["folder"]),
         ("ended", f"{summary['reason']} (exit {summary['exit']})"),
     ]
+
+
+def _verified(v: dict[str, Any]) -> str:
+    words = f"1 chunk in {v['each']} decoded again: {v['chunks']} of {v['of']}, {v['failed']} wrong"
+    if "bounds" not in v:
+        return words
+    bound = "" if v["bound"] is None else f", the bound is {v['bound']:.6g}"
+    return f"{words}; {v['bounds']} held against their energies: largest error {v['largest_error']:.6g}{bound}, {v['broken']} beyond"
 
 
 def _moved(moves: list[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ journal does not name. Its events are in flight, as verify says, and readers tak
                       of energies, or pixel_status of photons, with the same beside them
 /entry/unreduced      NXdata: data (raw words), pulse_id, of the events that the veto marks to be kept raw
 /entry/features       what features.* made of events: part_features.py
-/entry/events         every event seen, in order: pulse_id, keep, raw, reason, score
+/entry/events         every event seen, in order: pulse_id, keep, raw, reason, score; with run.verify: verified, 1 = decoded again before it was written
 /entry/instrument     NXdetector with a link to the data, its kind, the digests of its constants and their file, and the beam in an image
 /entry/gpuredux       NXprocess: version, configuration as it was read, operations with digests, backend, device
 """
@@ -45,6 +45,7 @@ class Part:
         self.number, self.path = number, folder / f"part_{number:06d}.h5"
         self.partial = Path(f"{self.path}.partial")
         self.events: list[tuple[Ids, Any]] = []
+        self.verified: list[Any] | None = [] if pipeline.recheck is not None else None
         self.reduced: list[Ids] = []
         self.unreduced: list[Ids] = []
         self.n_events = self.n_written = 0
@@ -99,6 +100,8 @@ class Part:
                 self.unreduced.append(slot.pulse_id[slot.raw_source[a:b]])
         decision = slot.decision[start:stop].copy()
         self.events.append((slot.pulse_id[start:stop].copy(), decision))
+        if self.verified is not None:
+            self.verified.append(np.isin(np.arange(start, stop), slot.source[slot.verified]).astype(np.uint8))
         self.n_events += stop - start
         self.n_written += int(stored(decision).sum())
 
@@ -145,6 +148,8 @@ class Part:
         events["pulse_id"] = ids
         for name in decision.dtype.names or ():
             events[name] = decision[name]
+        if self.verified is not None:
+            events["verified"] = np.concatenate(self.verified)
 
     def abandon(self) -> Ids:
         """Remove the file; the ids that were in it."""

@@ -99,7 +99,7 @@ class Pipeline:
         self.state: dict[str, Array] = start if self.on_host else {k: self.backend.put(a, self.device) for k, a in start.items()}
         self._next_state = {k: np.empty_like(a) if self.on_host else outs[k] for k, a in start.items()}
         self.recheck = Recheck(run.verify, self.encoder, packed, packed in written, self.stored_frame if packed in written else frame, self.stored,
-                               "numpy" if self.backend.name == "numpy" else "numba") if run.verify and self.pack else None
+                               "numpy" if self.backend.name == "numpy" else "numba", self.quantize, self._again) if run.verify and self.pack else None
         self.keeps_raw = bool(self.veto is not None and self.veto.config()["raw_every"])
         self.host = backends.get("numpy" if self.backend.name == "numpy" else "numba")     # what encodes the frames that the chain does not
         self.raw_plan: Plan | None = None if not self.keeps_raw else \
@@ -209,14 +209,19 @@ class Pipeline:
         np.take(slot.raw[: slot.n], slot.raw_source, axis=0, out=self.raw_rows[:m], mode="clip")   # nothing to clip; any other mode copies `out`
         self.raw_plan(code=self.raw_rows, live=np.array([m], np.int32), out=[a for a in (slot.raw_payload, slot.raw_size, slot.raw_mask) if a is not None])
 
-    def exact(self, slot: Slot, row: int) -> Array:
-        """The energies of a row that has more outliers than its list holds, anew from its raw words; masked is no number, as codes say it.
-
-        For the sink, under `parallel`. It is always the same array: a batch of them would be twice as large as its raw words."""
+    def _again(self, slot: Slot, row: int) -> tuple[Array, Array]:
+        """The energies of a row, anew from its raw words, and their status: always the same two arrays."""
         assert self.exact_plan is not None
         event = slot.source[row]
         self.exact_plan(raw=slot.raw[event : event + 1], out=list(self.exact_out.values()))
         energy, status = (self.exact_out[k][0] for k in self.values)
+        return energy, status
+
+    def exact(self, slot: Slot, row: int) -> Array:
+        """The energies of a row that has more outliers than its list holds, anew from its raw words; masked is no number, as codes say it.
+
+        For the sink, under `parallel`. It is always the same array: a batch of them would be twice as large as its raw words."""
+        energy, status = self._again(slot, row)
         masked = np.not_equal(status, 0, out=status.view(np.bool_))
         np.copyto(energy, np.float32(np.nan), where=masked)
         return energy

@@ -20,7 +20,7 @@ from .config import Document
 from .event import CORRUPT, DROPPED, DUPLICATE, FAILED, Account, Ids, PulseSet, Rates, pack_ids
 from .part_bytes import SinkFailed
 from .pipeline import Pipeline
-from .recheck import WORDS
+from .recheck import BROKEN, WORDS
 from .sink import Sink
 from .slot import Slot
 from .source import Source, SourceLost
@@ -176,7 +176,8 @@ class Runner:
         broken = False
         for slot in self._done:
             begun = time.monotonic()
-            self._lose(slot.pulse_id[slot.source[slot.failed]], "verify", words=WORDS)
+            for words, rows in ((WORDS, [row for row in slot.failed if row not in slot.broken]), (BROKEN, slot.broken)):
+                self._lose(slot.pulse_id[slot.source[rows]], "verify", words=words)
             if not (broken or self._abort):
                 try:
                     with self.pipeline.parallel if slot.overflowed else nullcontext():     # such frames are made anew and encoded there

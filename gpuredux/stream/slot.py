@@ -30,7 +30,9 @@ class Slot:
     source: Array = None            # (kept,) the event of each row
     raw_source: Array = None        # the event of each row of raw_payload
     overflowed: list[int] = field(default_factory=list)     # rows with more outliers than their list holds
-    failed: list[int] = field(default_factory=list)         # rows whose chunk does not decode to what was encoded; they are not written
+    failed: list[int] = field(default_factory=list)         # rows that verify found wrong; they are not written
+    broken: list[int] = field(default_factory=list)         # of them those whose codes do not hold their bound
+    verified: list[int] = field(default_factory=list)       # rows that it found right
     values: dict[str, Array] = field(default_factory=dict)  # (batch, ...) what the source says of each event
 
     def keep(self, n: int, wanted: Array) -> None:

@@ -24,10 +24,9 @@ CURVES, CROSSTALK = ("calib.polynomial", "calib.breakpoint", "calib.look_up"), (
 GROUPS = (SOURCES, CURVES, (COMMON_MODE,), (SCALE,), (VARIANCE,), CROSSTALK, (VETO,), PHOTONS, (ASSEMBLE,), (QUANTIZE,), PACKS)
 FEATURE = "features.*"      # all of them, in any order, in these places
 WORDS = ", ".join((" and " if g in (CURVES, CROSSTALK) else " or ").join(g) for g in GROUPS[1:-1])
-PACK = f"{PACKS[0]} (or another codec: {', '.join(k.removeprefix('compress.') for k in PACKS[1:])})"
-ORDER = (f"{PACKS[0]} alone; or {' or '.join(SOURCES)}, then what is wanted of {WORDS} in this order, {VETO}, {QUANTIZE} or photons at least, one of the last "
-         f"two of which {ASSEMBLE} needs, and {PACK}; {FEATURE} behind all that calibrates and in front of {ASSEMBLE} and {QUANTIZE}; with one of them "
-         f"{QUANTIZE}, the codec and calibration may be left out")
+ORDER = (f"a codec alone ({', '.join(PACKS)}); or {' or '.join(SOURCES)}, then what is wanted of {WORDS} in this order, {VETO}, {QUANTIZE} or photons at "
+         f"least, one of the last two of which {ASSEMBLE} needs, and a codec; {FEATURE} behind all that calibrates and in front of {ASSEMBLE} and {QUANTIZE}; "
+         f"with one of them {QUANTIZE}, the codec and calibration may be left out")
 
 
 def wiring(document: Document) -> list[str]:
