@@ -137,9 +137,9 @@ def test_the_bound_is_held_while_it_runs(tmp_path: Path, mode: str) -> None:
     assert read_journal(tmp_path / "out").records[-1]["verified"] == found
 
 
-@pytest.mark.parametrize("wrong", ["energy", "noted", "masked"])
+@pytest.mark.parametrize("wrong", ["energy", "noted", "masked", "lost"])
 def test_a_broken_bound_is_lost_loudly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
-    """A quantiser that is off by a step, that states too small an error, or masks another pixel: the chunks are what was encoded, and yet these fail."""
+    """A quantiser off by a step, one that states too small an error, or masks or unmasks a pixel: the chunks are what was encoded, and yet these fail."""
     again, count = Pipeline._again, iter(range(1000))
 
     def off(self: Pipeline, slot: Slot, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -150,6 +150,9 @@ def test_a_broken_bound_is_lost_loudly(tmp_path: Path, monkeypatch: pytest.Monke
                 energy[pixel] += 1.01
             elif wrong == "masked":
                 status[pixel] = 1
+            elif wrong == "lost":
+                pixel = tuple(np.argwhere(status != 0)[0])
+                energy[pixel], status[pixel] = 1, 0
             else:
                 slot.out["max_error"][row] /= 2
         return energy, status
@@ -160,7 +163,7 @@ def test_a_broken_bound_is_lost_loudly(tmp_path: Path, monkeypatch: pytest.Monke
     assert summary["exit"] == 3 and (found["failed"], found["broken"], account["failed"]) == (0, 1, 1) and summary["closes"]
     assert summary["reason"].endswith(f"of 1 of them {BROKEN}") and BROKEN in capsys.readouterr().err
     assert [r["why"] for r in read_journal(tmp_path / "out").records if r["kind"] == "lost"] == [f"verify: {BROKEN}"]
-    assert marked(tmp_path / "out") == found["chunks"] - 1
+    assert marked(tmp_path / "out") == found["chunks"] - 1 and (found["largest_error"] is None) == (wrong == "lost")
 
 
 @pytest.mark.parametrize("profile", ["small", "fast", "no_plugin"])

@@ -11,7 +11,7 @@ import pytest
 import zfpy
 from conftest import Target
 
-from gpuredux.compress import BitshuffleLZ4, Quantize, QuantizeCounts, verify
+from gpuredux.compress import Auto, BitshuffleLZ4, Quantize, QuantizeCounts, verify
 from gpuredux.op import DecodeError
 
 SIGMA = np.exp(np.random.default_rng(0).normal(0, 1, (24, 32))).astype(np.float32)
@@ -113,3 +113,63 @@ def test_what_cannot_be_compared_is_an_error() -> None:
 
     with pytest.raises(DecodeError, match="07000000"):
         verify(x, b"chunk", broken)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_lost_value_is_an_infinite_error(bad: float) -> None:
+    x = np.array([[[1, 1], [1, 5]]], np.float32)
+    y = x.copy()
+    y[0, 0, 1] = bad
+    report = verify(x, y, lambda stored: stored, 0.5)
+    assert (report.violations, report.largest_error, report.largest_difference, report.psnr) == (1, math.inf, math.inf, -math.inf)
+
+
+def test_figures_of_plain_bounds() -> None:
+    x = np.array([[[1, 1], [1, 5]]], np.float32)
+    report = verify(x, x + np.float32(0.25), lambda stored: stored, 0.0)
+    assert (report.violations, report.largest_error, report.largest_difference) == (4, 0.25, 0.25)
+    wide = np.array([[[2**63 - 1, -(2**63)]]])
+    report = verify(wide, wide - np.array([1, 0]), lambda stored: stored)
+    assert (report.violations, report.largest_difference) == (1, 1.0)       # which float64 would not see
+    for bound in (-1.0, math.nan, [1.0]):
+        with pytest.raises(ValueError, match="bound must be a number, 0 or more"):
+            verify(x, x, lambda stored: stored, bound)
+
+
+def test_an_encoder_that_masks_measurements_is_found() -> None:
+    """What may be masked is the caller's to say, not the codes'."""
+    op, x = Quantize(0.25, good=np.arange(24 * 32).reshape(24, 32) != 40), energies()
+    status = np.zeros(x.shape, np.uint8)
+    status[2, 3, 4] = 1
+    out = op(x, status, backend="numba")
+    report = verify(x, out, op, pixel_status=status)
+    assert report.holds and report.masked == 5
+    report = verify(x, out, op)
+    assert (report.violations, report.first, report.masked) == (1, (2, 3 * 32 + 4), 4)
+    all_masked = {**out._asdict(), "code": np.full_like(out.code, op.masked_code), "outlier_count": np.zeros_like(out.outlier_count)}
+    assert verify(x, all_masked, op, pixel_status=status).violations == x.size - 5
+    with pytest.raises(ValueError, match="pixel_status"):
+        verify(x, out, op, pixel_status=status[:1])
+
+
+def test_from_chunks_to_energies() -> None:
+    """One call for what a file holds: chunks of codes, and lists."""
+    op, x = Quantize(0.25), energies()
+    out = op(x, backend="numba")
+    auto = Auto((24, 32), "int16")
+    chunks = auto(out.code, backend="numba")
+    stored = {**{k: v for k, v in out._asdict().items() if k != "code"}, **chunks._asdict()}
+    report = verify(x, stored, (auto.decoder()((24, 32), "int16"), op))
+    assert report.holds and report.bound == 0.25 and 0.2 < report.largest_error <= 0.25 and report.outliers == 4
+    stored["filter_mask"] = stored["filter_mask"] ^ np.array([0, 0, 0, 0xFF], np.uint32)
+    report = verify(x, stored, (auto.decoder()((24, 32), "int16"), op))
+    assert (report.violations, report.first) == (24 * 32, (3, 0))
+
+
+def test_zeros_that_stand_for_a_chunk_that_cannot_be_decoded() -> None:
+    x, op = np.zeros((2, 24, 32), np.uint16), BitshuffleLZ4((24, 32), "uint16")
+    out = op(x, backend="numba")
+    assert verify(x, out, op.inverse()).holds
+    out.payload[1, 3] ^= 0xFF
+    report = verify(x, out, op.inverse())
+    assert (report.violations, report.first) == (24 * 32, (1, 0))

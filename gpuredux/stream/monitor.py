@@ -136,7 +136,8 @@ def _verified(v: dict[str, Any]) -> str:
     if "bounds" not in v:
         return words
     bound = "" if v["bound"] is None else f", the bound is {v['bound']:.6g}"
-    return f"{words}; {v['bounds']} held against their energies: largest error {v['largest_error']:.6g}{bound}, {v['broken']} beyond"
+    largest = "Inf" if v["largest_error"] is None else f"{v['largest_error']:.6g}"
+    return f"{words}; {v['bounds']} held against their energies: largest error {largest}{bound}, {v['broken']} beyond"
 
 
 def _moved(moves: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,7 +80,7 @@ class Recheck:
         energy, status = self.again(slot, row)
         given = {k: slot.out[k][row : row + 1] for k in (self.name, "outlier_index", "outlier_value", "outlier_count")}
         given["code"] = given.pop(self.name)
-        found = verify(energy[None], given, self.quantizer)
+        found = verify(energy[None], given, self.quantizer, pixel_status=status[None])
         noted = float(slot.out["max_error"][row])
         largest = found.largest_error if hasattr(self.quantizer, "bound") else found.largest_difference
         self.largest = max(self.largest, largest)
@@ -88,8 +89,9 @@ class Recheck:
         return found.holds and masked and largest <= noted * (1 + 2.0**-22) and noted <= getattr(self.quantizer, "bound", np.inf) * (1 + 2.0**-22)
 
     def counts(self) -> dict[str, Any]:
-        """For the summary, and the journal."""
-        held = {"bounds": self.bounds, "broken": self.broken, "largest_error": self.largest, "bound": getattr(self.quantizer, "bound", None)}
+        """For the summary, and the journal; of the largest error None, where a value came back as NaN or Inf: JSON has no such numbers."""
+        largest = self.largest if math.isfinite(self.largest) else None
+        held = {"bounds": self.bounds, "broken": self.broken, "largest_error": largest, "bound": getattr(self.quantizer, "bound", None)}
         return {"each": self.each, "of": self.rows, "chunks": self.chunks, "failed": self.failed, **(held if self.quantizer is not None else {})}
 
     def said(self) -> str:
