@@ -331,3 +331,15 @@ def test_peaks_are_found_again(real: Read, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "run.h5") as f:      # a file by itself costs some 35 KB, of however many frames
         assert frame.nbytes / sum(f[k].id.get_storage_size() for k in ("background", "mask", "roi", "windows")) > 160
     assert frame.nbytes / (tmp_path / "run.h5").stat().st_size > 100
+
+
+@pytest.mark.parametrize("third", [-3e-25, -2e-25])
+def test_a_bound_that_float64_would_round_to(target: Target, third: float) -> None:
+    """1 and what is some 1e-25 below 0 are further apart than 1, and a difference in float64 is not."""
+    x, none = np.array([[[1, -1], [third, 0]]], np.float32), np.zeros((1, 1), np.int32)
+    op = Roibin(2.0**-86, size=(2, 2), bound=1.0)
+    out = op(*(target.put(k) for k in (x, none, none, none, none[0])), backend=target.backend.name)
+    code, count = int(target.get(out.code)[0, 0, 0]), int(target.get(out.roi_count)[0])
+    assert code < 0 and count == 1 and target.get(out.roi)[0, 0] == 1.0 and target.get(out.max_error)[0] == 1.0
+    y = Fraction(code) * Fraction(2) ** -86
+    assert abs(1 - y) > 1 >= abs(-1 - y)

@@ -44,6 +44,13 @@ typedef i16 Code;
 typedef u16 Code;
 #endif
 #include "compress/rounded_up.cl"
+
+/* |x - y| of what were floats or whole numbers of 32 bits, exact or larger; lost: what the subtraction rounded off, exactly (Knuth's two-sum) */
+INLINE f64 apart(f64 x, f64 y) {
+    f64 d = x - y, back = d - x, lost = (x - (d - back)) - (y + back);
+    f64 e = d <= 0.0 ? 0.0 - d : d; /* of -0.0, too */
+    return d * lost > 0.0 ? e * 1.0000000000000002 : e;
+}
 /* whether a pixel is a measurement; of floats: and finite */
 #if WORD_KIND == 2
 #define FINITE(x) is_finite(x)
@@ -145,8 +152,7 @@ KERNEL(128) keep(GLOBAL const WORD *image, GLOBAL const u8 *good, GLOBAL const u
 #endif
             bool plain = (inside[(u64)frame * words + pixel / 32u] >> (pixel % 32u) & 1u) == 0u;
             plain = plain & FINITE(x) & UNMARKED(base + pixel) & (q != (Code)CODE_FILL);
-            f64 e = plain ? (f64)x - (f64)y : 0.0;
-            e = e <= 0.0 ? 0.0 - e : e;
+            f64 e = plain ? apart((f64)x, (f64)y) : 0.0;
             plain = plain & (e <= bound);
             kept = !plain & IS_GOOD(pixel);
             u32 far = plain & IS_GOOD(pixel) ? f32_bits(rounded_up(e)) : 0u;

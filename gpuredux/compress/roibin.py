@@ -184,7 +184,7 @@ class Roibin(AroundPeaks):
         code, error = self._nearest(mean, count)
         spread = np.repeat(np.repeat(code, self.size[0], -2), self.size[1], -1)[..., : x.shape[-2], : x.shape[-1]]
         with np.errstate(invalid="ignore", over="ignore"):      # of values that are kept
-            far = np.abs(x.astype(np.float64) - rebuilt(spread, self.quantizer.step, x.dtype).astype(np.float64))
+            far = apart(x.astype(np.float64), rebuilt(spread, self.quantizer.step, x.dtype).astype(np.float64))
         coded = use & ~inside & (spread != self.kind.fill)
         left = coded & (far <= self.pixel_bound)
         wanted = np.ones(x.shape, bool) if good is None else good != 0
@@ -262,3 +262,12 @@ class Roibin(AroundPeaks):
                     (energy, bits, held["rank"], held["tile_count"], count, got["peak_count"], alive, roi, count if new_status is None else new_status,
                      sizes[0], *map(np.uint32, (npix, words, roi.shape[1], cap))), PACK=True, LIVE=live is not None, UNIT=UNITS[energy.dtype.itemsize],
                     FRAME_STATUS=new_status is not None)
+
+
+def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|x - y| of doubles that were floats or whole numbers of 32 bits, exact or larger; lost: what the subtraction rounded off, exactly (Knuth's two-sum)."""
+    d = x - y
+    back = d - x
+    lost = (x - (d - back)) - (y + back)
+    far: np.ndarray = np.abs(d) * np.where(d * lost > 0, 1.0 + 2.0**-52, 1.0)
+    return far

@@ -5,6 +5,8 @@ from numba import njit
 
 from .rounding import rounded_up
 
+ABOVE = 1.0 + 2.0**-52      # of roibin.apart
+
 fast = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -95,7 +97,11 @@ def keep_row(x, kept, bin_of, y, bound):
     """The largest distance of pixels from what their code makes; those beyond the bound are kept."""
     far = 0.0
     for c in range(np.uint64(len(x))):
-        e = abs(np.float64(x[c]) - y[bin_of[c]])
+        value, made = np.float64(x[c]), y[bin_of[c]]
+        d = value - made
+        back = d - value
+        lost = (value - (d - back)) - (made + back)     # what d rounded off (Knuth)
+        e = abs(d) * (ABOVE if d * lost > 0.0 else 1.0)
         within = e <= bound
         far = max(far, e) if within and kept[c] == 0 else far
         kept[c] |= not within
