@@ -9,6 +9,7 @@ u32 CRC-32C of the payload; integers little-endian. Records are numbered from 0.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -64,6 +65,8 @@ class JournalWriter:
     def append(self, payload: dict[str, Any], durable: bool = True) -> None:
         """Write one record whole; after an error the file is cut back to the record before. Raises OSError."""
         with self._lock:
+            if self._closed:
+                raise OSError(errno.EBADF, "the journal is closed")
             data, done = record(self._number, payload), 0
             try:
                 while done < len(data):
