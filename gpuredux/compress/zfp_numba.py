@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from ..backends import share
 from ..op import read_only
-from .words_numba import I1, I32, I64, leading_zeros, load64, store64, trailing_zeros
+from .words_numba import I1, I32, I64, leading_zeros, lent, load64, store64, trailing_zeros
 from .zfp_lanes import (
     ACC,
     CODED,
@@ -40,6 +40,7 @@ from .zfp_lanes import (
 TOP = np.uint64(63)
 BLOCK_CUT, BLOCK_BITS, PADDING = 1, 2, 3    # what can be wrong with a stream; zfp_decode.REASONS has the words
 ALONE = 1 << 18     # bytes of frames for which no thread is woken
+inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)       # once a block, with one caller: a call's ten to twenty arguments cost more
 
 
 def _runs(builder, x, n, size, first):
@@ -226,6 +227,7 @@ def _lane_out(codes, taken, lane, head_bits, prec, size, minbits, maxbits, out, 
 @fast
 def _encode_frame(frames, f, works, codes, order, params, floating, check, side, out, block_bits):
     """The stream of one frame: its bytes. frames, works: each as words of 32 and of 64 bits, of which params says which are meant."""
+    codes, out = lent(codes), lent(out)
     axes, size, minbits, maxbits, prec = params[:3], params[4], params[5], params[6], params[9]
     down, across = (axes[1] + 3) >> 2, (axes[2] + 3) >> 2
     head_bits = (9 if prec == 32 else 12) if floating else 0
@@ -371,7 +373,7 @@ def _wide_plane(p, at, n):
     return x, n, used
 
 
-@fast
+@inlined
 def _quick_planes(p, at, plenty, planes, lane, size, top, lowest):
     """Planes of one block of up to 16 values from plane top down, as long as bits are plenty: the next plane, n, the next bit."""
     n, k = 0, top
@@ -406,7 +408,7 @@ def _quick_planes(p, at, plenty, planes, lane, size, top, lowest):
     return k, n, at
 
 
-@fast
+@inlined
 def _lane_in(p, at, left, end, planes, lane, size, prec, coded):
     """The planes of one block, in at most `left` bits from bit `at` on: how many it took, one more than left if it needs more. end: of the stream."""
     n, begin, stop, k, lowest = 0, at, at + left, prec - 1, prec - coded
@@ -424,7 +426,7 @@ def _lane_in(p, at, left, end, planes, lane, size, prec, coded):
     return at - begin
 
 
-@fast
+@inlined
 def _head(p, at, left, end, head_bits):
     """The exponent's field, -1 for a block of zeros, and the bits it took; one more than left if that is too few."""
     if left >= head_bits and at + 72 <= end:
@@ -442,7 +444,7 @@ def _head(p, at, left, end, head_bits):
     return field, head_bits
 
 
-@fast
+@inlined
 def _block_in(p, at, room, end, codes, lane, params, floating):
     """One block of at most `room` bits: how many it took, one more than room if it needs more."""
     rank, size, maxprec, minexp, prec = params[3], params[4], params[7], params[8], params[9]
@@ -455,12 +457,13 @@ def _block_in(p, at, room, end, codes, lane, params, floating):
         exponent = field - bias
         codes[LANES * SCALES + lane] = scale_word(exponent, prec)
     coded = planes_coded(exponent, prec, rank, maxprec, minexp, floating)
-    return head + _lane_in(p, at + head, room - head, end, codes[LANES * PLANES :], lane, size, prec, coded)
+    return head + _lane_in(p, at + head, room - head, end, codes, LANES * PLANES + lane, size, prec, coded)
 
 
 @fast
 def _decode_frame(p, size_bytes, block_bits, side, order, params, floating, frames, f, works, codes):
     """One frame: what is wrong, in which block, at which bit. Long: one batch of blocks goes through all stages."""
+    p, codes = lent(p), lent(codes)
     axes, minbits, maxbits, prec = params[:3], params[5], params[6], params[9]
     down, across = (axes[1] + 3) >> 2, (axes[2] + 3) >> 2
     end, known = 8 * size_bytes if size_bytes <= p.shape[0] else 0, side or minbits == maxbits
