@@ -7,7 +7,8 @@ cupy; or opencl, to try the script without a GPU: then nvCOMP is not run, and th
 
 Ours, each one plan for all frames, buffers on the device, packed bytes, no transfer: LZ4 (bitshuffle + LZ4), S (shuffle + zstd), B (bitshuffle + zstd), Auto
 (the smaller of these); of float32 frames quantise + LZ4 in one chain, within one sigma of their noise, by the median of what pixels deviate. nvCOMP's: LZ4
-after its own bit shuffle, and Zstd, Bitcomp, ANS and Cascaded of the raw words, all frames one buffer in its own chunks of 64 KiB, into memory that is there, configured once.
+after its own bit shuffle, and Zstd, Bitcomp, ANS and Cascaded of the raw words, all frames one buffer in its own chunks of 64 KiB, into memory that is there,
+configured once.
 GB/s are raw bytes, of medians of turns that all take; eight runs are queued a turn on CUDA. Whatever is timed was decoded first, and compared.
 Asked for on a CUDA GPU: 300 GB/s of uint16 for LZ4, 150 for S, B and Auto, 400 of float32 for quantise + LZ4.
 """
