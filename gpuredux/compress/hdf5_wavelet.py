@@ -22,13 +22,13 @@ configuration is in the attribute codec, the data's way in provenance (JSON). Li
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import backends
-from ..op import DecodeError, Op
+from ..op import DecodeError
 from . import hdf5_groups as groups
 from . import hdf5_layout as layout
 from . import hdf5_rows
@@ -69,8 +69,15 @@ def write_wavelet(where: Any, op: Wavelet | ReversibleWavelet, frames: Any, *, p
     maker = exact_encoder_of(encoder, "write_wavelet")
     with groups.filling(where, NAMES, ATTRIBUTES, "write_wavelet") as group:
         with Writer(group, "code", code.shape[1:], code.dtype, encoder=maker, backend=backend, provenance=dict(provenance or {})) as writer:
-            lists, whole = _append(writer, op, frames, pixel_status, frame_status, backend)
-        sealed = _keep(group, lists, whole, tuple(frames.shape[1:]), maker, backend) if isinstance(op, Wavelet) else ()
+            if isinstance(op, Wavelet):
+                there = backend if backend in ("numpy", "numba") else None
+                with Writer(group, "lossless", tuple(frames.shape[1:]), np.float32, encoder=of_any_frames(maker), backend=there) as kept:
+                    lists, whole = _append(writer, kept, op, frames, pixel_status, frame_status, backend)
+                sealed = _keep(group, lists, whole)
+            else:
+                sealed = ()
+                for _, x, words in _batches(frames, frame_status):
+                    writer.append(op(x, backend=backend), frame_status=words)
         attributes = op.attributes() if isinstance(op, Wavelet) else {"wavelet": "CDF 5/3", "lifting": "ITU-T T.800 annex F", "levels": np.uint32(op.levels)}
         made_by = {**layout.provenance([op, maker], {}), "provenance": writer.dataset.attrs["provenance"]}
         decides = {"wavelet_layout": LAYOUT, "dtype": np.bytes_(np.dtype(frames.dtype).name), **{k: v for k, v in attributes.items() if not isinstance(v, str)}}
@@ -78,39 +85,39 @@ def write_wavelet(where: Any, op: Wavelet | ReversibleWavelet, frames: Any, *, p
         groups.seal(group, decides, (np.array(writer.dataset.shape, np.uint64), *sealed))
 
 
-def _append(writer: Writer, op: Any, frames: Any, pixel_status: Any, frame_status: Any,
-            backend: str | None) -> tuple[list[dict[str, Any]], dict[int, np.ndarray]]:
-    """Code all frames, batch by batch: the lists of each batch, and the frames to be kept whole."""
-    owner, lists = backends.owners(frames)[0], []
-    whole: dict[int, np.ndarray] = {}
+def _batches(frames: Any, *beside: Any) -> Iterator[tuple[Any, ...]]:
+    """The number of frames before, some frames, and their rows of what is beside, None where that is None."""
     step = max(1, BATCH // max(layout.frame_nbytes(frames.shape[1:], frames.dtype), 1))
     for a in range(0, len(frames), step):
-        x, (marks, words) = frames[a : a + step], (None if k is None else k[a : a + step] for k in (pixel_status, frame_status))
+        yield (a, *(None if k is None else k[a : a + step] for k in (frames, *beside)))
+
+
+def _append(writer: Writer, kept: Writer, op: Any, frames: Any, pixel_status: Any, frame_status: Any,
+            backend: str | None) -> tuple[list[dict[str, Any]], list[int]]:
+    """Code all frames, batch by batch; those with more outliers than a list holds go to kept, whole: the lists of each batch, and the rows of these frames."""
+    owner, lists = backends.owners(frames)[0], []
+    whole: list[int] = []
+    for a, x, marks, words in _batches(frames, pixel_status, frame_status):
         status = None if words is None else np.array(owner.get(words))
-        if isinstance(op, ReversibleWavelet):
-            writer.append(op(x, backend=backend), frame_status=status if status is None else owner.put(status))
-            continue
         out = op(x, marks, backend=backend)
         parts = {k: owner.get(getattr(out, k)) for k in ("outlier_index", "outlier_value", "outlier_count", "max_error")}
         over = {int(row): owner.get(x[row]) for row in np.flatnonzero(parts["outlier_count"] > op.capacity)}
         writer.append(out.code, frame_status=owner.put(hdf5_rows.frame_words(len(x), status, list(over))))
+        for frame in over.values():
+            kept.append(frame[None])
         parts["max_error"][list(over)] = 0
         lists.append(hdf5_rows.side_lists(len(x), parts["outlier_index"], parts["outlier_value"], parts["outlier_count"], parts["max_error"], over))
-        whole |= {a + row: frame for row, frame in over.items()}
+        whole += [a + row for row in over]
     return lists, whole
 
 
-def _keep(group: Any, lists: list[dict[str, Any]], whole: dict[int, np.ndarray], frame: tuple[int, ...], maker: Op,
-          backend: str | None) -> tuple[np.ndarray, ...]:
-    """The lists of all frames, and the frames that are kept whole: what of it is to be sealed."""
+def _keep(group: Any, lists: list[dict[str, Any]], whole: list[int]) -> tuple[np.ndarray, ...]:
+    """The lists of all frames: what of it is to be sealed."""
     kinds = {"outlier_index": np.uint32, "outlier_value": np.float32, "outlier_count": np.uint64, "max_error": np.float32}
     joined = {k: np.concatenate([part[k] for part in lists]) if lists else np.empty(0, kind) for k, kind in kinds.items()}
     joined["outlier_offset"] = np.concatenate([[0], np.cumsum(joined.pop("outlier_count"))]).astype(np.uint64)
-    joined["lossless_frame"] = np.array(list(whole), np.uint64)
+    joined["lossless_frame"] = np.array(whole, np.uint64)
     groups.add_lists(group, joined)
-    with Writer(group, "lossless", frame, np.float32, encoder=of_any_frames(maker), backend=backend if backend in ("numpy", "numba") else None) as writer:
-        for x in whole.values():
-            writer.append(x[None])
     return joined["outlier_offset"], joined["lossless_frame"]
 
 
