@@ -15,6 +15,7 @@ from ..op import Op
 from . import hdf5_layout as layout
 from .codecs import Filters
 from .hdf5_chunks import Chunks, damage, local, padded
+from .hdf5_lists import listed
 from .hdf5_place import place_of
 from .hdf5_reader import Stored, opened
 
@@ -66,7 +67,7 @@ def chunks(where: Any, name: str, batch: int = 64, frames: slice = slice(None)) 
         label = f"{name!r} of {group.file.filename}"
         with damage(label):
             side = local(group, layout.side_of(name), h5py.Group, label, missing=None)
-            crc = None if side is None else local(side, "chunk_crc32c", h5py.Dataset, label, missing=None)
+            crc = None if side is None else listed(side, "chunk_crc32c", label, missing=None)
             stored = Chunks(group, name, crc, label)
         rows = range(len(stored))[frames]
         with damage(label):

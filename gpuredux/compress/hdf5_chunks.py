@@ -28,7 +28,7 @@ class Chunks:
         self.dataset = dataset = local(group, name, h5py.Dataset, label)
         plist = dataset.id.get_create_plist()
         if dataset.is_virtual or plist.get_layout() != h5py.h5d.CHUNKED:
-            raise ValueError(f"{label} is {'virtual' if dataset.is_virtual else 'not chunked'}: its chunks are not here; read the parts, or use plain h5py")
+            raise unsuited(f"{label} is {_elsewhere(dataset) if dataset.is_virtual else 'not chunked: h5py reads it as it is, hdf5.write makes chunks of it'}")
         filters = tuple(Filter(f[0], tuple(f[2])) for f in map(plist.get_filter, range(plist.get_nfilters())))
         if dataset.dtype not in layout.DTYPES:
             raise ValueError(f"{label} is {dataset.dtype.str}; read() knows {', '.join(map(str, layout.DTYPES))} in this machine's byte order")
@@ -161,15 +161,30 @@ def local(group: Any, name: str, kind: Any, label: str, missing: Any = ...) -> A
         with damage(label):
             link = here.get(part, getlink=True) if isinstance(here, h5py.Group) else None
             if isinstance(link, h5py.ExternalLink):
-                raise ValueError(f"{label}: {part!r} is a link to another file ({link.filename}); open that")
+                raise unsuited(f"{label}: {part!r} is a link to another file ({link.filename}); open that")
             here = here[part] if isinstance(link, h5py.HardLink) else None if link is None else here.get(part)     # what does not open is damaged, not absent
         if here is None:
             break
     if here is None and missing is None:
         return None
     if not isinstance(here, kind):
-        raise ValueError(f"{label}: there is no {kind.__name__.lower()} {name!r} in {group.name}; it has {', '.join(list(group)[:20]) or 'nothing'}")
+        held = list(group)[:20]
+        raise unsuited(f"{label}: there is no {kind.__name__.lower()} {name!r} in {group.name}; it has {', '.join(held) or 'nothing'}"
+                       + (": name one of these" if held else ""))
     return here
+
+
+def unsuited(line: str) -> ValueError:
+    """A ConfigError about a dataset that cannot be read like this."""
+    from ..stream.faults import ConfigError  # not at import: the stream imports this family
+
+    return ConfigError([line])
+
+
+def _elsewhere(dataset: Any) -> str:
+    """Of a virtual dataset: where its frames are."""
+    parts = dict.fromkeys(f"{dataset.file.filename.rsplit('/', 1)[-1] if v.file_name == '.' else v.file_name}:{v.dset_name}" for v in dataset.virtual_sources())
+    return f"virtual: its chunks are not here; read {', '.join(list(parts)[:4])}{' and others' if len(parts) > 4 else ''}"
 
 
 def entries(listed: Any, label: str) -> np.ndarray:

@@ -12,7 +12,8 @@ import numpy as np
 from ..op import DecodeError
 from . import hdf5_layout as layout
 from .crc32c import crc32c
-from .hdf5_chunks import damage, local
+from .hdf5_chunks import damage
+from .hdf5_lists import listed
 
 SEAL = "seal_crc32c"
 PROVENANCE = ("gpuredux_version", "codec", "codec_digest", "provenance")
@@ -50,7 +51,7 @@ def add_lists(group: Any, lists: Mapping[str, np.ndarray]) -> None:
 
 def list_of(group: Any, key: str, dtype: Any, label: str) -> Any:
     """A list in a group. DecodeError if it is none of this dtype."""
-    found = local(group, key, h5py.Dataset, label)
+    found = listed(group, key, label)
     if found.ndim != 1 or found.dtype != dtype:
         raise DecodeError(f"{label}: {key} must be a list of {np.dtype(dtype)}, got {found.dtype} {found.shape}")
     return found

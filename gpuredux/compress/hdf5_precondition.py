@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import h5py
 import numpy as np
 
 from ..op import MOST_PIXELS, DecodeError
 from . import hdf5_layout as layout
-from .hdf5_chunks import BATCH, are_those, damage, entries, local
+from .hdf5_chunks import BATCH, are_those, damage, entries
+from .hdf5_lists import listed
 from .hdf5_place import HOST, Place
 from .precondition_form import DTYPES, PREDICTORS
 from .restore import Restore
@@ -51,7 +51,7 @@ def restore_of(stored: Any, attrs: Any, label: str) -> Restore:
 
 def plane_of(side: Any, key: str, frame: tuple[int, ...], dtype: Any, label: str) -> Any:
     """One value a pixel, if it is there."""
-    found = local(side, key, h5py.Dataset, label, missing=None)
+    found = listed(side, key, label, missing=None)
     if found is None:
         return None
     if found.shape != frame or found.dtype != dtype or found.size > MOST_PIXELS:
@@ -80,8 +80,7 @@ def restored(stored: Any, rows: Sequence[int], out: Any, place: Place = HOST) ->
 def _keys(stored: Any) -> np.ndarray:
     """The numbers of the frames that are plain."""
     label = stored.main.label
-    listed = local(stored.side, "key_frame", h5py.Dataset, label)
-    keys = entries(listed, label).astype(np.int64)
+    keys = entries(listed(stored.side, "key_frame", label), label).astype(np.int64)
     wrong = len(keys) < 1 or keys[0] != 0 or bool((np.diff(keys) < 1).any()) or bool((np.diff(keys) > MOST_EVERY).any())
     if stored.committed and wrong:
         raise DecodeError(f"{label}: its key_frame is no ascending list from 0 on")

@@ -21,6 +21,7 @@ from .dequantize import CODES, Dequantize
 from .dequantize_counts import CODES as TABLES
 from .dequantize_counts import DequantizeCounts
 from .hdf5_chunks import BATCH, Chunks, are_those, damage, entries, local
+from .hdf5_lists import listed
 from .hdf5_place import HOST, Place, place_of
 from .hdf5_precondition import restore_of, restored
 from .quantize import Quantize
@@ -55,7 +56,7 @@ class Stored:
     def __init__(self, group: Any, name: str) -> None:
         label = f"{name!r} of {group.file.filename}"
         self.side = local(group, layout.side_of(name), h5py.Group, label, missing=None)
-        crc = None if self.side is None else local(self.side, "chunk_crc32c", h5py.Dataset, label, missing=None)
+        crc = None if self.side is None else listed(self.side, "chunk_crc32c", label, missing=None)
         self.main = Chunks(group, name, crc, label)
         attrs = self.main.dataset.attrs
         self.inverse: Any = None
@@ -72,7 +73,7 @@ class Stored:
         if self.side is None:
             raise DecodeError(f"{label} holds codes, but the group {layout.side_of(name)} with their outliers is missing")
         lists = ("outlier_index", "outlier_value", "outlier_offset", "lossless_frame", "lossless_crc32c")
-        self.lists = {key: local(self.side, key, h5py.Dataset, label) for key in lists}
+        self.lists = {key: listed(self.side, key, label) for key in lists}
         self.lossless = Chunks(self.side, "lossless", self.lists["lossless_crc32c"], f"lossless frames of {label}")
         self.inverse = self._dequantize(attrs, label)
         if len(self.lists["outlier_offset"]) <= self.committed or self.lossless.shape[1:] != self.main.shape[1:]:
@@ -108,7 +109,7 @@ class Stored:
 
     def _of_counts(self, attrs: Any, label: str) -> DequantizeCounts:
         """The inverse of a QuantizeCounts: its table lies beside the codes."""
-        stored = local(self.side, "decode_table", h5py.Dataset, label)
+        stored = listed(self.side, "decode_table", label)
         if stored.ndim != 1 or stored.dtype != np.float32 or not 1 <= stored.size < 1 << 16 or self.main.dtype.name not in TABLES:
             raise DecodeError(f"{label}: its decode_table must be float32 of less than 65536 entries, got {stored.dtype} {stored.shape}")
         with damage(f"decode_table of {label}"):
@@ -125,7 +126,7 @@ class Stored:
 
     def _scale(self, label: str) -> np.ndarray:
         """The step of each pixel."""
-        stored = local(self.side, "scale", h5py.Dataset, label)
+        stored = listed(self.side, "scale", label)
         if stored.shape != self.main.shape[1:] or stored.dtype != np.float32 or stored.size > MOST_PIXELS:
             raise DecodeError(f"{label}: its scale must be float32 {self.main.shape[1:]}, got {stored.dtype} {stored.shape}")
         with damage(f"scale of {label}"):
