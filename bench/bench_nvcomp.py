@@ -18,6 +18,7 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,8 @@ def main() -> None:
     device = backend.devices()[0]
     most = int(float(sys.argv[5]) * 2**20) if len(sys.argv) > 5 else 1 << 29
     copy = device_copy(backend, device)
-    rival = backend.name == "cupy" and find_spec("nvidia.nvcomp") is not None
-    about = {**provenance({device: copy}), "nvcomp": __import__("nvidia.nvcomp").nvcomp.__version__ if rival else "not run"}
+    rival = backend.name == "cupy" and find_spec("nvidia") is not None and find_spec("nvidia.nvcomp") is not None
+    about = {**provenance({device: copy}), "nvcomp": import_module("nvidia.nvcomp").__version__ if rival else "not run"}
     print("\n".join(f"{k}: {v}" for k, v in about.items()))
     if backend.name == "cupy" and not rival:
         print("nvCOMP is not installed: pip install nvidia-nvcomp-cu12 (or -cu13)")
