@@ -130,8 +130,8 @@ KERNEL(128) auto_place(GLOBAL const u8 *code, GLOBAL const u32 *s_blocks, GLOBAL
     }
 }
 
-KERNEL(128) auto_gather(GLOBAL const u8 *s_shuffled, GLOBAL const u8 *b_shuffled, GLOBAL const u32 *s_slots, GLOBAL const u32 *b_slots, GLOBAL const u32 *s_blocks,
-                        GLOBAL const u32 *b_blocks, GLOBAL const u32 *s_size, GLOBAL const u32 *b_size, GLOBAL const u32 *verdict,
+KERNEL(128) auto_gather(GLOBAL const u8 *s_shuffled, GLOBAL const u8 *b_shuffled, GLOBAL const u32 *s_slots, GLOBAL const u32 *b_slots,
+                        GLOBAL const u32 *s_blocks, GLOBAL const u32 *b_blocks, GLOBAL const u32 *s_size, GLOBAL const u32 *b_size, GLOBAL const u32 *verdict,
                         GLOBAL const u32 *block_start, GLOBAL u8 *payload, GLOBAL const i32 *live, u32 n, u32 s_units, u32 b_units, u32 frame_bytes, u32 tail,
                         u32 cap) {
     u32 frame = BLOCK / s_units, unit = BLOCK % s_units;

@@ -73,7 +73,8 @@ class AutoDecode(ChunkDecoder):
     def scratch(self, payload: Any, size: Any, filter_mask: Any, frame_status: Any, live: Any) -> tuple[Spec, ...]:
         return *self.codec.scratch(payload, size, frame_status, live), Spec("known_size", size.shape, np.dtype(np.uint32))
 
-    def numpy(self, plan: Plan, payload: Any, size: Any, filter_mask: Any, frame_status: Any, live: Any, code: Any, new_status: Any) -> None:   # type: ignore[override]
+    def numpy(self, plan: Plan, payload: Any, size: Any, filter_mask: Any, frame_status: Any, live: Any, code: Any,     # type: ignore[override]
+              new_status: Any) -> None:
         for f in range(live_rows(payload, live)):
             known = filter_mask[f] in self.masks and size[f] <= payload.shape[1]
             raw, good = self.chunk_bytes(payload[f, : size[f]].tobytes() if known else b"", filter_mask[f])

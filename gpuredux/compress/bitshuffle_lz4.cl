@@ -1,7 +1,7 @@
 /* Frames to HDF5 filter-32008 chunks: blocks of 8 KiB to slots, a prefix sum of their lengths, slots to payload.
  *
- * lz4_blocks  grid: one block a (frame, `step` bytes of it, 8 KiB but for blosc). The 128 threads transpose 64 bytes each in registers, keep the bit planes and the
- *             equality bitmaps (one bit a byte and distance) in shared memory; thread 0 walks the runs by bit scans and lists the
+ * lz4_blocks  grid: one block a (frame, `step` bytes of it, 8 KiB but for blosc). The 128 threads transpose 64 bytes each in registers, keep the bit planes
+ *             and the equality bitmaps (one bit a byte and distance) in shared memory; thread 0 walks the runs by bit scans and lists the
  *             matches; then all compute where each sequence goes and write it to the slot.
  * lz4_place   grid: one block a frame: where its blocks begin, the header, the tail, the size.
  * lz4_gather  grid: as lz4_blocks: the slot's bytes to the payload, in words of the payload. */

@@ -1,4 +1,5 @@
-/* energy = (code - CODE_ZERO) * step, the same with the scale of its pixel, or the code's level; FILL: the value listed for this pixel, or NaN; MASKED: MASKED_VALUE.
+/* energy = (code - CODE_ZERO) * step, the same with the scale of its pixel, or the code's level; FILL: the value listed
+ * for this pixel, or NaN; MASKED: MASKED_VALUE.
  *
  * grid: BLOCK = tile of 128 * VECTOR pixels, BLOCK_Y = group of FRAMES frames; a thread owns VECTOR pixels. An outlier finds
  * its value by bisection in the frame's ascending list: rare, and no second pass that would scatter. */

@@ -70,7 +70,8 @@ INLINE f64 apart(f64 x, f64 y) {
 #endif
 
 #ifdef BIN
-/* grid: a thread a bin: the mean of its pixels in no window or, where all are in one, of these; its code, the largest error of a frame's means. Warp operations: no thread leaves early. */
+/* grid: a thread a bin: the mean of its pixels in no window or, where all are in one, of these; its code, the largest error of a frame's means.
+ * Warp operations: no thread leaves early. */
 KERNEL(128) bin(GLOBAL const WORD *image, GLOBAL const u8 *good, GLOBAL const u8 *pixel_status, GLOBAL const u32 *bits, GLOBAL const i32 *live,
                 GLOBAL Code *code, GLOBAL f32 *background_error, f64 step, f64 inverse, f64 most, u32 n, u32 panels, u32 rows, u32 cols, u32 words) {
     WARP_SCRATCH(w, 128);
@@ -180,7 +181,7 @@ KERNEL(128) pack(GLOBAL const UNIT *image, GLOBAL const u32 *bits, GLOBAL const 
         place++;
     }
 #if FRAME_STATUS
-    if (word == 0u && (count[frame] > (i32)capacity || peak_count[frame] > (i32)cap)) frame_status[frame] |= FRAME_OUTLIER_OVERFLOW; /* nobody else writes it now */
+    if (word == 0u && (count[frame] > (i32)capacity || peak_count[frame] > (i32)cap)) frame_status[frame] |= FRAME_OUTLIER_OVERFLOW;
 #endif
 }
 #endif

@@ -266,7 +266,10 @@ KERNEL(128) zstd_literals(GLOBAL const u8 *shuffled, GLOBAL const u32 *matches, 
             for (u32 k = 64u; k > 0u; k--)
                 if (mine >> (k - 1u) & 1u) bytes[--to] = b[k - 1u];
         }
-        if (plain && kinds == 1u && have != 0u) bytes[tree_at] = b[trailing_zeros((u32)mine) < 32u ? trailing_zeros((u32)mine) : 32u + trailing_zeros((u32)(mine >> 32))];
+        if (plain && kinds == 1u && have != 0u) {
+            u32 low = trailing_zeros((u32)mine);
+            bytes[tree_at] = b[low < 32u ? low : 32u + trailing_zeros((u32)(mine >> 32))];
+        }
         if (!plain && have != 0u) { /* from the last one on: it lies lowest in its stream */
             u32 q = smaller((at - 1u) / quarter, streams - 1u);
             u32 place = info[S_FROM + q] + stream[q] - (up_to - info[S_BEGIN + q]);
@@ -443,7 +446,8 @@ KERNEL(128) zstd_sequences(GLOBAL u32 *matches, GLOBAL const u32 *counts, GLOBAL
         number[7u + WARP] = c >> 16;
     }
     SYNC;
-    u32 room = many * (SLOT_BYTES / 4u), at = 4u + done, described = number[7] + number[8] + number[9], how_many = sequences < 128u ? 1u : 2u; /* 0x7f00 and more a region does not hold */
+    u32 room = many * (SLOT_BYTES / 4u), at = 4u + done, described = number[7] + number[8] + number[9];
+    u32 how_many = sequences < 128u ? 1u : 2u; /* 0x7f00 and more a region does not hold */
     u32 start = at + how_many + 1u + described, clear = at / 4u; /* words from here on are not zero yet, but for the first one's bytes before at */
     if (LID == 0u) {
         u32 to = at;
@@ -589,8 +593,8 @@ KERNEL(128) zstd_place(GLOBAL const u8 *code, GLOBAL const u32 *blocks, GLOBAL c
     }
 }
 
-KERNEL(128) zstd_gather(GLOBAL const u8 *shuffled, GLOBAL const u32 *slots, GLOBAL const u32 *blocks, GLOBAL const u32 *block_size, GLOBAL const u32 *block_start,
-                        GLOBAL u8 *payload, GLOBAL const i32 *live, u32 n, u32 units, u32 total, u32 pitch, u32 cap) {
+KERNEL(128) zstd_gather(GLOBAL const u8 *shuffled, GLOBAL const u32 *slots, GLOBAL const u32 *blocks, GLOBAL const u32 *block_size,
+                        GLOBAL const u32 *block_start, GLOBAL u8 *payload, GLOBAL const i32 *live, u32 n, u32 units, u32 total, u32 pitch, u32 cap) {
     u32 frame = BLOCK / units, unit = BLOCK % units;
     if (frame >= LIVE_ROWS(live, n)) return;
     u32 many = blocks[BLOCK];

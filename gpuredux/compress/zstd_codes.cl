@@ -23,7 +23,8 @@
 INLINE u32 highest(u32 x) { return 31u - leading_zeros(x); } /* the place of the highest bit of x > 0 */
 
 INLINE u32 ll_code(u32 x) {
-    return x < 16u ? x : x < 24u ? 16u + ((x - 16u) >> 1) : x < 32u ? 20u + ((x - 24u) >> 2) : x < 48u ? 22u + ((x - 32u) >> 3) : x < 64u ? 24u : 19u + highest(x);
+    return x < 16u ? x : x < 24u ? 16u + ((x - 16u) >> 1) : x < 32u ? 20u + ((x - 24u) >> 2)
+         : x < 48u ? 22u + ((x - 32u) >> 3) : x < 64u ? 24u : 19u + highest(x);
 }
 INLINE u32 ll_bits(u32 code) { return code < 16u ? 0u : code < 20u ? 1u : code < 22u ? 2u : code < 24u ? 3u : code < 25u ? 4u : code - 19u; }
 INLINE u32 ml_code(u32 length) {

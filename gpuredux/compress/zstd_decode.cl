@@ -1,9 +1,9 @@
 /* Zstandard frames to their content, as zstd_decode.py says. Over 200 lines: headers, Huffman, FSE tables and sequences serve one loop over blocks.
  *
  * zstd_frames   grid: BLOCK = frame * groups + group; one warp a block of the grid. bits = 0: one zstd frame a detector frame, group 0 works.
- *               bits = 1: the zstd frames that lz4_walk listed, every groups-th of them a group's (no define: it takes long to compile). Thread 0 reads headers, weights and sequences;
- *               three threads build the FSE tables, all fill the Huffman table, four decode four streams, all copy. Tables are SHARED and stay for
- *               the blocks that use them again. Literals lie in `literals` at the place of their block's content in `planes`.
+ *               bits = 1: the zstd frames that lz4_walk listed, every groups-th of them a group's (no define: it takes long to compile).
+ *               Thread 0 reads headers, weights and sequences; three threads build the FSE tables, all fill the Huffman table, four decode four
+ *               streams, all copy. Tables are SHARED and stay for the blocks that use them again. Literals lie in `literals` at the place of their block's content in `planes`.
  *
  * Everything that decides about a SYNC is in SHARED words, read between two SYNCs. Hazard: no `if (LID == 0u && !f()) s[k] = 1u;`: PoCL 3.1 stores where
  * it should not (tried); here a store between two SYNCs depends on LID alone, or on what all threads agree about. */
@@ -84,7 +84,8 @@ INLINE u32 base_value(u32 kind, u32 s) {
     if (kind == 1u) return 1u << s;
     if (kind == 3u) return s;
     if (kind == 2u)
-        return s < 32u ? s + 3u : s < 36u ? 2u * s - 29u : s < 38u ? 4u * s - 101u : s < 40u ? 8u * s - 253u : s < 42u ? 16u * s - 573u : s < 43u ? 99u : (1u << (s - 36u)) + 3u;
+        return s < 32u ? s + 3u : s < 36u ? 2u * s - 29u : s < 38u ? 4u * s - 101u : s < 40u ? 8u * s - 253u
+             : s < 42u ? 16u * s - 573u : s < 43u ? 99u : (1u << (s - 36u)) + 3u;
     return s < 16u ? s : s < 20u ? 2u * s - 16u : s < 22u ? 4u * s - 56u : s < 24u ? 8u * s - 144u : s < 25u ? 48u : 1u << (s - 19u);
 }
 INLINE i32 predefined(u32 kind, u32 s) {

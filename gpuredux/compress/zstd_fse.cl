@@ -63,8 +63,8 @@ INLINE u32 describe(SHARED_PTR const i32 *share, u32 log, SHARED_PTR u8 *to) {
 
 /* of a symbol s: (state + bits[s]) >> 16 is how many bits a state writes before it, next[s] + what is then left of the state is the place of the next
  * state. place, symbol: to work in (symbol: one for each state). A share of -1: less than one */
-INLINE void fse_table(SHARED_PTR const i32 *share, u32 symbols, u32 log, SHARED_PTR i32 *bits, SHARED_PTR i32 *next, SHARED_PTR u32 *place, SHARED_PTR u16 *states,
-                      SHARED_PTR u8 *symbol) {
+INLINE void fse_table(SHARED_PTR const i32 *share, u32 symbols, u32 log, SHARED_PTR i32 *bits, SHARED_PTR i32 *next, SHARED_PTR u32 *place,
+                      SHARED_PTR u16 *states, SHARED_PTR u8 *symbol) {
     u32 size = 1u << log, mask = size - 1u, step = (size >> 1) + (size >> 3) + 3u, sum = 0u, free = size, at = 0u;
     for (u32 s = 0u; s < symbols; s++) {
         u32 many = share[s] < 0 ? 1u : (u32)share[s];

@@ -69,7 +69,8 @@ INLINE void add_kept(SHARED_PTR u32 (*part)[128], u32 row, u32 column, u32 x) {
 }
 
 /* one thread: how many matches are left, those of WORTH bytes and more alone or all */
-INLINE u32 keep(SHARED_PTR const u32 (*sum)[128], SHARED_PTR const u32 *most, SHARED_PTR const u32 *all, SHARED_PTR const u32 *few, SHARED_PTR u32 *list, u32 count) {
+INLINE u32 keep(SHARED_PTR const u32 (*sum)[128], SHARED_PTR const u32 *most, SHARED_PTR const u32 *all, SHARED_PTR const u32 *few, SHARED_PTR u32 *list,
+                u32 count) {
     SHARED_PTR const u32 (*rest)[128] = sum + KEPT_ROWS;
     u32 lengths = BIT * all[EXTRA_COLUMN] + 2u * whole(sum[4][0]) - sum[3][0], others = BIT * few[EXTRA_COLUMN] + 2u * whole(rest[4][0]) - rest[3][0];
     u32 bits = lengths + literal_bits(sum[0][0], sum[1][0], sum[2][0], most[0]), less = others + literal_bits(rest[0][0], rest[1][0], rest[2][0], most[1]);
